@@ -1,0 +1,13 @@
+# Run by cria_embed_shaders: OUTPUT is the file to write, SHADERS the .wgsl files separated by "|".
+string(REPLACE "|" ";" SHADERS "${SHADERS}")
+set(text "// Generated from the .wgsl files beside this folder's sources. Do not edit.\n#include \"kernels/embedded.h\"\n\nnamespace cria::kernels {\nnamespace {\n\nconstexpr EmbeddedShader kShaders[] = {\n")
+foreach(shader IN LISTS SHADERS)
+  get_filename_component(name "${shader}" NAME_WE)
+  file(READ "${shader}" source)
+  if(source MATCHES "\\)wgsl\"")
+    message(FATAL_ERROR "${shader} holds the sequence that ends a raw string")
+  endif()
+  string(APPEND text "    {\"${name}\", R\"wgsl(${source})wgsl\"},\n")
+endforeach()
+string(APPEND text "};\n\n}  // namespace\n\nstd::span<const EmbeddedShader> embedded_shaders() { return kShaders; }\n\n}  // namespace cria::kernels\n")
+file(WRITE "${OUTPUT}" "${text}")

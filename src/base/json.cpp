@@ -1,0 +1,90 @@
+#include "base/json.h"
+
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+namespace cria {
+namespace {
+
+/// A SAX handler in front of the DOM builder: it refuses what the builder would quietly accept.
+class StrictHandler : public nlohmann::detail::json_sax_dom_parser<Json> {
+  using Base = nlohmann::detail::json_sax_dom_parser<Json>;
+
+ public:
+  StrictHandler(Json& root, std::string_view name, JsonLimits limits)
+      : Base(root, /*allow_exceptions=*/false), name_(name), limits_(limits) {}
+
+  bool start_object(std::size_t elements) {
+    if (!enter()) return false;
+    keys_.emplace_back();
+    return Base::start_object(elements);
+  }
+  bool end_object() {
+    keys_.pop_back();
+    --depth_;
+    return Base::end_object();
+  }
+  bool start_array(std::size_t elements) { return enter() && Base::start_array(elements); }
+  bool end_array() {
+    --depth_;
+    return Base::end_array();
+  }
+  bool key(Json::string_t& name) {
+    if (!limits_.allow_duplicate_keys && !keys_.back().insert(name).second) {
+      return refuse(fmt::format("{}: the key \"{}\" appears twice in one object", name_, name.substr(0, 100)));
+    }
+    return Base::key(name);
+  }
+  template <typename Exception>
+  bool parse_error(std::size_t position, const std::string& token, const Exception& exception) {
+    if (error_.empty()) {
+      const std::string detail = exception.what();
+      const char* kind = detail.find("invalid string: ill-formed UTF-8") != std::string::npos
+                             ? "is not valid UTF-8"
+                         : exception.id == 406 ? "holds a number outside the range of a double"
+                                               : "is not valid JSON";
+      error_ = fmt::format("{}: {} at byte {} (near \"{}\")", name_, kind, position, printable(token));
+    }
+    return false;
+  }
+  [[nodiscard]] const std::string& error() const { return error_; }
+
+ private:
+  bool enter() {
+    if (++depth_ > limits_.max_depth) {
+      return refuse(fmt::format("{}: JSON is nested deeper than {} levels", name_, limits_.max_depth));
+    }
+    return true;
+  }
+  bool refuse(std::string message) {
+    error_ = std::move(message);
+    return false;
+  }
+  static std::string printable(const std::string& token) {
+    std::string text;
+    for (const char c : token.substr(0, 40)) text += (c >= 0x20 && c < 0x7f) ? c : '?';
+    return text;
+  }
+
+  std::string_view name_;
+  JsonLimits limits_;
+  int depth_ = 0;
+  std::vector<std::unordered_set<std::string>> keys_;
+  std::string error_;
+};
+
+}  // namespace
+
+Result<Json> parse_json(std::string_view text, std::string_view name, JsonLimits limits) {
+  Json root;
+  StrictHandler handler(root, name, limits);
+  const bool complete = Json::sax_parse(text.begin(), text.end(), &handler);
+  if (!complete) {
+    return fail(ErrorCode::kInvalidInput, "{}",
+                handler.error().empty() ? fmt::format("{}: is not valid JSON", name) : handler.error());
+  }
+  return root;
+}
+
+}  // namespace cria

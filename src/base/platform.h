@@ -1,0 +1,57 @@
+// Everything that differs between operating systems, in one small interface.
+// platform_posix.cpp and platform_windows.cpp implement it; nothing else may ask which system this is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace cria {
+
+/// A whole file mapped read-only into memory. Pages are read from disk when touched and may be
+/// dropped by the system at any time, so a mapping costs address space, not memory.
+class MappedFile {
+ public:
+  /// Errors: kNotFound where the path does not exist, kIo where it is no regular file or unreadable.
+  static Result<MappedFile> open(const std::filesystem::path& path);
+
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {data_, size_}; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+  /// Tells the system that a range has been used and its memory may be taken back now.
+  void release(size_t offset, size_t size) const;
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  std::filesystem::path path_;
+};
+
+namespace platform {
+
+/// True where standard error is a terminal, so that a progress bar makes sense.
+[[nodiscard]] bool stderr_is_terminal();
+/// True where standard input is a terminal: nobody piped a prompt.
+[[nodiscard]] bool stdin_is_terminal();
+
+/// From now on an interrupt (Ctrl-C) or termination request only sets a flag; a second one ends the process.
+void catch_interrupts();
+[[nodiscard]] bool interrupted();
+
+/// The largest resident set of this process so far, in bytes; 0 where the system does not tell.
+[[nodiscard]] uint64_t peak_memory_bytes();
+
+}  // namespace platform
+}  // namespace cria
