@@ -1,0 +1,264 @@
+// Opening a device, its buffers, uploads, and the errors that it reports.
+#include "gpu/device.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstring>
+#include <limits>
+
+#include "base/checked.h"
+#include "base/log.h"
+#include "gpu/impl.h"
+
+namespace cria::gpu {
+namespace detail {
+
+DeviceImpl::~DeviceImpl() {
+  bind_groups.clear();
+  if (handle) handle.Destroy();
+}
+
+Status DeviceImpl::wait(wgpu::Future future) {
+  const auto status = instance->handle.WaitAny(future, std::numeric_limits<uint64_t>::max());
+  if (status != wgpu::WaitStatus::Success) return fail(ErrorCode::kDevice, "{}: waiting for the GPU failed", info.name);
+  return {};
+}
+
+Status DeviceImpl::check() {
+  if (!lost_reason.empty()) return fail(ErrorCode::kDevice, "{}: the device was lost: {}", info.name, lost_reason);
+  if (!first_error.empty()) {
+    const std::string message = std::exchange(first_error, {});
+    return fail(ErrorCode::kDevice, "{}: {}", info.name, message);
+  }
+  return {};
+}
+
+void DeviceImpl::forget_bind_groups(uint64_t buffer_id) {
+  const auto [begin, end] = bind_groups_of_buffer.equal_range(buffer_id);
+  for (auto it = begin; it != end; ++it) bind_groups.erase(it->second);
+  bind_groups_of_buffer.erase(begin, end);
+}
+
+wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings) {
+  BindGroupKey key{.pipeline = &pipeline, .ranges = {}};
+  for (const Binding& binding : bindings) {
+    const BufferImpl& buffer = binding.buffer.impl();
+    const uint64_t size = binding.size_bytes != 0 ? binding.size_bytes : buffer.bytes - binding.offset_bytes;
+    key.ranges.push_back({buffer.id, binding.offset_bytes, size});
+  }
+  if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
+
+  std::vector<wgpu::BindGroupEntry> entries(bindings.size() + 1);
+  entries[0].binding = 0;
+  entries[0].buffer = params;
+  entries[0].size = pipeline.params_bytes;
+  for (size_t i = 0; i < bindings.size(); ++i) {
+    entries[i + 1].binding = static_cast<uint32_t>(i + 1);
+    entries[i + 1].buffer = bindings[i].buffer.impl().handle;
+    entries[i + 1].offset = key.ranges[i][1];
+    entries[i + 1].size = key.ranges[i][2];
+  }
+  wgpu::BindGroupDescriptor descriptor;
+  descriptor.label = std::string_view(pipeline.name);
+  descriptor.layout = pipeline.layout;
+  descriptor.entryCount = entries.size();
+  descriptor.entries = entries.data();
+  wgpu::BindGroup group = handle.CreateBindGroup(&descriptor);
+  for (const auto& range : key.ranges) bind_groups_of_buffer.emplace(range[0], key);
+  bind_groups.emplace(std::move(key), group);
+  return group;
+}
+
+Result<wgpu::Buffer> DeviceImpl::create_raw_buffer(std::string_view label, uint64_t bytes, wgpu::BufferUsage usage) {
+  wgpu::BufferDescriptor descriptor;
+  descriptor.label = label;
+  descriptor.size = bytes;
+  descriptor.usage = usage;
+  wgpu::Buffer created;
+  auto status = scoped(*this, label, [&] { created = handle.CreateBuffer(&descriptor); });
+  if (!status && status.error().code() == ErrorCode::kOutOfMemory) {
+    return fail(ErrorCode::kOutOfMemory, "{}: {} refused to allocate {} bytes ({} are in use)", label, info.name,
+                with_commas(bytes), with_commas(memory[0] + memory[1] + memory[2] + memory[3]));
+  }
+  if (!status) return std::unexpected(std::move(status).error());
+  if (!created) return fail(ErrorCode::kDevice, "{}: the device made no buffer of {} bytes", label, with_commas(bytes));
+  return created;
+}
+
+BufferImpl::~BufferImpl() {
+  device->forget_bind_groups(id);
+  device->memory[static_cast<size_t>(kind)] -= bytes;
+  if (handle) handle.Destroy();
+}
+
+namespace {
+
+std::string lowercase(std::string_view text) {
+  std::string lowered(text);
+  std::transform(lowered.begin(), lowered.end(), lowered.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return lowered;
+}
+
+Result<size_t> choose_device(const Instance& instance, const std::string& selector) {
+  if (selector.empty()) return 0;
+  const bool is_index = std::all_of(selector.begin(), selector.end(), [](unsigned char c) { return std::isdigit(c); });
+  std::string available;
+  for (size_t i = 0; i < instance.infos.size(); ++i) {
+    const std::string& name = instance.infos[i].name;
+    if (is_index ? selector == std::to_string(i) : lowercase(name).find(lowercase(selector)) != std::string::npos) {
+      return i;
+    }
+    available += fmt::format("{}{} ({})", available.empty() ? "" : ", ", i, name);
+  }
+  return fail(ErrorCode::kNotFound, "no device matches \"{}\": there is {}", selector, available);
+}
+
+/// The features to ask for: what the adapter has, less what is masked.
+FeatureSet wanted_features(const FeatureSet& available, const FeatureSet& disabled) {
+  FeatureSet wanted;
+  wanted.f16 = available.f16 && !disabled.f16;
+  wanted.subgroups = available.subgroups && !disabled.subgroups;
+  wanted.subgroup_matrix = available.subgroup_matrix && wanted.subgroups && !disabled.subgroup_matrix;
+  wanted.timestamps = available.timestamps && !disabled.timestamps;
+  return wanted;
+}
+
+constexpr uint64_t kMinBindingLimit = 16 * 1024;
+
+Status apply_binding_limit(DeviceInfo& info, uint64_t limit) {
+  if (limit == 0) return {};
+  if (limit < kMinBindingLimit || limit > info.limits.max_binding_bytes) {
+    return fail(ErrorCode::kInvalidInput, "the binding limit is {} bytes, outside {} to {} (the limit of {})",
+                with_commas(limit), with_commas(kMinBindingLimit), with_commas(info.limits.max_binding_bytes),
+                info.name);
+  }
+  info.limits.max_binding_bytes = limit / 256 * 256;
+  return {};
+}
+
+}  // namespace
+}  // namespace detail
+
+Result<Device> Device::open(const DeviceOptions& options) {
+  CRIA_TRY_ASSIGN(detail::Instance* instance, detail::shared_instance());
+  CRIA_TRY_ASSIGN(const size_t index, detail::choose_device(*instance, options.selector));
+  const wgpu::Adapter& adapter = instance->adapters[index];
+
+  auto impl = std::make_shared<detail::DeviceImpl>();
+  impl->instance = instance;
+  impl->info = instance->infos[index];
+  impl->info.features = detail::wanted_features(impl->info.features, options.disabled);
+  if (!impl->info.features.subgroups) impl->info.subgroup_min_size = impl->info.subgroup_max_size = 0;
+  CRIA_TRY(detail::apply_binding_limit(impl->info, options.binding_limit));
+
+  std::vector<wgpu::FeatureName> features;
+  if (impl->info.features.f16) features.push_back(wgpu::FeatureName::ShaderF16);
+  if (impl->info.features.subgroups) features.push_back(wgpu::FeatureName::Subgroups);
+  if (impl->info.features.subgroup_matrix) features.push_back(wgpu::FeatureName::ChromiumExperimentalSubgroupMatrix);
+  if (impl->info.features.timestamps) features.push_back(wgpu::FeatureName::TimestampQuery);
+  wgpu::Limits limits;
+  adapter.GetLimits(&limits);
+
+  static constexpr const char* kEnabled[] = {"allow_unsafe_apis"};
+  static constexpr const char* kDisabled[] = {"timestamp_quantization"};
+  wgpu::DawnTogglesDescriptor toggles;
+  toggles.enabledToggleCount = std::size(kEnabled);
+  toggles.enabledToggles = kEnabled;
+  toggles.disabledToggleCount = std::size(kDisabled);
+  toggles.disabledToggles = kDisabled;
+  wgpu::DeviceDescriptor descriptor;
+  descriptor.nextInChain = &toggles;
+  descriptor.label = "cria";
+  descriptor.requiredFeatureCount = features.size();
+  descriptor.requiredFeatures = features.data();
+  descriptor.requiredLimits = &limits;
+  descriptor.SetDeviceLostCallback(
+      wgpu::CallbackMode::AllowSpontaneous,
+      [](const wgpu::Device&, wgpu::DeviceLostReason reason, wgpu::StringView message, detail::DeviceImpl* self) {
+        if (reason != wgpu::DeviceLostReason::Destroyed) self->lost_reason = std::string(std::string_view(message));
+      },
+      impl.get());
+  descriptor.SetUncapturedErrorCallback(
+      [](const wgpu::Device&, wgpu::ErrorType, wgpu::StringView message, detail::DeviceImpl* self) {
+        if (self->first_error.empty()) self->first_error = std::string(std::string_view(message));
+      },
+      impl.get());
+  impl->handle = adapter.CreateDevice(&descriptor);
+  if (!impl->handle) return fail(ErrorCode::kDevice, "{}: the device could not be opened", impl->info.name);
+  impl->queue = impl->handle.GetQueue();
+  impl->params_slot_bytes = std::max<uint32_t>(impl->info.limits.uniform_alignment, 64);
+  CRIA_TRY_ASSIGN(impl->params,
+                  impl->create_raw_buffer("kernel parameters", uint64_t{detail::kParamSlots} * impl->params_slot_bytes,
+                                          wgpu::BufferUsage::Uniform | wgpu::BufferUsage::CopyDst));
+  return Device(std::move(impl));
+}
+
+const DeviceInfo& Device::info() const { return impl_->info; }
+
+Result<Buffer> Device::create_buffer(std::string_view label, uint64_t bytes, MemoryKind kind) {
+  const uint64_t padded = round_up<uint64_t>(std::max<uint64_t>(bytes, 4), 4);
+  if (padded > impl_->info.limits.max_buffer_bytes) {
+    return fail(ErrorCode::kOutOfMemory, "{}: needs a buffer of {} bytes, more than the {} that {} allows", label,
+                with_commas(bytes), with_commas(impl_->info.limits.max_buffer_bytes), impl_->info.name);
+  }
+  CRIA_TRY_ASSIGN(wgpu::Buffer handle, impl_->create_raw_buffer(label, padded,
+                                                                wgpu::BufferUsage::Storage | wgpu::BufferUsage::CopySrc |
+                                                                    wgpu::BufferUsage::CopyDst));
+  auto buffer = std::make_shared<detail::BufferImpl>();
+  buffer->device = impl_;
+  buffer->handle = std::move(handle);
+  buffer->id = impl_->next_buffer_id++;
+  buffer->bytes = padded;
+  buffer->kind = kind;
+  buffer->label = std::string(label);
+  impl_->memory[static_cast<size_t>(kind)] += padded;
+  return Buffer(std::move(buffer));
+}
+
+uint64_t Buffer::size_bytes() const { return impl_ ? impl_->bytes : 0; }
+
+Status Device::write(const Buffer& buffer, uint64_t offset, std::span<const std::byte> bytes) {
+  if (bytes.empty()) return {};
+  CRIA_CHECK(offset % 4 == 0 && bytes.size() % 4 == 0 && offset + bytes.size() <= buffer.size_bytes());
+  impl_->queue.WriteBuffer(buffer.impl().handle, offset, bytes.data(), bytes.size());
+  impl_->pending_upload_bytes += bytes.size();
+  if (impl_->pending_upload_bytes >= kMaxUploadBytes) {
+    impl_->queue.Submit(0, nullptr);
+    return wait_idle();
+  }
+  return {};
+}
+
+Result<std::vector<std::byte>> Device::read(const Buffer& buffer, uint64_t offset, uint64_t bytes) {
+  Recorder recorder = record("read");
+  CRIA_TRY_ASSIGN(PendingRead pending, recorder.read(buffer, offset, bytes));
+  CRIA_TRY(recorder.submit());
+  return pending.wait();
+}
+
+Status Device::wait_idle() {
+  bool failed = false;
+  const auto future = impl_->queue.OnSubmittedWorkDone(
+      wgpu::CallbackMode::WaitAnyOnly,
+      [](wgpu::QueueWorkDoneStatus status, wgpu::StringView, bool* into) {
+        *into = status != wgpu::QueueWorkDoneStatus::Success;
+      },
+      &failed);
+  CRIA_TRY(impl_->wait(future));
+  impl_->pending_upload_bytes = 0;
+  CRIA_TRY(impl_->check());
+  if (failed) return fail(ErrorCode::kDevice, "{}: the device did not finish its work", impl_->info.name);
+  return {};
+}
+
+Status Device::check() { return impl_->check(); }
+
+uint64_t Device::memory_bytes(MemoryKind kind) const { return impl_->memory[static_cast<size_t>(kind)]; }
+
+void Device::force_loss(std::string_view reason) {
+  impl_->handle.ForceLoss(wgpu::DeviceLostReason::Unknown, reason);
+  impl_->instance->handle.ProcessEvents();
+}
+
+}  // namespace cria::gpu

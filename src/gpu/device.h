@@ -1,0 +1,240 @@
+// The GPU, as the rest of Cria sees it: a device with buffers, pipelines and recorded work.
+//
+// This folder is the only one that includes WebGPU; its headers do not, so that everything above it
+// compiles without Dawn's headers. One thread owns a Device and all that was made from it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace cria::gpu {
+
+/// Optional features of WebGPU that kernels use where present. Each can be masked (`--disable`).
+struct FeatureSet {
+  bool f16 = false;              ///< 16-bit floats in shaders (shader-f16)
+  bool subgroups = false;        ///< subgroup reductions, with the subgroup_id builtin
+  bool subgroup_matrix = false;  ///< matrix units (chromium-experimental-subgroup-matrix)
+  bool timestamps = false;       ///< GPU clocks around each kernel (timestamp-query)
+};
+
+/// Reads a comma-separated list of f16, subgroups, subgroup-matrix, timestamps.
+/// Errors (kInvalidInput): any other name.
+Result<FeatureSet> parse_features(std::string_view list);
+/// The names of the features that are set, separated by ", "; "none" where there are none.
+[[nodiscard]] std::string feature_names(const FeatureSet& features);
+
+/// The limits that decide how work is cut, in bytes or counts, as requested from the device.
+struct Limits {
+  uint64_t max_buffer_bytes = 0;
+  uint64_t max_binding_bytes = 0;  ///< one storage binding; lowered by DeviceOptions::binding_limit
+  uint32_t max_storage_buffers = 0;  ///< per shader stage
+  uint32_t max_workgroup_memory_bytes = 0;
+  uint32_t max_workgroup_invocations = 0;
+  uint32_t max_workgroups_per_dimension = 0;
+  uint32_t uniform_alignment = 256;
+  uint32_t storage_alignment = 256;
+};
+
+struct DeviceInfo {
+  uint32_t index = 0;       ///< position in list_devices()
+  std::string name;         ///< "NVIDIA H100 80GB HBM3"
+  std::string vendor;       ///< "nvidia"
+  std::string driver;       ///< the driver's own description
+  std::string backend;      ///< "Vulkan", "Metal", "D3D12"
+  std::string type;         ///< "discrete GPU", "integrated GPU", "CPU"
+  FeatureSet features;
+  Limits limits;
+  uint32_t subgroup_min_size = 0;  ///< 0 where there are no subgroups
+  uint32_t subgroup_max_size = 0;
+
+  [[nodiscard]] bool is_software() const { return type == "CPU"; }
+};
+
+/// All devices of this machine, the best first (discrete, integrated, then software).
+/// Errors (kNotFound): no driver gave an adapter; the sentence says what to install.
+Result<std::vector<DeviceInfo>> list_devices();
+
+struct DeviceOptions {
+  std::string selector;        ///< index in list_devices(), part of a name, or empty for the best
+  FeatureSet disabled;         ///< features to pretend absent
+  uint64_t binding_limit = 0;  ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
+};
+
+/// What a buffer is for, so that memory can be reported by kind.
+enum class MemoryKind : uint8_t { kWeights, kKv, kScratch, kStaging };
+inline constexpr size_t kMemoryKinds = 4;
+
+namespace detail {
+struct DeviceImpl;
+struct BufferImpl;
+struct PipelineImpl;
+struct ReadImpl;
+struct RecorderImpl;
+}  // namespace detail
+
+/// A GPU buffer; copies share it, and it is freed with the last copy.
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::shared_ptr<detail::BufferImpl> impl) : impl_(std::move(impl)) {}
+  [[nodiscard]] bool valid() const { return impl_ != nullptr; }
+  [[nodiscard]] uint64_t size_bytes() const;
+  [[nodiscard]] const detail::BufferImpl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<detail::BufferImpl> impl_;
+};
+
+/// A range of a buffer, as bound to a shader. `size_bytes` 0 means up to the buffer's end.
+struct Binding {
+  Binding(const Buffer& bound) : buffer(bound) {}  // NOLINT(google-explicit-constructor): the common case
+  Binding(const Buffer& bound, uint64_t offset, uint64_t size)
+      : buffer(bound), offset_bytes(offset), size_bytes(size) {}
+  const Buffer& buffer;
+  uint64_t offset_bytes = 0;
+  uint64_t size_bytes = 0;
+};
+
+enum class Access : uint8_t { kRead, kReadWrite };
+
+/// A named value put in front of a shader as `const NAME: TYPE = VALUE;`.
+struct Constant {
+  Constant(std::string_view constant_name, uint32_t value);
+  Constant(std::string_view constant_name, float value);
+  Constant(std::string_view constant_name, bool value);
+  std::string name;
+  std::string declaration;
+};
+
+/// Everything that decides a compute pipeline. Binding 0 of group 0 is a uniform struct of
+/// `params_bytes`; the storage bindings 1, 2, … have the access given in `bindings`.
+struct PipelineSpec {
+  std::string name;                        ///< the shader's name and variant: label in traces and errors
+  std::vector<std::string> enables;        ///< WGSL `enable` extensions
+  std::vector<std::string> requirements;   ///< WGSL `requires` language features
+  std::vector<Constant> constants;
+  std::vector<std::string_view> modules;   ///< shared WGSL put between the prelude and the shader
+  std::string_view source;                 ///< the shader file's text
+  std::vector<Access> bindings;
+  uint32_t params_bytes = 0;
+};
+
+class Pipeline {
+ public:
+  Pipeline() = default;
+  explicit Pipeline(std::shared_ptr<const detail::PipelineImpl> impl) : impl_(std::move(impl)) {}
+  [[nodiscard]] const std::string& name() const;
+  [[nodiscard]] const detail::PipelineImpl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<const detail::PipelineImpl> impl_;
+};
+
+/// Bytes on their way from the GPU to the CPU.
+class PendingRead {
+ public:
+  PendingRead() = default;
+  explicit PendingRead(std::shared_ptr<detail::ReadImpl> impl) : impl_(std::move(impl)) {}
+  /// Blocks until the submission that holds the read has run. Errors: kDevice.
+  Result<std::vector<std::byte>> wait();
+
+ private:
+  std::shared_ptr<detail::ReadImpl> impl_;
+};
+
+/// GPU time of one kernel in one submission.
+struct KernelTime {
+  std::string kernel;
+  uint64_t nanoseconds = 0;
+};
+
+/// GPU times of a submission. A kernel's time runs from the end of the one before it to its own end,
+/// so the parts add up to the whole.
+struct SubmissionTimes {
+  std::vector<KernelTime> kernels;
+  uint64_t total_nanoseconds = 0;  ///< from the first kernel's begin to the last one's end
+};
+
+/// Records dispatches and copies into one command encoder and submits them together.
+class Recorder {
+ public:
+  explicit Recorder(std::unique_ptr<detail::RecorderImpl> impl);
+  Recorder(Recorder&&) noexcept;
+  Recorder& operator=(Recorder&&) noexcept;
+  ~Recorder();
+
+  /// Runs `pipeline` on x * y * z workgroups. `params` is copied into the uniform struct.
+  void dispatch(const Pipeline& pipeline, std::span<const std::byte> params, std::span<const Binding> bindings,
+                std::array<uint32_t, 3> workgroups);
+  void copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset, uint64_t bytes);
+  /// Copies a range to the CPU when the work before it is done.
+  Result<PendingRead> read(const Buffer& buffer, uint64_t offset, uint64_t bytes);
+  /// Hands everything recorded to the GPU. Errors: kDevice with the driver's diagnostic.
+  Status submit();
+  /// Waits for this submission and returns its times; empty unless the device is profiling.
+  Result<SubmissionTimes> times();
+
+ private:
+  std::unique_ptr<detail::RecorderImpl> impl_;
+};
+
+class Device {
+ public:
+  /// Opens a device. Errors: kNotFound where nothing matches the selector (the sentence lists what
+  /// there is), kInvalidInput for a binding limit out of range, kDevice.
+  static Result<Device> open(const DeviceOptions& options);
+
+  [[nodiscard]] const DeviceInfo& info() const;
+  [[nodiscard]] const FeatureSet& features() const { return info().features; }
+  [[nodiscard]] const Limits& limits() const { return info().limits; }
+
+  /// A storage buffer, zeroed; the size is rounded up to a multiple of 4.
+  /// Errors: kOutOfMemory, naming the label, the bytes and the limit.
+  Result<Buffer> create_buffer(std::string_view label, uint64_t bytes, MemoryKind kind);
+
+  /// Builds a pipeline, or returns the one built before from an equal spec.
+  /// Errors: kDevice with the shader's name and the compiler's message.
+  Result<Pipeline> create_pipeline(const PipelineSpec& spec);
+
+  /// Copies bytes to a buffer (offset and size multiples of 4), in order with submissions. Blocks now
+  /// and then so that at most kMaxUploadBytes wait in staging memory.
+  Status write(const Buffer& buffer, uint64_t offset, std::span<const std::byte> bytes);
+  static constexpr uint64_t kMaxUploadBytes = 64ULL << 20;
+
+  /// `profile` asks for GPU times of each kernel; ignored without the timestamps feature.
+  Recorder record(std::string_view label, bool profile = false);
+
+  /// Reads a range back at once; for tests and tools, not for the token loop.
+  Result<std::vector<std::byte>> read(const Buffer& buffer, uint64_t offset, uint64_t bytes);
+
+  /// Waits until everything submitted has run.
+  Status wait_idle();
+  /// The first error that the device reported since the last check, if any. Errors: kDevice.
+  Status check();
+  /// Bytes of live buffers of a kind.
+  [[nodiscard]] uint64_t memory_bytes(MemoryKind kind) const;
+  /// Pretends that the driver lost the device; for tests.
+  void force_loss(std::string_view reason);
+
+ private:
+  explicit Device(std::shared_ptr<detail::DeviceImpl> impl) : impl_(std::move(impl)) {}
+  std::shared_ptr<detail::DeviceImpl> impl_;
+};
+
+/// The bytes of a uniform struct, for Recorder::dispatch.
+template <typename T>
+std::span<const std::byte> as_params(const T& params) {
+  static_assert(sizeof(T) % 16 == 0, "uniform structs are padded to 16 bytes");
+  return std::as_bytes(std::span<const T, 1>(&params, 1));
+}
+
+}  // namespace cria::gpu

@@ -1,0 +1,141 @@
+// What stands behind the handles of gpu/device.h. Included only by the .cpp files of this folder.
+#pragma once
+
+#include <webgpu/webgpu_cpp.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "gpu/device.h"
+
+namespace cria::gpu::detail {
+
+/// The process's WebGPU instance and its adapters in the order of list_devices().
+struct Instance {
+  wgpu::Instance handle;
+  std::vector<wgpu::Adapter> adapters;
+  std::vector<DeviceInfo> infos;
+};
+
+/// Creates the instance on first use. Errors: kNotFound where no driver gives an adapter.
+Result<Instance*> shared_instance();
+
+/// What a bind group is made of, as a key of the cache.
+struct BindGroupKey {
+  const PipelineImpl* pipeline;
+  std::vector<std::array<uint64_t, 3>> ranges;  // buffer id, offset, size
+  auto operator<=>(const BindGroupKey&) const = default;
+};
+
+struct DeviceImpl {
+  Instance* instance = nullptr;
+  wgpu::Device handle;
+  wgpu::Queue queue;
+  DeviceInfo info;
+
+  std::map<std::string, std::shared_ptr<const PipelineImpl>> pipelines;  // by name and full source
+  std::map<BindGroupKey, wgpu::BindGroup> bind_groups;
+  std::unordered_multimap<uint64_t, BindGroupKey> bind_groups_of_buffer;
+  wgpu::Buffer params;                     // uniform slots of one recorder's dispatches
+  uint32_t params_slot_bytes = 256;
+  std::vector<wgpu::Buffer> free_staging;  // unmapped buffers for reading back
+  uint64_t next_buffer_id = 1;
+  uint64_t pending_upload_bytes = 0;
+  std::array<uint64_t, kMemoryKinds> memory{};
+  std::string first_error;  // what Dawn reported outside an error scope
+  std::string lost_reason;
+
+  ~DeviceImpl();
+  /// Blocks until the future completes, running callbacks.
+  Status wait(wgpu::Future future);
+  Status check();
+  void forget_bind_groups(uint64_t buffer_id);
+  wgpu::BindGroup bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings);
+  Result<wgpu::Buffer> create_raw_buffer(std::string_view label, uint64_t bytes, wgpu::BufferUsage usage);
+};
+
+struct BufferImpl {
+  std::shared_ptr<DeviceImpl> device;
+  wgpu::Buffer handle;
+  uint64_t id = 0;
+  uint64_t bytes = 0;
+  MemoryKind kind{};
+  std::string label;
+  ~BufferImpl();
+};
+
+struct PipelineImpl {
+  std::string name;
+  wgpu::ComputePipeline handle;
+  wgpu::BindGroupLayout layout;
+  size_t bindings = 0;
+  uint32_t params_bytes = 0;
+};
+
+struct ReadImpl {
+  std::shared_ptr<DeviceImpl> device;
+  wgpu::Buffer staging;
+  uint64_t bytes = 0;
+  bool submitted = false;
+  wgpu::Future mapped;
+  std::string error;
+  bool done = false;
+  /// Starts mapping; called once the copy has been submitted.
+  void start();
+};
+
+struct RecorderImpl {
+  std::shared_ptr<DeviceImpl> device;
+  std::string label;
+  bool profile = false;
+  wgpu::CommandEncoder encoder;
+  wgpu::ComputePassEncoder pass;
+  std::vector<std::byte> params;
+  uint32_t used_slots = 0;
+  std::vector<std::shared_ptr<ReadImpl>> reads;
+  std::vector<std::string> kernel_names;
+  wgpu::QuerySet queries;
+  wgpu::Buffer query_results;
+  std::shared_ptr<ReadImpl> times_read;
+  std::vector<std::string> timed_kernels;
+  Status failure;
+
+  void end_pass();
+  void begin_pass(const std::string& kernel);
+  void flush();
+};
+
+inline constexpr uint32_t kParamSlots = 8192;   // dispatches in one submission, at most
+inline constexpr uint32_t kMaxTimedKernels = 2000;  // a query set holds 4,096 timestamps
+inline constexpr uint64_t kMaxStagingKept = 8;
+
+/// Runs `create` inside validation and out-of-memory error scopes and returns what they caught.
+template <typename Create>
+Status scoped(DeviceImpl& device, std::string_view what, Create&& create) {
+  struct Caught {
+    std::string message;
+    bool out_of_memory = false;
+  } caught;
+  device.handle.PushErrorScope(wgpu::ErrorFilter::Internal);
+  device.handle.PushErrorScope(wgpu::ErrorFilter::OutOfMemory);
+  device.handle.PushErrorScope(wgpu::ErrorFilter::Validation);
+  create();
+  for (int scope = 0; scope < 3; ++scope) {
+    const auto future = device.handle.PopErrorScope(
+        wgpu::CallbackMode::WaitAnyOnly,
+        [](wgpu::PopErrorScopeStatus, wgpu::ErrorType type, wgpu::StringView message, Caught* into) {
+          if (type == wgpu::ErrorType::NoError || !into->message.empty()) return;
+          into->message = std::string(std::string_view(message));
+          into->out_of_memory = type == wgpu::ErrorType::OutOfMemory;
+        },
+        &caught);
+    CRIA_TRY(device.wait(future));
+  }
+  if (caught.message.empty()) return {};
+  return fail(caught.out_of_memory ? ErrorCode::kOutOfMemory : ErrorCode::kDevice, "{}: {}", what, caught.message);
+}
+
+}  // namespace cria::gpu::detail

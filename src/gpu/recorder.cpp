@@ -1,0 +1,188 @@
+// Recording dispatches into one command encoder, submitting them, and reading results back.
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked.h"
+#include "gpu/impl.h"
+
+namespace cria::gpu {
+namespace detail {
+
+void RecorderImpl::end_pass() {
+  if (!pass) return;
+  pass.End();
+  pass = nullptr;
+}
+
+void RecorderImpl::begin_pass(const std::string& kernel) {
+  const bool timed = profile && kernel_names.size() < kMaxTimedKernels;
+  if (timed) end_pass();  // one pass per kernel: timestamps stand at pass boundaries
+  if (pass) return;
+  wgpu::ComputePassDescriptor descriptor;
+  wgpu::PassTimestampWrites writes;
+  if (timed) {
+    const auto index = static_cast<uint32_t>(kernel_names.size());
+    writes.querySet = queries;
+    writes.beginningOfPassWriteIndex = 2 * index;
+    writes.endOfPassWriteIndex = 2 * index + 1;
+    descriptor.timestampWrites = &writes;
+    kernel_names.push_back(kernel);
+  }
+  pass = encoder.BeginComputePass(&descriptor);
+}
+
+void RecorderImpl::flush() {
+  end_pass();
+  if (profile && !kernel_names.empty()) {
+    const auto count = static_cast<uint32_t>(2 * kernel_names.size());
+    encoder.ResolveQuerySet(queries, 0, count, query_results, 0);
+    times_read = std::make_shared<ReadImpl>();
+    times_read->device = device;
+    times_read->bytes = uint64_t{count} * 8;
+    auto staging = device->create_raw_buffer("timestamps", times_read->bytes,
+                                             wgpu::BufferUsage::MapRead | wgpu::BufferUsage::CopyDst);
+    if (staging) {
+      times_read->staging = *staging;
+      encoder.CopyBufferToBuffer(query_results, 0, times_read->staging, 0, times_read->bytes);
+    } else {
+      times_read = nullptr;
+    }
+    timed_kernels = std::move(kernel_names);
+    kernel_names.clear();
+  }
+  if (used_slots > 0) device->queue.WriteBuffer(device->params, 0, params.data(), params.size());
+  const wgpu::CommandBuffer commands = encoder.Finish();
+  device->queue.Submit(1, &commands);
+  for (const auto& read : reads) read->start();
+  if (times_read && !times_read->submitted) times_read->start();
+  reads.clear();
+  params.clear();
+  used_slots = 0;
+  encoder = nullptr;
+}
+
+void ReadImpl::start() {
+  submitted = true;
+  mapped = staging.MapAsync(
+      wgpu::MapMode::Read, 0, bytes, wgpu::CallbackMode::WaitAnyOnly,
+      [](wgpu::MapAsyncStatus status, wgpu::StringView message, ReadImpl* self) {
+        if (status != wgpu::MapAsyncStatus::Success) self->error = std::string(std::string_view(message));
+      },
+      this);
+}
+
+}  // namespace detail
+
+Recorder::Recorder(std::unique_ptr<detail::RecorderImpl> impl) : impl_(std::move(impl)) {}
+Recorder::Recorder(Recorder&&) noexcept = default;
+Recorder& Recorder::operator=(Recorder&&) noexcept = default;
+Recorder::~Recorder() = default;
+
+Recorder Device::record(std::string_view label, bool profile) {
+  auto impl = std::make_unique<detail::RecorderImpl>();
+  impl->device = impl_;
+  impl->label = std::string(label);
+  impl->profile = profile && impl_->info.features.timestamps;
+  impl->encoder = impl_->handle.CreateCommandEncoder();
+  if (impl->profile) {
+    wgpu::QuerySetDescriptor descriptor;
+    descriptor.type = wgpu::QueryType::Timestamp;
+    descriptor.count = 2 * detail::kMaxTimedKernels;
+    impl->queries = impl_->handle.CreateQuerySet(&descriptor);
+    auto results = impl_->create_raw_buffer("timestamp results", uint64_t{descriptor.count} * 8,
+                                            wgpu::BufferUsage::QueryResolve | wgpu::BufferUsage::CopySrc);
+    if (results) {
+      impl->query_results = *results;
+    } else {
+      impl->profile = false;
+    }
+  }
+  return Recorder(std::move(impl));
+}
+
+void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> params, std::span<const Binding> bindings,
+                        std::array<uint32_t, 3> workgroups) {
+  const detail::PipelineImpl& kernel = pipeline.impl();
+  CRIA_CHECK(params.size() == kernel.params_bytes && bindings.size() == kernel.bindings);
+  if (workgroups[0] == 0 || workgroups[1] == 0 || workgroups[2] == 0) return;
+  detail::RecorderImpl& self = *impl_;
+  if (self.used_slots == detail::kParamSlots) {  // the uniform buffer is full: hand over what there is
+    self.flush();
+    self.encoder = self.device->handle.CreateCommandEncoder();
+  }
+  const uint32_t offset = self.used_slots * self.device->params_slot_bytes;
+  self.params.resize(offset + self.device->params_slot_bytes);
+  std::memcpy(self.params.data() + offset, params.data(), params.size());
+  ++self.used_slots;
+  self.begin_pass(kernel.name);
+  self.pass.SetPipeline(kernel.handle);
+  self.pass.SetBindGroup(0, self.device->bind_group(kernel, bindings), 1, &offset);
+  self.pass.DispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
+}
+
+void Recorder::copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset,
+                    uint64_t bytes) {
+  impl_->end_pass();
+  impl_->encoder.CopyBufferToBuffer(source.impl().handle, source_offset, target.impl().handle, target_offset, bytes);
+}
+
+Result<PendingRead> Recorder::read(const Buffer& buffer, uint64_t offset, uint64_t bytes) {
+  CRIA_CHECK(offset % 4 == 0 && bytes % 4 == 0 && offset + bytes <= buffer.size_bytes());
+  detail::DeviceImpl& device = *impl_->device;
+  auto read = std::make_shared<detail::ReadImpl>();
+  read->device = impl_->device;
+  read->bytes = bytes;
+  const auto reusable = std::find_if(device.free_staging.begin(), device.free_staging.end(),
+                                     [&](const wgpu::Buffer& staging) { return staging.GetSize() >= bytes; });
+  if (reusable != device.free_staging.end()) {
+    read->staging = *reusable;
+    device.free_staging.erase(reusable);
+  } else {
+    CRIA_TRY_ASSIGN(read->staging, device.create_raw_buffer("read-back staging", std::max<uint64_t>(bytes, 256),
+                                                            wgpu::BufferUsage::MapRead | wgpu::BufferUsage::CopyDst));
+  }
+  impl_->end_pass();
+  impl_->encoder.CopyBufferToBuffer(buffer.impl().handle, offset, read->staging, 0, bytes);
+  impl_->reads.push_back(read);
+  return PendingRead(std::move(read));
+}
+
+Status Recorder::submit() {
+  impl_->flush();
+  return impl_->device->check();
+}
+
+Result<SubmissionTimes> Recorder::times() {
+  SubmissionTimes times;
+  if (!impl_->times_read) return times;
+  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, PendingRead(impl_->times_read).wait());
+  std::vector<uint64_t> stamps(bytes.size() / 8);
+  std::memcpy(stamps.data(), bytes.data(), bytes.size());
+  uint64_t previous_end = stamps.empty() ? 0 : stamps[0];
+  for (size_t i = 0; i < impl_->timed_kernels.size(); ++i) {
+    const uint64_t end = std::max(previous_end, stamps[2 * i + 1]);
+    times.kernels.push_back({impl_->timed_kernels[i], end - previous_end});
+    previous_end = end;
+  }
+  if (!stamps.empty()) times.total_nanoseconds = previous_end - stamps[0];
+  return times;
+}
+
+Result<std::vector<std::byte>> PendingRead::wait() {
+  CRIA_CHECK(impl_ != nullptr && impl_->submitted && !impl_->done);
+  detail::DeviceImpl& device = *impl_->device;
+  impl_->done = true;
+  CRIA_TRY(device.wait(impl_->mapped));
+  CRIA_TRY(device.check());
+  if (!impl_->error.empty()) {
+    return fail(ErrorCode::kDevice, "{}: results could not be read back: {}", device.info.name, impl_->error);
+  }
+  const auto* data = static_cast<const std::byte*>(impl_->staging.GetConstMappedRange(0, impl_->bytes));
+  if (data == nullptr) return fail(ErrorCode::kDevice, "{}: results could not be mapped", device.info.name);
+  std::vector<std::byte> bytes(data, data + impl_->bytes);
+  impl_->staging.Unmap();
+  if (device.free_staging.size() < detail::kMaxStagingKept) device.free_staging.push_back(impl_->staging);
+  return bytes;
+}
+
+}  // namespace cria::gpu

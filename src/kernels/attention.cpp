@@ -1,0 +1,104 @@
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace cria::kernels {
+namespace {
+constexpr uint32_t kWriteWorkgroup = 64;
+constexpr uint32_t kMinDecodeWorkgroup = 128;
+struct WriteParams {
+  uint32_t kv_heads, pairs, stride, k_offset, v_offset, pages_per_slot, pad[2];
+};
+struct AttentionParams {
+  uint32_t group, kv_heads, q_stride, y_stride, pages_per_slot, window;
+  float scale;
+  uint32_t pad;
+};
+
+/// The tile of the prefill kernel that fits in workgroup memory.
+struct Tile {
+  uint32_t queries = 16;
+  uint32_t keys = 64;
+};
+
+Tile choose_tile(uint32_t pairs, uint32_t memory_bytes) {
+  Tile tile;
+  while (tile.queries > 1 && tile.queries * pairs * 8 > memory_bytes / 2) tile.queries /= 2;
+  const auto needed = [&] { return (tile.queries + tile.keys) * pairs * 8 + tile.queries * tile.keys * 4; };
+  while (tile.keys > 1 && needed() > memory_bytes) tile.keys /= 2;
+  return tile;
+}
+
+/// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
+constexpr uint32_t kTileMemoryBytes = 16384;
+}  // namespace
+
+Result<KvWrite> KvWrite::create(gpu::Device& device, KvType type) {
+  KvWrite op;
+  CRIA_TRY_ASSIGN(op.pipeline_, SpecBuilder(device, "kv_write")
+                                    .kv(type)
+                                    .constant("WORKGROUP_SIZE", kWriteWorkgroup)
+                                    .constant("PAGE_SIZE", kPageSize)
+                                    .build(device, "rrrww", sizeof(WriteParams)));
+  return op;
+}
+
+void KvWrite::record(gpu::Recorder& recorder, const AttentionShape& shape, const Activation& qkv,
+                     const BatchBuffers& batch, const KvLayer& layer) const {
+  const WriteParams params{.kv_heads = shape.kv_heads,
+                           .pairs = shape.head_dim / 2,
+                           .stride = qkv.stride() / 2,
+                           .k_offset = shape.q_size() / 2,
+                           .v_offset = (shape.q_size() + shape.kv_size()) / 2,
+                           .pages_per_slot = batch.pages_per_slot,
+                           .pad = {}};
+  const gpu::Binding bindings[] = {qkv.buffer, batch.token_info, batch.page_table, layer.keys, layer.values};
+  recorder.dispatch(pipeline_, gpu::as_params(params), bindings,
+                    {divide_up(shape.kv_size() / 2, kWriteWorkgroup), batch.tokens, 1});
+}
+
+Result<Attention> Attention::create(gpu::Device& device, KvType type, uint32_t head_dim) {
+  if (head_dim == 0 || head_dim % 2 != 0 || head_dim > kMaxHeadDim) {
+    return fail(ErrorCode::kUnsupported, "attention heads of {} elements are not supported (even, at most {})",
+                head_dim, kMaxHeadDim);
+  }
+  const uint32_t pairs = head_dim / 2;
+  Attention op;
+  CRIA_TRY_ASSIGN(op.decode_, SpecBuilder(device, "attention_decode")
+                                  .kv(type)
+                                  .reductions(std::max(kMinDecodeWorkgroup, std::bit_ceil(pairs)))
+                                  .constant("PAIRS", pairs)
+                                  .constant("PAGE_SIZE", kPageSize)
+                                  .build(device, "rrrrrw", sizeof(AttentionParams)));
+  const Tile tile = choose_tile(pairs, std::min(device.limits().max_workgroup_memory_bytes, kTileMemoryBytes));
+  op.queries_ = tile.queries;
+  CRIA_TRY_ASSIGN(op.prefill_, SpecBuilder(device, "attention_prefill")
+                                   .kv(type)
+                                   .constant("PAIRS", pairs)
+                                   .constant("PAGE_SIZE", kPageSize)
+                                   .constant("QUERIES", tile.queries)
+                                   .constant("KEYS", tile.keys)
+                                   .build(device, "rrrrrw", sizeof(AttentionParams)));
+  return op;
+}
+
+void Attention::record(gpu::Recorder& recorder, AttentionKernel kernel, const AttentionShape& shape,
+                       const Activation& qkv, const BatchBuffers& batch, const KvLayer& layer, uint32_t window,
+                       const Activation& y) const {
+  const bool decode = kernel == AttentionKernel::kDecode;
+  const AttentionParams params{.group = shape.heads / shape.kv_heads,
+                               .kv_heads = shape.kv_heads,
+                               .q_stride = qkv.stride() / 2,
+                               .y_stride = y.stride() / 2,
+                               .pages_per_slot = batch.pages_per_slot,
+                               .window = window,
+                               .scale = shape.scale,
+                               .pad = 0};
+  const gpu::Binding bindings[] = {qkv.buffer, decode ? batch.token_info : batch.tiles, batch.page_table,
+                                   layer.keys, layer.values,                            y.buffer};
+  recorder.dispatch(decode ? decode_ : prefill_, gpu::as_params(params), bindings,
+                    {shape.heads, decode ? batch.tokens : batch.tile_count, 1});
+}
+
+}  // namespace cria::kernels

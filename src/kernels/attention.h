@@ -1,0 +1,69 @@
+// The paged KV cache's kernels: kv_write.wgsl, attention_decode.wgsl, attention_prefill.wgsl.
+#pragma once
+
+#include "kernels/builder.h"
+
+namespace cria::kernels {
+
+/// Positions in one page of the KV cache.
+inline constexpr uint32_t kPageSize = 32;
+
+/// The heads of a model's attention, and how they see the past.
+struct AttentionShape {
+  uint32_t heads = 0;
+  uint32_t kv_heads = 0;
+  uint32_t head_dim = 0;  ///< even, at most kMaxHeadDim
+  float scale = 1;        ///< of the scores, 1 / sqrt(head_dim)
+
+  [[nodiscard]] uint32_t q_size() const { return heads * head_dim; }
+  [[nodiscard]] uint32_t kv_size() const { return kv_heads * head_dim; }
+  /// Columns of a row that holds queries, keys and values.
+  [[nodiscard]] uint32_t qkv_size() const { return q_size() + 2 * kv_size(); }
+};
+inline constexpr uint32_t kMaxHeadDim = 512;
+
+/// One layer's cache: keys and values [pages, kv_heads, kPageSize, head_dim] each.
+struct KvLayer {
+  gpu::Buffer keys;
+  gpu::Buffer values;
+};
+
+/// Where the tokens of a batch stand.
+struct BatchBuffers {
+  gpu::Buffer token_info;      ///< u32 [tokens, 2]: position, slot
+  gpu::Buffer page_table;      ///< u32 [slots, pages_per_slot]: page of kPageSize positions
+  gpu::Buffer tiles;           ///< u32 [tiles, 4]: first token, count, slot, position of the first
+  uint32_t pages_per_slot = 0;
+  uint32_t tokens = 0;
+  uint32_t tile_count = 0;
+};
+
+class KvWrite {
+ public:
+  static Result<KvWrite> create(gpu::Device& device, KvType type);
+  void record(gpu::Recorder& recorder, const AttentionShape& shape, const Activation& qkv, const BatchBuffers& batch,
+              const KvLayer& layer) const;
+
+ private:
+  gpu::Pipeline pipeline_;
+};
+
+/// Which kernel an Attention uses: decode reads the cache per query, prefill shares it in a tile.
+enum class AttentionKernel : uint8_t { kDecode, kPrefill };
+
+class Attention {
+ public:
+  /// Errors: kUnsupported where head_dim is odd or above kMaxHeadDim.
+  static Result<Attention> create(gpu::Device& device, KvType type, uint32_t head_dim);
+  /// y[t, heads * head_dim]; `window` positions are visible to a query (0: all before it).
+  void record(gpu::Recorder& recorder, AttentionKernel kernel, const AttentionShape& shape, const Activation& qkv,
+              const BatchBuffers& batch, const KvLayer& layer, uint32_t window, const Activation& y) const;
+  /// Tokens in a tile of the prefill kernel.
+  [[nodiscard]] uint32_t tile_tokens() const { return queries_; }
+
+ private:
+  gpu::Pipeline decode_, prefill_;
+  uint32_t queries_ = 0;
+};
+
+}  // namespace cria::kernels

@@ -1,0 +1,77 @@
+#include "kernels/builder.h"
+
+#include <algorithm>
+
+namespace cria::kernels {
+
+std::string_view shader_source(std::string_view name) {
+  const auto shaders = embedded_shaders();
+  const auto found =
+      std::find_if(shaders.begin(), shaders.end(), [&](const EmbeddedShader& shader) { return shader.name == name; });
+  CRIA_CHECK(found != shaders.end());
+  return found->source;
+}
+
+std::string_view weight_type_name(WeightType type) {
+  switch (type) {
+    case WeightType::kF32: return "f32";
+    case WeightType::kF16: return "f16";
+    case WeightType::kBF16: return "bf16";
+  }
+  return "?";
+}
+
+std::string_view kv_type_name(KvType type) { return type == KvType::kF32 ? "f32" : "f16"; }
+
+SpecBuilder::SpecBuilder(const gpu::Device& device, std::string_view shader) : features_(device.features()) {
+  spec_.name = std::string(shader);
+  spec_.source = shader_source(shader);
+}
+
+void SpecBuilder::add_module(std::string_view name) { spec_.modules.push_back(shader_source(name)); }
+
+SpecBuilder& SpecBuilder::weights(WeightType type) {
+  switch (type) {
+    case WeightType::kF32: add_module("weights_f32"); break;
+    case WeightType::kBF16: add_module("weights_bf16"); break;
+    case WeightType::kF16:
+      if (features_.f16) spec_.enables.emplace_back("f16");
+      add_module(features_.f16 ? "weights_f16" : "weights_f16_packed");
+      break;
+  }
+  spec_.name += fmt::format("_{}", weight_type_name(type));
+  if (type == WeightType::kF16 && !features_.f16) spec_.name += "_packed";
+  return *this;
+}
+
+SpecBuilder& SpecBuilder::kv(KvType type) {
+  add_module(type == KvType::kF32 ? "kv_f32" : "kv_f16");
+  spec_.name += fmt::format("_kv_{}", kv_type_name(type));
+  return *this;
+}
+
+SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) {
+  if (features_.subgroups) {
+    spec_.enables.emplace_back("subgroups");
+    spec_.requirements.emplace_back("subgroup_id");
+    spec_.name += "_subgroup";
+  }
+  add_module(features_.subgroups ? "lanes_subgroup" : "lanes_shared");
+  return constant("WORKGROUP_SIZE", workgroup_size);
+}
+
+Result<gpu::Pipeline> SpecBuilder::build(gpu::Device& device, std::string_view access, uint32_t params_bytes) {
+  for (const char letter : access) {
+    spec_.bindings.push_back(letter == 'r' ? gpu::Access::kRead : gpu::Access::kReadWrite);
+  }
+  spec_.params_bytes = params_bytes;
+  return device.create_pipeline(spec_);
+}
+
+std::array<uint32_t, 3> folded_grid(uint32_t limit, uint32_t count, uint32_t z) {
+  if (count <= limit) return {count, 1, z};
+  const uint32_t y = divide_up(count, limit);
+  return {divide_up(count, y), y, z};
+}
+
+}  // namespace cria::kernels

@@ -1,0 +1,52 @@
+// What the .cpp files of kernels share: choosing a shader's modules for a device, and cutting grids.
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gpu/device.h"
+#include "kernels/embedded.h"
+#include "kernels/matrix.h"
+
+namespace cria::kernels {
+
+/// The storage type of keys and values in the cache.
+enum class KvType : uint8_t { kF32, kF16 };
+[[nodiscard]] std::string_view kv_type_name(KvType type);
+[[nodiscard]] constexpr uint32_t kv_type_bytes(KvType type) { return type == KvType::kF32 ? 4 : 2; }
+
+/// Collects a PipelineSpec for one shader file.
+class SpecBuilder {
+ public:
+  SpecBuilder(const gpu::Device& device, std::string_view shader);
+
+  /// Adds `const NAME` to the prelude.
+  template <typename T>
+  SpecBuilder& constant(std::string_view name, T value) {
+    spec_.constants.emplace_back(name, value);
+    return *this;
+  }
+  /// Adds the decoder of a weight type (binding 1, `load_chunk`): native f16 where the device has it.
+  SpecBuilder& weights(WeightType type);
+  /// Adds the pair type of the KV cache (`KvPair`, `pack_pair`, `unpack_pair`).
+  SpecBuilder& kv(KvType type);
+  /// Adds reductions over a workgroup (`Lanes`, `workgroup_sum`, …) through subgroups or shared memory,
+  /// and the constant WORKGROUP_SIZE.
+  SpecBuilder& reductions(uint32_t workgroup_size);
+
+  /// The access of bindings 1, 2, …: one letter each, 'r' (read) or 'w' (read and write).
+  Result<gpu::Pipeline> build(gpu::Device& device, std::string_view access, uint32_t params_bytes);
+
+ private:
+  void add_module(std::string_view name);
+  gpu::FeatureSet features_;
+  gpu::PipelineSpec spec_;
+};
+
+/// A grid of `count` workgroups in x, folded into y where the device's limit of workgroups per dimension is lower.
+/// Shaders recover the index as `group.x + group.y * groups.x`.
+[[nodiscard]] std::array<uint32_t, 3> folded_grid(uint32_t limit, uint32_t count, uint32_t z = 1);
+
+}  // namespace cria::kernels

@@ -1,0 +1,39 @@
+// Small element-wise kernels: swiglu.wgsl, residual_add.wgsl, gather_rows.wgsl.
+#pragma once
+
+#include "kernels/builder.h"
+
+namespace cria::kernels {
+
+class SwiGlu {
+ public:
+  static Result<SwiGlu> create(gpu::Device& device);
+  /// y[t, i] = silu(gate_up[t, i]) * gate_up[t, y.columns + i] for `tokens` tokens.
+  void record(gpu::Recorder& recorder, const Activation& gate_up, const Activation& y, uint32_t tokens) const;
+
+ private:
+  gpu::Pipeline pipeline_;
+};
+
+class ResidualAdd {
+ public:
+  static Result<ResidualAdd> create(gpu::Device& device);
+  /// y += x for `rows` rows.
+  void record(gpu::Recorder& recorder, const Activation& x, const Activation& y, uint32_t rows) const;
+
+ private:
+  gpu::Pipeline pipeline_;
+};
+
+class GatherRows {
+ public:
+  static Result<GatherRows> create(gpu::Device& device);
+  /// y[r, :] = x[rows[r], :] for `count` rows.
+  void record(gpu::Recorder& recorder, const Activation& x, const gpu::Buffer& rows, const Activation& y,
+              uint32_t count) const;
+
+ private:
+  gpu::Pipeline pipeline_;
+};
+
+}  // namespace cria::kernels

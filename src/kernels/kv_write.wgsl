@@ -1,0 +1,40 @@
+// Writes the keys and values of a batch of tokens into the paged cache of one layer.
+//
+// Shapes: qkv [tokens, …] holds keys at pair k_offset and values at pair v_offset of each row, each
+// [kv_heads, head_dim]; the cache is [pages, kv_heads, PAGE_SIZE, head_dim] for keys and for values.
+// token_info[t] = (position in its sequence, slot of its sequence); page_table [slots, pages_per_slot]
+// gives the page that holds positions p * PAGE_SIZE … of a slot.
+// Bindings: 1 qkv f32 pairs, 2 token_info, 3 page_table, 4 keys, 5 values (KvPair module).
+// Dispatch: x over kv_heads * head_dim / 2 in groups of WORKGROUP_SIZE, y = token.
+// Numerics: rounds to the cache's type.
+// Source: Kwon et al. 2023, "PagedAttention".
+
+struct Params {
+  kv_heads: u32,
+  pairs: u32,          // head_dim / 2
+  stride: u32,         // of a qkv row, in pairs
+  k_offset: u32,
+  v_offset: u32,
+  pages_per_slot: u32,
+  pad0: u32,
+  pad1: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> qkv: array<vec2f>;
+@group(0) @binding(2) var<storage, read> token_info: array<vec2u>;
+@group(0) @binding(3) var<storage, read> page_table: array<u32>;
+@group(0) @binding(4) var<storage, read_write> keys: array<KvPair>;
+@group(0) @binding(5) var<storage, read_write> values: array<KvPair>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x >= params.kv_heads * params.pairs) { return; }
+  let info = token_info[id.y];
+  let page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE];
+  let head = id.x / params.pairs;
+  let at = ((page * params.kv_heads + head) * PAGE_SIZE + info.x % PAGE_SIZE) * params.pairs + id.x % params.pairs;
+  let from = id.y * params.stride + id.x;
+  keys[at] = pack_pair(qkv[from + params.k_offset]);
+  values[at] = pack_pair(qkv[from + params.v_offset]);
+}

@@ -1,0 +1,26 @@
+// Products with weight matrices: matvec.wgsl for one or a few tokens, matmul.wgsl for many.
+#pragma once
+
+#include "kernels/builder.h"
+
+namespace cria::kernels {
+
+/// Which kernel a Linear uses: by the number of tokens, or always one (for tests).
+enum class LinearKernel : uint8_t { kAuto, kMatvec, kMatmul };
+
+class Linear {
+ public:
+  static Result<Linear> create(gpu::Device& device, WeightType type, bool has_bias,
+                               LinearKernel kernel = LinearKernel::kAuto);
+  /// y[t, r] = sum_k weight[r, k] * x[t, k] (+ weight.bias[r]) for `tokens` tokens.
+  /// Shapes: x [tokens, weight.columns], y [tokens, weight.rows].
+  void record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y,
+              uint32_t tokens) const;
+
+ private:
+  gpu::Pipeline matvec_, matmul_;
+  LinearKernel kernel_ = LinearKernel::kAuto;
+  uint32_t grid_limit_ = 0;
+};
+
+}  // namespace cria::kernels

@@ -1,0 +1,15 @@
+// Module: weights stored as bfloat16 (the upper half of an f32); two to a u32, 8 to a chunk.
+//
+// Binding 1: the rows of one shard, chunk after chunk, read 16 bytes at a time. Decoding is a shift,
+// and exact.
+
+struct Eight { low: vec4f, high: vec4f }
+
+@group(0) @binding(1) var<storage, read> weights: array<vec4u>;
+
+fn load_chunk(chunk: u32) -> Eight {
+  let bits = weights[chunk];
+  let even = bitcast<vec4f>(bits << vec4u(16u));
+  let odd = bitcast<vec4f>(bits & vec4u(0xFFFF0000u));
+  return Eight(vec4f(even.x, odd.x, even.y, odd.y), vec4f(even.z, odd.z, even.w, odd.w));
+}

@@ -1,0 +1,12 @@
+// Module: weights stored as f16, on a device with shader-f16; a chunk is 8 elements, 16 bytes.
+//
+// Binding 1: the rows of one shard, chunk after chunk, read 16 bytes at a time. Decoding is exact.
+
+struct Eight { low: vec4f, high: vec4f }
+
+@group(0) @binding(1) var<storage, read> weights: array<vec4u>;
+
+fn load_chunk(chunk: u32) -> Eight {
+  let bits = weights[chunk];
+  return Eight(vec4f(bitcast<vec4<f16>>(bits.xy)), vec4f(bitcast<vec4<f16>>(bits.zw)));
+}

@@ -1,0 +1,14 @@
+// Module: weights stored as f16, on a device without shader-f16; two to a u32, 8 to a chunk.
+//
+// Binding 1: the rows of one shard, chunk after chunk, read 16 bytes at a time. Decoding is exact for
+// normal numbers; a device may flush subnormal halves (below 6.1e-5) to zero.
+
+struct Eight { low: vec4f, high: vec4f }
+
+@group(0) @binding(1) var<storage, read> weights: array<vec4u>;
+
+fn load_chunk(chunk: u32) -> Eight {
+  let bits = weights[chunk];
+  return Eight(vec4f(unpack2x16float(bits.x), unpack2x16float(bits.y)),
+               vec4f(unpack2x16float(bits.z), unpack2x16float(bits.w)));
+}

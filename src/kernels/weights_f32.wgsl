@@ -1,0 +1,9 @@
+// Module: weights stored as f32; a chunk is 8 consecutive elements, 32 bytes.
+//
+// Binding 1: the rows of one shard, chunk after chunk. Decoding is exact.
+
+struct Eight { low: vec4f, high: vec4f }
+
+@group(0) @binding(1) var<storage, read> weights: array<vec4f>;
+
+fn load_chunk(chunk: u32) -> Eight { return Eight(weights[2u * chunk], weights[2u * chunk + 1u]); }
