@@ -93,11 +93,12 @@ Result<Instance> create_instance() {
   wgpu::DawnTogglesDescriptor toggles;
   toggles.enabledToggleCount = std::size(kEnabled);
   toggles.enabledToggles = kEnabled;
-  static constexpr auto kTimedWait = wgpu::InstanceFeatureName::TimedWaitAny;
+  static constexpr wgpu::InstanceFeatureName kFeatures[] = {wgpu::InstanceFeatureName::TimedWaitAny,
+                                                            wgpu::InstanceFeatureName::MultipleDevicesPerAdapter};
   wgpu::InstanceDescriptor descriptor;
   descriptor.nextInChain = &toggles;
-  descriptor.requiredFeatureCount = 1;
-  descriptor.requiredFeatures = &kTimedWait;
+  descriptor.requiredFeatureCount = std::size(kFeatures);
+  descriptor.requiredFeatures = kFeatures;
   Instance instance;
   instance.handle = wgpu::CreateInstance(&descriptor);
   if (!instance.handle) return fail(ErrorCode::kDevice, "WebGPU could not be started");

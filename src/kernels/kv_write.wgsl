@@ -34,7 +34,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE];
   let head = id.x / params.pairs;
   let at = ((page * params.kv_heads + head) * PAGE_SIZE + info.x % PAGE_SIZE) * params.pairs + id.x % params.pairs;
-  let from = id.y * params.stride + id.x;
-  keys[at] = pack_pair(qkv[from + params.k_offset]);
-  values[at] = pack_pair(qkv[from + params.v_offset]);
+  let source = id.y * params.stride + id.x;
+  keys[at] = pack_pair(qkv[source + params.k_offset]);
+  values[at] = pack_pair(qkv[source + params.v_offset]);
 }

@@ -40,8 +40,8 @@ fn load_x(index: u32, first_token: u32, column: u32) {
   let token = index / 4u;
   let part = index % 4u;
   let valid = first_token + token < params.tokens;
-  let from = min(first_token + token, params.tokens - 1u) * params.x_stride + column / 4u + part;
-  let values = masked(x[from], column + 4u * part, valid);
+  let source = min(first_token + token, params.tokens - 1u) * params.x_stride + column / 4u + part;
+  let values = masked(x[source], column + 4u * part, valid);
   for (var i = 0u; i < 4u; i++) { x_tile[(4u * part + i) * PITCH + token] = values[i]; }
 }
 

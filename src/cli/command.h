@@ -1,0 +1,53 @@
+// What the subcommands share: registration with the command line parser, and common options.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+namespace cria::cli {
+
+/// A subcommand's body; its error ends the program with exit code 2 and the error's sentence.
+using Command = std::function<Status()>;
+
+/// Each adds a subcommand with its options and stores its body in `chosen` when it is the one called.
+void add_run(CLI::App& app, Command& chosen);
+void add_devices(CLI::App& app, Command& chosen);
+void add_inspect(CLI::App& app, Command& chosen);
+void add_tokenize(CLI::App& app, Command& chosen);
+void add_selftest(CLI::App& app, Command& chosen);
+
+/// --device, --disable and --limit-binding.
+struct DeviceFlags {
+  std::string device;
+  std::string disable;
+  uint64_t limit_binding = 0;
+
+  void add_to(CLI::App& command);
+  [[nodiscard]] Result<gpu::DeviceOptions> options() const;
+};
+
+/// MODEL (or --model-dir), --weights, --f16-weights, --kv-type, --max-context, --batch-tokens.
+struct ModelFlags {
+  std::string model;
+  std::string weights = "auto";
+  bool f16_weights = false;
+  std::string kv_type = "auto";
+  uint32_t max_context = 0;
+  uint32_t batch_tokens = 0;
+
+  void add_to(CLI::App& command);
+  /// Only MODEL and --model-dir.
+  void add_model_to(CLI::App& command);
+  [[nodiscard]] Result<model::ModelOptions> options() const;
+  /// The model named, or the one that Cria ships. Errors: kNotFound where there is neither.
+  [[nodiscard]] Result<std::filesystem::path> path() const;
+};
+
+/// Says in one line on stderr that a software device is used, where that is so.
+void note_software_device(const gpu::DeviceInfo& info);
+
+}  // namespace cria::cli

@@ -1,0 +1,62 @@
+// `cria devices`: the GPUs of this machine and what they can do.
+#include <fmt/core.h>
+
+#include "base/json.h"
+#include "cli/command.h"
+
+namespace cria::cli {
+namespace {
+
+Json to_json(const gpu::DeviceInfo& info) {
+  return {{"index", info.index},
+          {"name", info.name},
+          {"type", info.type},
+          {"backend", info.backend},
+          {"vendor", info.vendor},
+          {"driver", info.driver},
+          {"features",
+           {{"f16", info.features.f16},
+            {"subgroups", info.features.subgroups},
+            {"subgroup-matrix", info.features.subgroup_matrix},
+            {"timestamps", info.features.timestamps}}},
+          {"subgroup_min_size", info.subgroup_min_size},
+          {"subgroup_max_size", info.subgroup_max_size},
+          {"max_buffer_bytes", info.limits.max_buffer_bytes},
+          {"max_binding_bytes", info.limits.max_binding_bytes},
+          {"max_storage_buffers", info.limits.max_storage_buffers},
+          {"max_workgroup_memory_bytes", info.limits.max_workgroup_memory_bytes},
+          {"max_workgroup_invocations", info.limits.max_workgroup_invocations}};
+}
+
+void print(const gpu::DeviceInfo& info) {
+  fmt::print("{}: {} ({}, {}; {})\n", info.index, info.name, info.type, info.backend, info.driver);
+  fmt::print("   features: {}", gpu::feature_names(info.features));
+  if (info.features.subgroups) fmt::print("; subgroups of {} to {}", info.subgroup_min_size, info.subgroup_max_size);
+  fmt::print("\n   limits: buffer {}, binding {}, workgroup memory {}, {} invocations, {} storage buffers\n",
+             human_bytes(info.limits.max_buffer_bytes), human_bytes(info.limits.max_binding_bytes),
+             human_bytes(info.limits.max_workgroup_memory_bytes), info.limits.max_workgroup_invocations,
+             info.limits.max_storage_buffers);
+}
+
+Status run(bool as_json) {
+  CRIA_TRY_ASSIGN(const std::vector<gpu::DeviceInfo> devices, gpu::list_devices());
+  if (as_json) {
+    Json list = Json::array();
+    for (const gpu::DeviceInfo& info : devices) list.push_back(to_json(info));
+    fmt::print("{}\n", list.dump(2));
+    return {};
+  }
+  for (const gpu::DeviceInfo& info : devices) print(info);
+  return {};
+}
+
+}  // namespace
+
+void add_devices(CLI::App& app, Command& chosen) {
+  auto* command = app.add_subcommand("devices", "List the GPUs of this machine, the default one first");
+  auto as_json = std::make_shared<bool>(false);
+  command->add_flag("--json", *as_json, "Print as JSON");
+  command->callback([&chosen, as_json] { chosen = [as_json] { return run(*as_json); }; });
+}
+
+}  // namespace cria::cli

@@ -1,0 +1,73 @@
+// Options that several subcommands share.
+#include "base/log.h"
+#include "base/platform.h"
+#include "cli/command.h"
+
+namespace cria::cli {
+
+void DeviceFlags::add_to(CLI::App& command) {
+  command.add_option("--device", device, "Device: its index in `cria devices`, or part of its name")
+      ->type_name("INDEX|NAME");
+  command.add_option("--disable", disable, "Pretend that features are absent: f16,subgroups,subgroup-matrix,timestamps")
+      ->type_name("FEATURES");
+  command.add_option("--limit-binding", limit_binding, "Lower the largest buffer binding; tensors above it are split")
+      ->type_name("BYTES");
+}
+
+Result<gpu::DeviceOptions> DeviceFlags::options() const {
+  gpu::DeviceOptions options;
+  options.selector = device;
+  options.binding_limit = limit_binding;
+  CRIA_TRY_ASSIGN(options.disabled, gpu::parse_features(disable));
+  return options;
+}
+
+void ModelFlags::add_model_to(CLI::App& command) {
+  command.add_option("MODEL,--model-dir", model, "Model folder (config.json, tokenizer.json, *.safetensors)")
+      ->type_name("DIR");
+}
+
+void ModelFlags::add_to(CLI::App& command) {
+  add_model_to(command);
+  command.add_option("--weights", weights, "Type of weights on the GPU: auto (as stored), f32, f16, bf16")
+      ->capture_default_str()
+      ->type_name("TYPE");
+  command.add_flag("--f16-weights", f16_weights, "The same as --weights f16");
+  command.add_option("--kv-type", kv_type, "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16")
+      ->capture_default_str()
+      ->type_name("TYPE");
+  command.add_option("--max-context", max_context, "Positions of context at most; by default the model's own limit")
+      ->check(CLI::Range(1U, 1U << 24U))
+      ->type_name("TOKENS");
+  command.add_option("--batch-tokens", batch_tokens, "Prompt tokens in one pass; by default chosen for the device")
+      ->check(CLI::Range(1U, 4096U))
+      ->type_name("TOKENS");
+}
+
+Result<model::ModelOptions> ModelFlags::options() const {
+  model::ModelOptions options;
+  CRIA_TRY_ASSIGN(options.precision, model::parse_precision(f16_weights ? "f16" : weights));
+  CRIA_TRY_ASSIGN(options.kv, model::parse_kv_type(kv_type));
+  options.max_context = max_context;
+  options.max_batch_tokens = batch_tokens;
+  return options;
+}
+
+Result<std::filesystem::path> ModelFlags::path() const {
+  if (!model.empty()) return std::filesystem::path(model);
+  const std::filesystem::path program = platform::executable_path().parent_path();
+  // In a bundle models/ stands beside bin/; in a build tree the source folder's own is used.
+  for (const std::filesystem::path& root : {program / "..", std::filesystem::path(CRIA_MODEL_ROOT)}) {
+    std::filesystem::path candidate = (root / "models" / "cria-stories-11m").lexically_normal();
+    std::error_code ignored;
+    if (std::filesystem::exists(candidate / "config.json", ignored)) return candidate;
+  }
+  return fail(ErrorCode::kNotFound, "no model was named, and the one that comes with Cria is not beside {}",
+              program.string());
+}
+
+void note_software_device(const gpu::DeviceInfo& info) {
+  if (info.is_software()) log::info("no GPU is used: running on {}, in software and slowly", info.name);
+}
+
+}  // namespace cria::cli

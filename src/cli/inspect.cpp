@@ -1,0 +1,127 @@
+// `cria inspect`: what a model folder holds, and the memory it would need, without loading it.
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "cli/command.h"
+#include "cli/report.h"
+
+namespace cria::cli {
+namespace {
+
+struct InspectFlags {
+  ModelFlags model;
+  DeviceFlags device;
+  bool tensors = false;
+  bool json = false;
+};
+
+/// Context lengths to show: powers of four up to the model's own limit, and that limit.
+std::vector<uint32_t> context_lengths(uint32_t limit) {
+  std::vector<uint32_t> lengths;
+  for (uint64_t length = 2048; length < limit; length *= 4) lengths.push_back(static_cast<uint32_t>(length));
+  lengths.push_back(limit);
+  return lengths;
+}
+
+constexpr model::Precision kPrecisions[] = {model::Precision::kAsStored, model::Precision::kF32, model::Precision::kF16,
+                                            model::Precision::kBF16};
+
+Json config_json(const model::ModelConfig& config) {
+  return {{"architecture", config.architecture_name},
+          {"hidden_size", config.hidden_size},
+          {"intermediate_size", config.intermediate_size},
+          {"num_layers", config.num_layers},
+          {"num_heads", config.num_heads},
+          {"num_kv_heads", config.num_kv_heads},
+          {"head_dim", config.head_dim},
+          {"vocab_size", config.vocab_size},
+          {"max_position_embeddings", config.max_position_embeddings},
+          {"tie_word_embeddings", config.tie_word_embeddings}};
+}
+
+Json tensor_json(const formats::TensorView& tensor) {
+  return {{"name", tensor.name}, {"type", formats::dtype_name(tensor.dtype)}, {"shape", tensor.shape}};
+}
+
+uint64_t parameter_count(const formats::HuggingFaceFolder& folder) {
+  uint64_t count = 0;
+  for (const std::string& name : folder.names()) {
+    const formats::TensorView& tensor = *folder.find(name);
+    count += tensor.data.size() / formats::dtype_bytes(tensor.dtype);
+  }
+  return count;
+}
+
+void print_model(const engine::OpenedModel& opened, bool tensors) {
+  const model::ModelConfig& config = opened.config;
+  fmt::print("{}: {}, {} parameters\n", opened.folder.path().string(), config.architecture_name,
+             with_commas(parameter_count(opened.folder)));
+  fmt::print("  layers {}, hidden {}, intermediate {}, heads {} of {} ({} key/value), vocabulary {}, context {}{}\n",
+             config.num_layers, config.hidden_size, config.intermediate_size, config.num_heads, config.head_dim,
+             config.num_kv_heads, config.vocab_size, config.max_position_embeddings,
+             config.tie_word_embeddings ? ", tied embeddings" : "");
+  if (!tensors) return;
+  for (const std::string& name : opened.folder.names()) {
+    const formats::TensorView& tensor = *opened.folder.find(name);
+    fmt::print("  {:<60} {:<5} [{}]\n", name, formats::dtype_name(tensor.dtype), fmt::join(tensor.shape, ", "));
+  }
+}
+
+Status run(const InspectFlags& flags) {
+  CRIA_TRY_ASSIGN(const std::filesystem::path path, flags.model.path());
+  CRIA_TRY_ASSIGN(const engine::OpenedModel opened, engine::open_model(path));
+  CRIA_TRY_ASSIGN(const gpu::DeviceOptions device_options, flags.device.options());
+  CRIA_TRY_ASSIGN(const gpu::Device device, gpu::Device::open(device_options));
+  Json plans = Json::array();
+  if (!flags.json) {
+    print_model(opened, flags.tensors);
+    fmt::print("memory on {}:\n  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", device.info().name, "weights", "context",
+               "KV", "weights", "KV cache", "scratch", "total");
+  }
+  for (const model::Precision precision : kPrecisions) {
+    for (const uint32_t context : context_lengths(opened.config.max_position_embeddings)) {
+      CRIA_TRY_ASSIGN(model::ModelOptions options, flags.model.options());
+      options.precision = precision;
+      options.max_context = context;
+      CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
+                      model::plan(device.limits(), device.info().is_software(), opened.config, opened.folder, options));
+      if (plan.max_context < context) continue;  // beyond what the device can bind
+      if (flags.json) {
+        Json entry = plan_json(plan);
+        entry["weights"] = model::precision_name(precision);
+        plans.push_back(entry);
+      } else {
+        fmt::print("  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", model::precision_name(precision), plan.max_context,
+                   kernels::kv_type_name(plan.kv_type), human_bytes(plan.weight_bytes), human_bytes(plan.kv_bytes),
+                   human_bytes(plan.scratch_bytes), human_bytes(plan.total_bytes()));
+      }
+    }
+  }
+  if (!flags.json) return {};
+  Json tensors = Json::array();
+  for (const std::string& name : opened.folder.names()) tensors.push_back(tensor_json(*opened.folder.find(name)));
+  fmt::print("{}\n", Json{{"model", config_json(opened.config)},
+                          {"parameters", parameter_count(opened.folder)},
+                          {"device", device.info().name},
+                          {"memory", plans},
+                          {"tensors", tensors}}
+                         .dump(2));
+  return {};
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Command& chosen) {
+  auto* command = app.add_subcommand("inspect", "Show a model's architecture, tensors and memory needs");
+  auto flags = std::make_shared<InspectFlags>();
+  flags->model.add_model_to(*command);
+  command->add_option("--kv-type", flags->model.kv_type, "Type of the KV cache: auto, f32, f16")->capture_default_str();
+  command->add_flag("--tensors", flags->tensors, "List every tensor");
+  command->add_flag("--json", flags->json, "Print as JSON");
+  flags->device.add_to(*command);
+  command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
+}
+
+}  // namespace cria::cli

@@ -1,0 +1,19 @@
+// Turning memory plans and generation figures into text for people and JSON for programs.
+#pragma once
+
+#include <string>
+
+#include "base/json.h"
+#include "engine/sequence.h"
+#include "model/model.h"
+
+namespace cria::cli {
+
+[[nodiscard]] Json plan_json(const model::MemoryPlan& plan);
+[[nodiscard]] std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& device);
+
+/// The summary after a generation: device, memory by kind, times, speeds, stop reason, profile.
+[[nodiscard]] Json stats_json(const engine::Engine& engine, const engine::GenerationStats& stats);
+[[nodiscard]] std::string stats_text(const engine::Engine& engine, const engine::GenerationStats& stats);
+
+}  // namespace cria::cli

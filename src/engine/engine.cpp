@@ -1,0 +1,72 @@
+#include "engine/engine.h"
+
+#include <chrono>
+
+#include "base/log.h"
+#include "base/platform.h"
+#include "base/progress.h"
+
+namespace cria::engine {
+
+Result<OpenedModel> open_model(const std::filesystem::path& path) {
+  CRIA_TRY_ASSIGN(formats::HuggingFaceFolder folder, formats::HuggingFaceFolder::open(path));
+  const std::string name = (path / "config.json").string();
+  CRIA_TRY_ASSIGN(model::ModelConfig config, model::parse_config(folder.config(), folder.generation_config(), name));
+  model::GenerationDefaults defaults;
+  if (folder.generation_config() != nullptr) {
+    CRIA_TRY_ASSIGN(defaults, model::parse_generation_defaults(*folder.generation_config(),
+                                                               (path / "generation_config.json").string()));
+  }
+  if (auto status = model::check_tensors(model::weight_table(config), folder); !status) {
+    return std::unexpected(std::move(status).error().while_doing(fmt::format("checking {}", path.string())));
+  }
+  return OpenedModel{std::move(folder), std::move(config), std::move(defaults)};
+}
+
+Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder) {
+  if (folder.tokenizer_json().empty()) {
+    return fail(ErrorCode::kNotFound, "{}: has no tokenizer.json", folder.path().string());
+  }
+  return text::Tokenizer::from_json(folder.tokenizer_json(), folder.tokenizer_config_json(),
+                                    (folder.path() / "tokenizer.json").string());
+}
+
+Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
+  CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
+  std::unique_ptr<Engine> engine(new Engine(std::move(device)));
+  engine->path_ = path;
+  engine->defaults_ = std::move(opened.defaults);
+  if (!opened.folder.tokenizer_json().empty()) {
+    CRIA_TRY_ASSIGN(text::Tokenizer tokenizer, open_tokenizer(opened.folder));
+    engine->tokenizer_ = std::make_unique<text::Tokenizer>(std::move(tokenizer));
+  }
+  for (const std::string& name : opened.folder.names()) {
+    engine->checkpoint_bytes_ += opened.folder.find(name)->data.size();
+  }
+  {
+    ProgressBar bar("loading", engine->checkpoint_bytes_, options.show_progress);
+    auto model = model::Model::load(engine->device_, opened.folder, opened.config, options.model,
+                                    [&](uint64_t bytes) { bar.advance(bytes); });
+    if (!model) {
+      return std::unexpected(std::move(model).error().while_doing(fmt::format("loading {}", path.string())));
+    }
+    engine->model_ = *std::move(model);
+  }
+  if (engine->model_.memory_plan().context_limited_by_binding) {
+    log::warning("the context is limited to {} positions: {} binds at most {} bytes at once",
+                 engine->model_.memory_plan().max_context, engine->device_.info().name,
+                 with_commas(engine->device_.limits().max_binding_bytes));
+  }
+  engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return engine;
+}
+
+MemoryUse Engine::memory() const {
+  return {.weight_bytes = device_.memory_bytes(gpu::MemoryKind::kWeights),
+          .kv_bytes = device_.memory_bytes(gpu::MemoryKind::kKv),
+          .scratch_bytes = device_.memory_bytes(gpu::MemoryKind::kScratch)};
+}
+
+}  // namespace cria::engine

@@ -1,0 +1,69 @@
+// A loaded model with its tokenizer and device: what the command line, the API and the server share.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "gpu/device.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+namespace cria::engine {
+
+struct EngineOptions {
+  gpu::DeviceOptions device;
+  model::ModelOptions model;
+  bool show_progress = false;  ///< a progress bar on the terminal while weights are uploaded
+};
+
+/// GPU memory in use, in bytes, by what it is for.
+struct MemoryUse {
+  uint64_t weight_bytes = 0;
+  uint64_t kv_bytes = 0;
+  uint64_t scratch_bytes = 0;
+};
+
+class Engine {
+ public:
+  /// Loads a model folder. Errors name the file, tensor or option that is at fault.
+  static Result<std::unique_ptr<Engine>> load(const std::filesystem::path& path, const EngineOptions& options);
+
+  [[nodiscard]] gpu::Device& device() { return device_; }
+  [[nodiscard]] const gpu::Device& device() const { return device_; }
+  [[nodiscard]] model::Model& model() { return model_; }
+  [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
+  [[nodiscard]] bool has_tokenizer() const { return tokenizer_ != nullptr; }
+  [[nodiscard]] const model::ModelConfig& config() const { return model_.config(); }
+  [[nodiscard]] const model::GenerationDefaults& defaults() const { return defaults_; }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] double load_seconds() const { return load_seconds_; }
+  [[nodiscard]] uint64_t checkpoint_bytes() const { return checkpoint_bytes_; }
+  [[nodiscard]] MemoryUse memory() const;
+
+ private:
+  explicit Engine(gpu::Device device) : device_(std::move(device)) {}
+
+  std::filesystem::path path_;
+  gpu::Device device_;
+  model::Model model_;
+  std::unique_ptr<text::Tokenizer> tokenizer_;
+  model::GenerationDefaults defaults_;
+  double load_seconds_ = 0;
+  uint64_t checkpoint_bytes_ = 0;
+};
+
+/// A checked model folder whose weights have not been loaded: configuration, tensors, defaults.
+struct OpenedModel {
+  formats::HuggingFaceFolder folder;
+  model::ModelConfig config;
+  model::GenerationDefaults defaults;
+};
+
+/// Opens a folder, maps its configuration and checks its tensors.
+Result<OpenedModel> open_model(const std::filesystem::path& path);
+
+/// Reads the tokenizer of an opened folder. Errors: kNotFound where it has no tokenizer.json.
+Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder);
+
+}  // namespace cria::engine

@@ -1,0 +1,299 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "base/platform.h"
+
+namespace cria::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Positions first … first + count - 1 of slot 0, as a batch.
+model::Batch make_batch(std::vector<uint32_t> tokens, uint32_t first, uint32_t count, uint32_t rope_length) {
+  model::Batch batch;
+  batch.tokens = std::move(tokens);
+  batch.positions.resize(count);
+  std::iota(batch.positions.begin(), batch.positions.end(), first);
+  batch.slots.assign(count, 0);
+  batch.rope_length = rope_length;
+  return batch;
+}
+
+std::vector<uint32_t> slice(const std::vector<uint32_t>& tokens, size_t first, size_t count) {
+  const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(first);
+  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
+}
+
+}  // namespace
+
+std::string_view stop_reason_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::kEndOfText: return "end of text";
+    case StopReason::kMaxTokens: return "token limit reached";
+    case StopReason::kContextFull: return "context full";
+    case StopReason::kInterrupted: return "interrupted";
+  }
+  return "?";
+}
+
+double GenerationStats::decode_tokens_per_second() const {
+  return decode_seconds > 0 && generated_tokens > 1 ? (generated_tokens - 1) / decode_seconds : 0;
+}
+
+double GenerationStats::prefill_tokens_per_second() const {
+  return prefill_seconds > 0 ? prompt_tokens / prefill_seconds : 0;
+}
+
+Result<Sequence> Sequence::create(Engine& engine) {
+  Sequence sequence(engine);
+  gpu::Device& device = engine.device();
+  const uint32_t vocab = engine.config().vocab_size;
+  CRIA_TRY_ASSIGN(sequence.sampler_, kernels::Sampler::create(device, vocab));
+  const auto words = [&](std::string_view label, uint64_t bytes) {
+    return device.create_buffer(label, bytes, gpu::MemoryKind::kScratch);
+  };
+  CRIA_TRY_ASSIGN(sequence.sampler_rows_, words("sampler parameters", sizeof(kernels::SamplerRow)));
+  CRIA_TRY_ASSIGN(sequence.seen_, words("token counts", uint64_t{vocab} * 4));
+  CRIA_TRY_ASSIGN(sequence.results_, words("sampled tokens", 8));
+  return sequence;
+}
+
+Status Sequence::clear() {
+  tokens_.clear();
+  cached_ = counted_ = sampled_ = 0;
+  engine_->model().kv_cache().truncate(0, 0);
+  const std::vector<uint32_t> zeros(engine_->config().vocab_size);
+  return engine_->device().write(seen_, 0, std::as_bytes(std::span(zeros)));
+}
+
+Status Sequence::check_prompt(const std::vector<uint32_t>& prompt) const {
+  if (prompt.empty()) return fail(ErrorCode::kInvalidInput, "the prompt is empty: there is nothing to continue");
+  const uint32_t vocab = engine_->config().vocab_size;
+  for (const uint32_t token : prompt) {
+    if (token >= vocab) {
+      return fail(ErrorCode::kInvalidInput, "the prompt holds the token {}, outside the vocabulary of {} tokens", token,
+                  vocab);
+    }
+  }
+  const uint32_t context = engine_->model().kv_cache().max_context();
+  if (tokens_.size() + prompt.size() > context) {
+    return fail(ErrorCode::kInvalidInput, "the prompt has {} tokens{}, more than the context of {}", prompt.size(),
+                tokens_.empty() ? "" : fmt::format(" after {} already read", tokens_.size()), context);
+  }
+  return {};
+}
+
+Status Sequence::add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const {
+  if (!options.profile) return {};
+  CRIA_TRY_ASSIGN(const gpu::SubmissionTimes times, recorder.times());
+  for (const gpu::KernelTime& time : times.kernels) {
+    KernelProfile& profile = stats.kernels[time.kernel];
+    ++profile.calls;
+    profile.nanoseconds += time.nanoseconds;
+  }
+  stats.gpu_nanoseconds += times.total_nanoseconds;
+  return {};
+}
+
+/// Records the draw of the next token from the current logits, submits, and starts reading it back.
+Status Sequence::submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
+                             gpu::PendingRead& result) {
+  const SamplingParams& sampling = options.sampling;
+  kernels::SamplerRow row{};
+  row.temperature = sampling.temperature;
+  row.top_k = sampling.top_k;
+  row.top_p = sampling.top_p;
+  row.min_p = sampling.min_p;
+  row.repetition_penalty = sampling.repetition_penalty;
+  row.seed_low = static_cast<uint32_t>(sampling.seed);
+  row.seed_high = static_cast<uint32_t>(sampling.seed >> 32);
+  row.step = sampled_++;
+  gpu::Device& device = engine_->device();
+  CRIA_TRY(device.write(sampler_rows_, 0, std::as_bytes(std::span(&row, 1))));
+  sampler_.record(recorder, engine_->model().logits(), sampler_rows_, seen_, engine_->model().tokens(), results_, 1,
+                  sampling.temperature == 0);
+  CRIA_TRY_ASSIGN(result, recorder.read(results_, 0, 8));
+  CRIA_TRY(recorder.submit());
+  return add_profile(recorder, options, stats);
+}
+
+/// Appends tokens that are to be read, and makes room for them.
+Status Sequence::begin_reading(const std::vector<uint32_t>& more) {
+  CRIA_TRY(check_prompt(more));
+  const auto length = static_cast<uint32_t>(tokens_.size() + more.size());
+  CRIA_TRY(engine_->model().kv_cache().reserve(engine_->device(), 0, length));
+  tokens_.insert(tokens_.end(), more.begin(), more.end());
+  return {};
+}
+
+/// Records a batch of tokens_ from position cached_ on, and counts those that were not drawn (and thus
+/// counted) by the sampler.
+Status Sequence::read_batch(gpu::Recorder& recorder, const model::Batch& batch) {
+  CRIA_TRY(engine_->model().forward(engine_->device(), recorder, batch));
+  const uint32_t skipped = std::min(batch.size(), counted_ - std::min(counted_, cached_));
+  sampler_.record_count(recorder, engine_->model().tokens(), skipped, batch.size() - skipped, 0, seen_);
+  cached_ += batch.size();
+  counted_ = std::max(counted_, cached_);
+  return {};
+}
+
+Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
+                             GenerationStats& stats, gpu::PendingRead& first) {
+  gpu::Device& device = engine_->device();
+  model::Model& model = engine_->model();
+  CRIA_TRY(begin_reading(prompt));
+  const auto length = static_cast<uint32_t>(tokens_.size());
+  while (cached_ < length) {
+    if (platform::interrupted()) return {};
+    const uint32_t count = std::min(model.max_batch_tokens(), length - cached_);
+    model::Batch batch = make_batch(slice(tokens_, cached_, count), cached_, count, length);
+    const bool is_last = cached_ + count == length;
+    if (is_last) batch.output_rows = {count - 1};
+    gpu::Recorder recorder = device.record("prefill", options.profile);
+    CRIA_TRY(read_batch(recorder, batch));
+    if (is_last) return submit_step(recorder, options, stats, first);
+    CRIA_TRY(recorder.submit());
+    CRIA_TRY(device.wait_idle());  // bounds what is in flight and lets Ctrl-C through
+    CRIA_TRY(add_profile(recorder, options, stats));
+  }
+  return {};
+}
+
+Result<uint32_t> Sequence::take_token(gpu::PendingRead& read) const {
+  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, read.wait());
+  uint32_t result[2];
+  std::memcpy(result, bytes.data(), sizeof(result));
+  if (result[1] != 0) {
+    return fail(ErrorCode::kNotFinite,
+                "the model produced NaN or infinite logits at position {}: its weights are damaged, or too large for "
+                "the chosen weight type",
+                tokens_.size());
+  }
+  return result[0];
+}
+
+/// Takes back the count of a token that was drawn ahead and is not part of the text.
+Status Sequence::uncount(uint32_t token) {
+  const auto count = static_cast<uint32_t>(std::count(tokens_.begin(), tokens_.end(), token));
+  return engine_->device().write(seen_, uint64_t{token} * 4, std::as_bytes(std::span(&count, 1)));
+}
+
+Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, gpu::PendingRead first,
+                        const TokenCallback& on_token) {
+  gpu::Device& device = engine_->device();
+  model::Model& model = engine_->model();
+  const uint32_t context = model.kv_cache().max_context();
+  const auto start = Clock::now();
+  gpu::PendingRead pending = std::move(first);
+  for (uint32_t index = 0;; ++index) {
+    // The token of this step is still on its way; the step after it starts from its place on the GPU.
+    const auto position = static_cast<uint32_t>(tokens_.size());
+    const bool ahead = index + 1 < options.max_tokens && position < context;
+    gpu::PendingRead next;
+    if (ahead) {
+      CRIA_TRY(model.kv_cache().reserve(device, 0, position + 1));
+      model::Batch batch = make_batch({}, position, 1, position + 1);
+      batch.output_rows = {0};
+      gpu::Recorder recorder = device.record("decode", options.profile);
+      CRIA_TRY(model.forward(device, recorder, batch));
+      cached_ = position + 1;
+      CRIA_TRY(submit_step(recorder, options, stats, next));
+    }
+    auto token = take_token(pending);
+    if (!token) return std::unexpected(std::move(token).error());
+    if (index == 0) stats.decode_seconds = -seconds_since(start);
+    bool stop = true;
+    if (std::ranges::find(options.stop_tokens, *token) != options.stop_tokens.end()) {
+      stats.stop_reason = StopReason::kEndOfText;
+    } else {
+      tokens_.push_back(*token);
+      ++stats.generated_tokens;
+      const bool wanted = on_token(*token);
+      if (!wanted || platform::interrupted()) {
+        stats.stop_reason = StopReason::kInterrupted;
+      } else if (!ahead) {
+        stats.stop_reason = index + 1 >= options.max_tokens ? StopReason::kMaxTokens : StopReason::kContextFull;
+      } else {
+        stop = false;
+      }
+    }
+    if (stop) {
+      stats.decode_seconds += seconds_since(start);
+      cached_ = std::min(cached_, static_cast<uint32_t>(tokens_.size()));
+      counted_ = static_cast<uint32_t>(tokens_.size());
+      if (stats.stop_reason == StopReason::kEndOfText) CRIA_TRY(uncount(*token));
+      if (!ahead) return {};
+      auto extra = take_token(next);
+      // A failure of a step that nobody asked for is of no interest, unless the device is gone.
+      return extra ? uncount(*extra) : device.check();
+    }
+    pending = std::move(next);
+  }
+}
+
+Result<GenerationStats> Sequence::generate(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
+                                           const TokenCallback& on_token) {
+  CRIA_TRY(validate(options.sampling));
+  GenerationStats stats;
+  stats.prompt_tokens = static_cast<uint32_t>(prompt.size());
+  stats.seed = options.sampling.seed;
+  const auto start = Clock::now();
+  gpu::PendingRead first;
+  CRIA_TRY(read_prompt(prompt, options, stats, first));
+  if (platform::interrupted() || options.max_tokens == 0) {
+    stats.stop_reason = platform::interrupted() ? StopReason::kInterrupted : StopReason::kMaxTokens;
+    stats.prefill_seconds = seconds_since(start);
+    return stats;
+  }
+  const auto on_first = [&, seen_first = false](text::TokenId token) mutable {
+    if (!std::exchange(seen_first, true)) stats.prefill_seconds = seconds_since(start);
+    return on_token(token);
+  };
+  CRIA_TRY(decode(options, stats, std::move(first), on_first));
+  if (stats.generated_tokens == 0) stats.prefill_seconds = seconds_since(start);
+  return stats;
+}
+
+Result<std::vector<std::vector<float>>> Sequence::read_logits(const std::vector<uint32_t>& more, uint32_t rows) {
+  CRIA_CHECK(rows >= 1 && rows <= more.size());
+  gpu::Device& device = engine_->device();
+  model::Model& model = engine_->model();
+  CRIA_TRY(begin_reading(more));
+  const auto length = static_cast<uint32_t>(tokens_.size());
+  const uint32_t first_wanted = length - rows;
+  const uint64_t row_bytes = uint64_t{model.logits().stride()} * 4;
+  const auto rows_per_pass = static_cast<uint32_t>(
+      std::clamp<uint64_t>(device.limits().max_binding_bytes / row_bytes, 1, model.max_batch_tokens()));
+  std::vector<std::vector<float>> logits;
+  while (cached_ < length) {
+    const bool is_wanted = cached_ >= first_wanted;
+    const uint32_t limit = is_wanted ? rows_per_pass : std::min(model.max_batch_tokens(), first_wanted - cached_);
+    const uint32_t count = std::min(limit, length - cached_);
+    model::Batch batch = make_batch(slice(tokens_, cached_, count), cached_, count, length);
+    if (is_wanted) {
+      batch.output_rows.resize(count);
+      std::iota(batch.output_rows.begin(), batch.output_rows.end(), 0);
+    }
+    gpu::Recorder recorder = device.record("logits");
+    CRIA_TRY(read_batch(recorder, batch));
+    CRIA_TRY(recorder.submit());
+    if (!is_wanted) continue;
+    CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, device.read(model.logits().buffer, 0, count * row_bytes));
+    for (uint32_t row = 0; row < count; ++row) {
+      std::vector<float>& values = logits.emplace_back(model.logits().columns);
+      std::memcpy(values.data(), bytes.data() + row * row_bytes, values.size() * sizeof(float));
+    }
+  }
+  return logits;
+}
+
+}  // namespace cria::engine

@@ -1,0 +1,98 @@
+// One text being read and continued: tokens, their place in the KV cache, and the generation loop.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/sampler.h"
+#include "kernels/sampler.h"
+
+namespace cria::engine {
+
+/// Why a generation ended.
+enum class StopReason : uint8_t { kEndOfText, kMaxTokens, kContextFull, kInterrupted };
+[[nodiscard]] std::string_view stop_reason_name(StopReason reason);
+
+/// GPU time of one kernel over a generation.
+struct KernelProfile {
+  uint64_t calls = 0;
+  uint64_t nanoseconds = 0;
+};
+
+/// What a generation did and how long it took.
+struct GenerationStats {
+  uint32_t prompt_tokens = 0;
+  uint32_t generated_tokens = 0;
+  double prefill_seconds = 0;        ///< from the first prompt token to the first generated one
+  double decode_seconds = 0;         ///< from the first generated token to the last
+  StopReason stop_reason = StopReason::kMaxTokens;
+  uint64_t seed = 0;
+  std::map<std::string, KernelProfile> kernels;  ///< empty unless profiling
+  uint64_t gpu_nanoseconds = 0;                  ///< of all steps, from first kernel to last
+
+  /// Tokens after the first over the time they took; 0 where there was at most one.
+  [[nodiscard]] double decode_tokens_per_second() const;
+  [[nodiscard]] double prefill_tokens_per_second() const;
+};
+
+struct GenerateOptions {
+  SamplingParams sampling;
+  uint32_t max_tokens = 256;
+  std::vector<uint32_t> stop_tokens;  ///< end the text and are not part of it
+  bool profile = false;
+};
+
+/// Called with each token as it is known; returning false stops the generation.
+using TokenCallback = std::function<bool(text::TokenId)>;
+
+/// A sequence of tokens in slot 0 of an engine's cache.
+class Sequence {
+ public:
+  static Result<Sequence> create(Engine& engine);
+
+  /// The text so far, prompt and generated.
+  [[nodiscard]] const std::vector<uint32_t>& tokens() const { return tokens_; }
+
+  /// Reads the prompt and generates until a stop token, the limit, a full context or the callback says
+  /// so. While one token is on its way back the next step already runs.
+  /// Errors: kInvalidInput for an empty or overlong prompt or tokens outside the vocabulary; kNotFinite
+  /// where logits are NaN or infinite; kDevice; kOutOfMemory.
+  Result<GenerationStats> generate(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
+                                   const TokenCallback& on_token);
+
+  /// Reads more tokens and returns the logits f32 [rows, vocab_size] after each of the last `rows`.
+  Result<std::vector<std::vector<float>>> read_logits(const std::vector<uint32_t>& more, uint32_t rows);
+
+  /// Forgets all tokens.
+  Status clear();
+
+ private:
+  explicit Sequence(Engine& engine) : engine_(&engine) {}
+  Status check_prompt(const std::vector<uint32_t>& prompt) const;
+  Status begin_reading(const std::vector<uint32_t>& more);
+  Status read_batch(gpu::Recorder& recorder, const model::Batch& batch);
+  Status read_prompt(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
+                     gpu::PendingRead& first);
+  Status submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
+                     gpu::PendingRead& result);
+  Status decode(const GenerateOptions& options, GenerationStats& stats, gpu::PendingRead first,
+                const TokenCallback& on_token);
+  Status add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const;
+  Result<uint32_t> take_token(gpu::PendingRead& read) const;
+  Status uncount(uint32_t token);
+
+  Engine* engine_;
+  std::vector<uint32_t> tokens_;
+  uint32_t cached_ = 0;   ///< positions whose keys and values are in the cache
+  uint32_t counted_ = 0;  ///< positions whose tokens are counted in seen_
+  kernels::Sampler sampler_;
+  gpu::Buffer sampler_rows_;  ///< SamplerRow [1]
+  gpu::Buffer seen_;          ///< u32 [1, vocab_size]: how often each token occurs
+  gpu::Buffer results_;       ///< u32 [1, 2]: token, status
+  uint32_t sampled_ = 0;      ///< tokens drawn since the last clear: the random numbers' counter
+};
+
+}  // namespace cria::engine

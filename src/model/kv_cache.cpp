@@ -1,0 +1,101 @@
+#include "model/kv_cache.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+
+namespace cria::model {
+namespace {
+
+constexpr uint32_t kFirstPages = 8;
+
+uint64_t kv_page_bytes(const ModelConfig& config, kernels::KvType type) {
+  return uint64_t{config.kv_size()} * kernels::kPageSize * kernels::kv_type_bytes(type);
+}
+
+}  // namespace
+
+uint64_t KvCache::bytes_per_position(const ModelConfig& config, kernels::KvType type) {
+  return uint64_t{2} * config.num_layers * config.kv_size() * kernels::kv_type_bytes(type);
+}
+
+uint64_t KvCache::binding_positions(const gpu::Limits& limits, const ModelConfig& config, kernels::KvType type) {
+  const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
+  return limit / kv_page_bytes(config, type) * kernels::kPageSize;
+}
+
+Result<KvCache> KvCache::create(gpu::Device& device, const ModelConfig& config, kernels::KvType type,
+                                uint32_t max_context, uint32_t slots) {
+  KvCache cache;
+  cache.page_bytes_ = kv_page_bytes(config, type);
+  cache.max_context_ = max_context;
+  cache.pages_per_slot_ = divide_up(max_context, kernels::kPageSize);
+  cache.pages_of_slot_.resize(slots);
+  const uint64_t fitting = binding_positions(device.limits(), config, type) / kernels::kPageSize;
+  cache.max_pages_ = static_cast<uint32_t>(std::min<uint64_t>(fitting, uint64_t{cache.pages_per_slot_} * slots));
+  if (cache.max_pages_ == 0) {
+    return fail(ErrorCode::kOutOfMemory, "KV cache: one page takes {} bytes, more than the {} that {} can bind",
+                with_commas(cache.page_bytes_), with_commas(device.limits().max_binding_bytes), device.info().name);
+  }
+  CRIA_TRY_ASSIGN(cache.page_table_, device.create_buffer("KV page table", uint64_t{slots} * cache.pages_per_slot_ * 4,
+                                                          gpu::MemoryKind::kKv));
+  cache.layers_.resize(config.num_layers);
+  CRIA_TRY(cache.grow(device, std::min(kFirstPages, cache.max_pages_)));
+  return cache;
+}
+
+Status KvCache::grow(gpu::Device& device, uint32_t pages) {
+  const uint64_t old_bytes = capacity_ * page_bytes_;
+  const uint64_t new_bytes = pages * page_bytes_;
+  // One layer after the other, so that only one layer's cache exists twice at any time. Where a layer
+  // fails, the ones before it are merely larger than needed, and the capacity stays.
+  for (kernels::KvLayer& layer : layers_) {
+    for (gpu::Buffer* buffer : {&layer.keys, &layer.values}) {
+      if (buffer->valid() && buffer->size_bytes() >= new_bytes) continue;
+      CRIA_TRY_ASSIGN(gpu::Buffer larger, device.create_buffer("KV cache", new_bytes, gpu::MemoryKind::kKv));
+      if (old_bytes > 0) {
+        gpu::Recorder recorder = device.record("KV growth");
+        recorder.copy(*buffer, 0, larger, 0, old_bytes);
+        CRIA_TRY(recorder.submit());
+      }
+      *buffer = std::move(larger);
+    }
+  }
+  for (uint32_t page = pages; page > capacity_; --page) free_pages_.push_back(page - 1);
+  capacity_ = pages;
+  return {};
+}
+
+Status KvCache::reserve(gpu::Device& device, uint32_t slot, uint32_t positions) {
+  CRIA_CHECK(slot < slots() && positions <= max_context_);
+  std::vector<uint32_t>& pages = pages_of_slot_[slot];
+  const uint32_t needed = divide_up(positions, kernels::kPageSize);
+  if (needed <= pages.size()) return {};
+  const auto missing = static_cast<uint32_t>(needed - pages.size());
+  if (missing > free_pages_.size()) {
+    const auto used = static_cast<uint32_t>(capacity_ - free_pages_.size());
+    if (used + missing > max_pages_) {
+      return fail(ErrorCode::kOutOfMemory, "KV cache: {} more pages of {} positions do not fit: {} of {} are in use",
+                  missing, kernels::kPageSize, used, max_pages_);
+    }
+    CRIA_TRY(grow(device, std::min(std::max(2 * capacity_, used + missing), max_pages_)));
+  }
+  const auto first = static_cast<uint32_t>(pages.size());
+  for (uint32_t i = 0; i < missing; ++i) {
+    pages.push_back(free_pages_.back());
+    free_pages_.pop_back();
+  }
+  const std::span<const uint32_t> added = std::span(pages).subspan(first);
+  return device.write(page_table_, (uint64_t{slot} * pages_per_slot_ + first) * 4, std::as_bytes(added));
+}
+
+void KvCache::truncate(uint32_t slot, uint32_t positions) {
+  std::vector<uint32_t>& pages = pages_of_slot_[slot];
+  const uint32_t kept = divide_up(positions, kernels::kPageSize);
+  while (pages.size() > kept) {
+    free_pages_.push_back(pages.back());
+    pages.pop_back();
+  }
+}
+
+}  // namespace cria::model

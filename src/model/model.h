@@ -1,0 +1,126 @@
+// A model on the GPU: its configuration, weights, KV cache and forward pass.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "formats/huggingface.h"
+#include "gpu/device.h"
+#include "kernels/attention.h"
+#include "kernels/elementwise.h"
+#include "kernels/embedding.h"
+#include "kernels/linear.h"
+#include "kernels/norm.h"
+#include "kernels/rope.h"
+#include "model/config.h"
+#include "model/kv_cache.h"
+#include "model/weights.h"
+
+namespace cria::model {
+
+struct ModelOptions {
+  Precision precision = Precision::kAsStored;
+  /// Type of the KV cache; kAuto keeps f32 for f32 weights and takes f16 otherwise.
+  enum class Kv : uint8_t { kAuto, kF32, kF16 } kv = Kv::kAuto;
+  uint32_t max_context = 0;       ///< 0: the model's own limit
+  uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
+  uint32_t slots = 1;             ///< sequences that exist at once
+};
+
+/// Reads `auto`, `f32` or `f16`. Errors: kInvalidInput.
+Result<ModelOptions::Kv> parse_kv_type(std::string_view text);
+
+/// What a model needs and how it is cut on a device; computed without loading (see `plan`).
+struct MemoryPlan {
+  kernels::KvType kv_type{};
+  uint32_t max_context = 0;
+  bool context_limited_by_binding = false;  ///< the device's binding limit is below the wanted context
+  uint32_t max_batch_tokens = 0;
+  uint64_t weight_bytes = 0;
+  uint64_t kv_bytes_per_position = 0;
+  uint64_t kv_bytes = 0;  ///< at the full context
+  uint64_t scratch_bytes = 0;
+
+  [[nodiscard]] uint64_t total_bytes() const { return weight_bytes + kv_bytes + scratch_bytes; }
+};
+
+/// Decides batch size, context and KV type for a device. Errors: kOutOfMemory where one row of
+/// activations or logits does not fit a binding; kInvalidInput for a context out of range.
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
+                        const formats::HuggingFaceFolder& folder, const ModelOptions& options);
+
+/// One forward pass over tokens of one or several sequences.
+struct Batch {
+  std::vector<uint32_t> tokens;       ///< token ids; empty: they are already in Model::tokens() on the GPU
+  std::vector<uint32_t> positions;    ///< of each token in its sequence, ascending within one
+  std::vector<uint32_t> slots;        ///< of each token's sequence
+  std::vector<uint32_t> output_rows;  ///< indices of the tokens whose logits are wanted
+  /// Length for which dynamic RoPE scaling is computed: of the whole prompt, or of the sequence so far.
+  uint32_t rope_length = 0;
+
+  [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(positions.size()); }
+};
+
+class Model {
+ public:
+  /// Loads the weights of a checked folder onto the device. `on_progress` gets bytes of the checkpoint.
+  static Result<Model> load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
+                            const ModelOptions& options, const std::function<void(uint64_t)>& on_progress);
+
+  [[nodiscard]] const ModelConfig& config() const { return config_; }
+  [[nodiscard]] const MemoryPlan& memory_plan() const { return plan_; }
+  [[nodiscard]] KvCache& kv_cache() { return kv_cache_; }
+  /// Ids of the batch's tokens, u32 [max_batch_tokens]: written by forward or by the sampler.
+  [[nodiscard]] const gpu::Buffer& tokens() const { return tokens_; }
+  /// f32 [max_output_rows, vocab_size]: what the last forward pass gave.
+  [[nodiscard]] const kernels::Activation& logits() const { return logits_; }
+  [[nodiscard]] uint32_t max_batch_tokens() const { return plan_.max_batch_tokens; }
+
+  /// Records the forward pass of a batch (at most max_batch_tokens, pages reserved beforehand): keys and
+  /// values go to the cache, logits of the output rows to logits(). One forward pass per submission.
+  /// Errors: kOutOfMemory, kDevice.
+  Status forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch);
+
+  /// Makes room for logits of more rows than one. Errors: kOutOfMemory.
+  Status reserve_output_rows(gpu::Device& device, uint32_t rows);
+
+ private:
+  struct Kernels {
+    kernels::Embedding embedding;
+    kernels::RmsNorm rms_norm;
+    kernels::HeadNorm head_norm;
+    kernels::Rope rope;
+    kernels::KvWrite kv_write;
+    kernels::Attention attention;
+    kernels::SwiGlu swiglu;
+    kernels::ResidualAdd residual_add;
+    kernels::GatherRows gather_rows;
+    std::vector<std::pair<std::pair<kernels::WeightType, bool>, kernels::Linear>> linear;
+  };
+  struct Scratch {
+    kernels::Activation hidden, normed, qkv, attended, projected, gate_up, activated, gathered;
+  };
+
+  Status create_kernels(gpu::Device& device);
+  Status create_buffers(gpu::Device& device, uint32_t slots);
+  Status upload_batch(gpu::Device& device, const Batch& batch);
+  void record_layer(gpu::Recorder& recorder, uint32_t index);
+  void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
+              const kernels::Activation& y, uint32_t tokens) const;
+
+  ModelConfig config_;
+  MemoryPlan plan_;
+  Weights weights_;
+  KvCache kv_cache_;
+  Kernels kernels_;
+  Scratch scratch_;
+  kernels::AttentionShape attention_shape_;
+  kernels::BatchBuffers batch_;
+  gpu::Buffer tokens_, cos_sin_, output_rows_;
+  kernels::Activation logits_;
+};
+
+}  // namespace cria::model

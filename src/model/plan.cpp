@@ -1,0 +1,83 @@
+// Deciding, before anything is loaded, how a model is cut to fit a device's limits.
+#include <algorithm>
+
+#include "base/checked.h"
+#include "model/model.h"
+#include "model/weight_table.h"
+
+namespace cria::model {
+namespace {
+
+constexpr uint32_t kDefaultBatchTokens = 512;
+/// A software device computes one token after the other; small chunks keep Ctrl-C prompt.
+constexpr uint32_t kSoftwareBatchTokens = 128;
+
+uint64_t row_bytes(uint32_t columns) { return uint64_t{kernels::padded_columns(columns)} * 4; }
+
+/// Bytes of scratch for one token of a batch, summed over the buffers that Model::create_buffers makes.
+uint64_t scratch_per_token(const ModelConfig& config) {
+  const uint64_t hidden = row_bytes(config.hidden_size);
+  return 3 * hidden + row_bytes(config.q_size() + 2 * config.kv_size()) + row_bytes(config.q_size()) +
+         row_bytes(2 * config.intermediate_size) + row_bytes(config.intermediate_size) +
+         uint64_t{config.head_dim} * 4 + 4 + 8 + 16 + 4;
+}
+
+bool all_f32(const WeightTable& table, const formats::HuggingFaceFolder& folder, Precision precision) {
+  const auto matrices = all_matrices(table);
+  return std::all_of(matrices.begin(), matrices.end(), [&](const MatrixSpec* spec) {
+    return placed_type(*spec, folder, precision) == kernels::WeightType::kF32;
+  });
+}
+
+Status check_row(std::string_view what, uint64_t bytes, uint64_t limit) {
+  if (bytes <= limit) return {};
+  return fail(ErrorCode::kOutOfMemory, "one row of {} takes {} bytes, more than the binding limit of {} bytes", what,
+              with_commas(bytes), with_commas(limit));
+}
+
+}  // namespace
+
+Result<ModelOptions::Kv> parse_kv_type(std::string_view text) {
+  if (text == "auto") return ModelOptions::Kv::kAuto;
+  if (text == "f32") return ModelOptions::Kv::kF32;
+  if (text == "f16") return ModelOptions::Kv::kF16;
+  return fail(ErrorCode::kInvalidInput, "there is no KV type \"{}\": the types are auto, f32 and f16", text);
+}
+
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
+                        const formats::HuggingFaceFolder& folder, const ModelOptions& options) {
+  const WeightTable table = weight_table(config);
+  MemoryPlan plan;
+  using Kv = ModelOptions::Kv;
+  const bool f32_kv =
+      options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, folder, options.precision));
+  plan.kv_type = f32_kv ? kernels::KvType::kF32 : kernels::KvType::kF16;
+
+  const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
+  const uint64_t widest = std::max(row_bytes(2 * config.intermediate_size),
+                                   std::max(row_bytes(config.q_size() + 2 * config.kv_size()),
+                                            row_bytes(config.hidden_size)));
+  CRIA_TRY(check_row("activations", widest, limit));
+  CRIA_TRY(check_row("logits", row_bytes(config.vocab_size), limit));
+  const uint32_t wanted = options.max_batch_tokens != 0 ? options.max_batch_tokens
+                          : is_software                 ? kSoftwareBatchTokens
+                                                        : kDefaultBatchTokens;
+
+  const uint64_t positions = KvCache::binding_positions(limits, config, plan.kv_type);
+  const uint32_t context = options.max_context != 0 ? options.max_context : config.max_position_embeddings;
+  plan.max_context = static_cast<uint32_t>(std::min<uint64_t>(context, std::max<uint64_t>(positions, 1)));
+  plan.context_limited_by_binding = plan.max_context < context;
+  plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
+
+  for (const MatrixSpec* spec : all_matrices(table)) {
+    plan.weight_bytes += placed_bytes(*spec, placed_type(*spec, folder, options.precision));
+  }
+  for (const VectorSpec* spec : all_vectors(table)) plan.weight_bytes += uint64_t{spec->size} * 4;
+  plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
+  plan.kv_bytes = plan.kv_bytes_per_position * round_up(plan.max_context, kernels::kPageSize);
+  plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + row_bytes(config.hidden_size) +
+                       row_bytes(config.vocab_size);
+  return plan;
+}
+
+}  // namespace cria::model
