@@ -1,0 +1,66 @@
+// Choosing the next token on the GPU: argmax.wgsl, sample.wgsl, and the counts that the repetition
+// penalty reads (count_tokens.wgsl). sampler_reference.h holds the same rules for the CPU.
+#pragma once
+
+#include "kernels/builder.h"
+
+namespace cria::kernels {
+
+/// The largest vocabulary that can be sampled: above it, 32-bit sums of probability mass could overflow.
+inline constexpr uint32_t kMaxSampledVocab = (1U << 19) - 1;
+
+/// Below this temperature a row is sampled greedily, as at 0.
+inline constexpr float kGreedyTemperature = 1e-6F;
+
+/// How one row of logits is sampled; mirrors `Row` in sampler_logits.wgsl. The rules, in this order:
+/// repetition penalty, temperature, top-k, top-p, min-p, draw (see sample.wgsl for each).
+struct SamplerRow {
+  float temperature = 0;         ///< divides the logits; 0 takes the highest (the lowest token among equals)
+  uint32_t top_k = 0;            ///< keep the k highest logits; 0 keeps all
+  float top_p = 1;               ///< keep the likeliest tokens that together reach this probability; 1 keeps all
+  float min_p = 0;               ///< keep tokens at least this likely, relative to the likeliest; 0 keeps all
+  float repetition_penalty = 1;  ///< of tokens seen before: divides positive logits, multiplies negative ones
+  uint32_t seed_low = 0;
+  uint32_t seed_high = 0;
+  uint32_t step = 0;         ///< counts the draws of a sequence, so that each has its own random numbers
+  uint32_t slot = 0;         ///< the sequence's row of the counts; no two rows of a dispatch share one
+  uint32_t logits_row = 0;   ///< the row of logits to sample
+  uint32_t token_index = 0;  ///< where in `tokens` the drawn token goes
+  uint32_t pad = 0;
+};
+static_assert(sizeof(SamplerRow) == 48);
+
+/// What became of a row.
+enum class SamplerStatus : uint32_t { kOk = 0, kNotFinite = 1 };
+
+/// One element of `results`; mirrors `vec2u` in the shaders.
+struct SampledToken {
+  uint32_t token = 0;  ///< 0 where the status is not kOk, so that later kernels stay in bounds
+  SamplerStatus status = SamplerStatus::kOk;
+};
+static_assert(sizeof(SampledToken) == 8);
+
+class Sampler {
+ public:
+  /// Errors: kUnsupported where vocab_size is 0 or above kMaxSampledVocab; kDevice.
+  static Result<Sampler> create(gpu::Device& device, uint32_t vocab_size);
+
+  /// Samples `row_count` rows. logits [any, vocab_size] (padding is not used), rows SamplerRow
+  /// [row_count], seen u32 [slots, vocab_size], tokens u32 [any], results SampledToken [row_count].
+  /// Row r's token is written to tokens[rows[r].token_index] and results[r], and its count in
+  /// seen[rows[r].slot] grows by one. `greedy` promises that every row's temperature is 0.
+  void record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows, const gpu::Buffer& seen,
+              const gpu::Buffer& tokens, const gpu::Buffer& results, uint32_t row_count, bool greedy) const;
+
+  /// Counts tokens[first, first + count) in row `slot` of seen u32 [slots, vocab_size]. Ids outside the
+  /// vocabulary are ignored.
+  void record_count(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count, uint32_t slot,
+                    const gpu::Buffer& seen) const;
+
+ private:
+  gpu::Pipeline argmax_, sample_, count_;
+  uint32_t vocab_size_ = 0;
+  uint32_t grid_limit_ = 0;
+};
+
+}  // namespace cria::kernels
