@@ -5,12 +5,12 @@
 #include <iostream>
 #include <iterator>
 #include <optional>
-#include <random>
 
 #include "base/log.h"
 #include "base/platform.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "engine/defaults.h"
 #include "engine/sequence.h"
 
 namespace cria::cli {
@@ -25,9 +25,7 @@ struct RunFlags {
   std::optional<std::string> prompt;
   std::string prompt_file;
   uint32_t max_tokens = 256;
-  std::optional<float> temperature, top_p, min_p, repetition_penalty;
-  std::optional<uint32_t> top_k;
-  std::optional<uint64_t> seed;
+  engine::SamplingChoice sampling;
   bool profile = false;
   bool json = false;
   bool ignore_eos = false;
@@ -40,12 +38,12 @@ void add_flags(CLI::App& command, RunFlags& flags) {
   command.add_option("-p,--prompt", flags.prompt, "Text to continue; by default read from a pipe")->type_name("TEXT");
   command.add_option("--prompt-file", flags.prompt_file, "File with the text to continue")->type_name("FILE");
   command.add_option("-n,--max-tokens", flags.max_tokens, "Tokens to generate at most")->capture_default_str();
-  command.add_option("--temperature", flags.temperature, "0 is greedy [generation_config.json, or 0.7]");
-  command.add_option("--top-k", flags.top_k, "Keep the K most likely tokens, 0 keeps all [or 40]");
-  command.add_option("--top-p", flags.top_p, "Keep the most likely tokens up to this probability [or 0.95]");
-  command.add_option("--min-p", flags.min_p, "Drop tokens below this share of the likeliest's probability [or 0]");
-  command.add_option("--repetition-penalty", flags.repetition_penalty, "Above 1 avoids tokens already used [or 1.1]");
-  command.add_option("--seed", flags.seed, "Seed of the random numbers; by default a new one each time");
+  command.add_option("--temperature", flags.sampling.temperature, "0 is greedy [generation_config.json, or 0.7]");
+  command.add_option("--top-k", flags.sampling.top_k, "Keep the K most likely tokens, 0 keeps all [or 40]");
+  command.add_option("--top-p", flags.sampling.top_p, "Keep the most likely tokens up to this probability [or 0.95]");
+  command.add_option("--min-p", flags.sampling.min_p, "Drop tokens below this share of the likeliest's probability [or 0]");
+  command.add_option("--repetition-penalty", flags.sampling.repetition_penalty, "Above 1 avoids tokens already used [or 1.1]");
+  command.add_option("--seed", flags.sampling.seed, "Seed of the random numbers; by default a new one each time");
   command.add_flag("--ignore-eos", flags.ignore_eos, "Go on after the model has ended its text");
   command.add_flag("--no-special-tokens", flags.no_special, "Do not put the tokenizer's special tokens around the prompt");
   command.add_flag("--profile", flags.profile, "Add a table of GPU time per kernel");
@@ -85,19 +83,6 @@ Result<std::string> read_prompt(const RunFlags& flags) {
     return fail(ErrorCode::kInvalidInput, "there is no prompt: give --prompt TEXT or --prompt-file FILE, or pipe it in");
   }
   return read_stream(std::cin, "standard input");
-}
-
-engine::SamplingParams sampling_params(const RunFlags& flags, const model::GenerationDefaults& defaults) {
-  engine::SamplingParams params;  // 0.7, 40, 0.95, 1.1 unless the model or the user says otherwise
-  params.temperature = flags.temperature.value_or(defaults.temperature.value_or(params.temperature));
-  if (!flags.temperature && defaults.do_sample == false) params.temperature = 0;
-  params.top_k = flags.top_k.value_or(defaults.top_k.value_or(params.top_k));
-  params.top_p = flags.top_p.value_or(defaults.top_p.value_or(params.top_p));
-  params.min_p = flags.min_p.value_or(defaults.min_p.value_or(params.min_p));
-  params.repetition_penalty =
-      flags.repetition_penalty.value_or(defaults.repetition_penalty.value_or(params.repetition_penalty));
-  params.seed = flags.seed ? *flags.seed : std::random_device{}();
-  return params;
 }
 
 Status print_fit(const RunFlags& flags, const std::filesystem::path& path, const engine::EngineOptions& options) {
@@ -156,16 +141,13 @@ Status run(const RunFlags& flags) {
     return fail(ErrorCode::kNotFound, "{}: has no tokenizer.json, so that no text can be read", path.string());
   }
   engine::GenerateOptions generation;
-  generation.sampling = sampling_params(flags, engine->defaults());
+  generation.sampling = engine::resolve_sampling(flags.sampling, engine->defaults());
   generation.max_tokens = flags.max_tokens;
   generation.profile = flags.profile;
   if (flags.profile && !engine->device().features().timestamps) {
     log::warning("{} has no timestamps: there is no profile", engine->device().info().name);
   }
-  if (!flags.ignore_eos) {
-    generation.stop_tokens = engine->defaults().eos_token_ids;
-    if (generation.stop_tokens.empty()) generation.stop_tokens = engine->config().eos_token_ids;
-  }
+  if (!flags.ignore_eos) generation.stop_tokens = engine::stop_tokens(engine->config(), engine->defaults());
   CRIA_TRY_ASSIGN(const std::vector<uint32_t> tokens,
                   engine->tokenizer().encode(prompt, {.add_special_tokens = !flags.no_special}));
   platform::catch_interrupts();

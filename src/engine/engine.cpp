@@ -11,10 +11,10 @@ namespace cria::engine {
 Result<OpenedModel> open_model(const std::filesystem::path& path) {
   CRIA_TRY_ASSIGN(formats::HuggingFaceFolder folder, formats::HuggingFaceFolder::open(path));
   const std::string name = (path / "config.json").string();
-  CRIA_TRY_ASSIGN(model::ModelConfig config, model::parse_config(folder.config(), folder.generation_config(), name));
+  CRIA_TRY_ASSIGN(model::ModelConfig config, model::parse_config(folder.config(), name));
   model::GenerationDefaults defaults;
   if (folder.generation_config() != nullptr) {
-    CRIA_TRY_ASSIGN(defaults, model::parse_generation_defaults(*folder.generation_config(),
+    CRIA_TRY_ASSIGN(defaults, model::parse_generation_defaults(*folder.generation_config(), config.vocab_size,
                                                                (path / "generation_config.json").string()));
   }
   if (auto status = model::check_tensors(model::weight_table(config), folder); !status) {

@@ -1,0 +1,161 @@
+#include "formats/huggingface.h"
+
+#include <algorithm>
+#include <set>
+
+namespace cria::formats {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr uint64_t kMaxConfigBytes = 1 << 20;
+constexpr uint64_t kMaxTokenizerBytes = 128ULL << 20;
+
+/// The file's text; nothing where it does not exist. Errors: kIo, kInvalidInput where it is too large.
+Result<std::optional<std::string>> read_text(const fs::path& path, uint64_t limit) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return std::nullopt;
+  CRIA_TRY_ASSIGN(const MappedFile file, MappedFile::open(path));
+  if (file.bytes().size() > limit) {
+    return fail(ErrorCode::kInvalidInput, "{}: is {} bytes long, more than {}", path.string(),
+                with_commas(file.bytes().size()), with_commas(limit));
+  }
+  return std::string(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+}
+
+Result<std::optional<Json>> read_json(const fs::path& path, uint64_t limit) {
+  CRIA_TRY_ASSIGN(const std::optional<std::string> text, read_text(path, limit));
+  if (!text) return std::nullopt;
+  CRIA_TRY_ASSIGN(Json json, parse_json(*text, path.string()));
+  if (!json.is_object()) return fail(ErrorCode::kInvalidInput, "{}: is not a JSON object", path.string());
+  return json;
+}
+
+bool is_inside(const fs::path& file, const fs::path& folder) {
+  const fs::path relative = file.lexically_relative(folder);
+  return !relative.empty() && *relative.begin() != "..";
+}
+
+/// A shard is named by a plain file name, and its file lies in the model's folder. A link may also lead
+/// into the blobs folder of a Hugging Face cache (models--NAME/snapshots/REVISION links to ../../blobs).
+Status check_shard(const fs::path& folder, const std::string& name, const fs::path& index) {
+  if (name.empty() || name.find_first_of("/\\") != std::string::npos || name == "." || name == "..") {
+    return fail(ErrorCode::kInvalidInput, "{}: names the file \"{}\", which is not a plain file name", index.string(),
+                name);
+  }
+  std::error_code error;
+  const fs::path root = fs::canonical(folder, error);
+  const fs::path target = fs::canonical(folder / name, error);
+  if (error) return fail(ErrorCode::kNotFound, "{}: names \"{}\", which is missing", index.string(), name);
+  const bool in_cache = root.parent_path().filename() == "snapshots" &&
+                        is_inside(target, root.parent_path().parent_path() / "blobs");
+  if (!is_inside(target, root) && !in_cache) {
+    return fail(ErrorCode::kInvalidInput, "{}: names \"{}\", a link that leads outside the folder", index.string(),
+                name);
+  }
+  return {};
+}
+
+bool has_files(const fs::path& folder, std::string_view extension) {
+  std::error_code ignored;
+  return std::any_of(fs::directory_iterator(folder, ignored), fs::directory_iterator(),
+                     [&](const fs::directory_entry& entry) { return entry.path().extension() == extension; });
+}
+
+}  // namespace
+
+Result<HuggingFaceFolder> HuggingFaceFolder::open(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return fail(ErrorCode::kNotFound, "{}: does not exist", path.string());
+  if (!fs::is_directory(path, ignored)) {
+    return fail(ErrorCode::kUnsupported,
+                "{}: is a file; a model is a folder with config.json, tokenizer.json and *.safetensors", path.string());
+  }
+  HuggingFaceFolder folder;
+  folder.path_ = path;
+  CRIA_TRY_ASSIGN(std::optional<Json> config, read_json(path / "config.json", kMaxConfigBytes));
+  if (!config) return fail(ErrorCode::kNotFound, "{}: has no config.json", path.string());
+  folder.config_ = *std::move(config);
+  CRIA_TRY_ASSIGN(folder.generation_config_, read_json(path / "generation_config.json", kMaxConfigBytes));
+  CRIA_TRY_ASSIGN(std::optional<std::string> tokenizer, read_text(path / "tokenizer.json", kMaxTokenizerBytes));
+  CRIA_TRY_ASSIGN(std::optional<std::string> settings, read_text(path / "tokenizer_config.json", kMaxTokenizerBytes));
+  folder.tokenizer_json_ = std::move(tokenizer).value_or("");
+  folder.tokenizer_config_json_ = std::move(settings).value_or("");
+  CRIA_TRY(folder.open_tensors());
+  return folder;
+}
+
+Status HuggingFaceFolder::open_tensors() {
+  std::error_code ignored;
+  const fs::path index = path_ / "model.safetensors.index.json";
+  if (fs::exists(path_ / "model.safetensors", ignored)) return add_file(path_ / "model.safetensors");
+  if (fs::exists(index, ignored)) return open_index(index);
+  std::set<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(path_, ignored)) {
+    if (entry.path().extension() == ".safetensors") files.insert(entry.path());
+  }
+  if (files.empty()) {
+    const char* other = has_files(path_, ".bin")    ? "; its *.bin files are not supported, convert them"
+                        : has_files(path_, ".gguf") ? "; its *.gguf files are not supported yet"
+                                                    : "";
+    return fail(ErrorCode::kNotFound, "{}: has no *.safetensors files{}", path_.string(), other);
+  }
+  for (const fs::path& file : files) CRIA_TRY(add_file(file));
+  return {};
+}
+
+Status HuggingFaceFolder::open_index(const fs::path& index) {
+  CRIA_TRY_ASSIGN(const std::optional<Json> json, read_json(index, kMaxTokenizerBytes));
+  if (!json) return fail(ErrorCode::kNotFound, "{}: does not exist", index.string());
+  const auto map = json->find("weight_map");
+  if (map == json->end() || !map->is_object()) {
+    return fail(ErrorCode::kInvalidInput, "{}: has no \"weight_map\" object", index.string());
+  }
+  std::set<std::string> shards;
+  for (const auto& [tensor, file] : map->items()) {
+    if (!file.is_string()) {
+      return fail(ErrorCode::kInvalidInput, "{}: the file of tensor \"{}\" is not a string", index.string(), tensor);
+    }
+    if (shards.insert(file.get<std::string>()).second) {
+      CRIA_TRY(check_shard(path_, file.get_ref<const std::string&>(), index));
+    }
+  }
+  for (const std::string& shard : shards) CRIA_TRY(add_file(path_ / shard));
+  for (const auto& [tensor, file] : map->items()) {
+    const auto found = file_of_tensor_.find(tensor);
+    const auto& named = file.get_ref<const std::string&>();
+    if (found == file_of_tensor_.end() || found->second != named) {
+      return fail(ErrorCode::kInvalidInput, "{}: says that tensor \"{}\" is in \"{}\", where it is not", index.string(),
+                  tensor, named);
+    }
+  }
+  return {};
+}
+
+Status HuggingFaceFolder::add_file(const fs::path& file) {
+  auto opened = Safetensors::open(file);
+  if (!opened) return std::unexpected(std::move(opened).error().while_doing(fmt::format("opening {}", path_.string())));
+  files_.push_back(std::make_unique<Safetensors>(*std::move(opened)));
+  for (const TensorView& tensor : files_.back()->tensors()) {
+    if (!tensors_.emplace(tensor.name, &tensor).second) {
+      return fail(ErrorCode::kInvalidInput, "{}: tensor \"{}\" is also in {}", file.string(), tensor.name,
+                  file_of_tensor_[tensor.name]);
+    }
+    file_of_tensor_[tensor.name] = file.filename().string();
+  }
+  return {};
+}
+
+const TensorView* HuggingFaceFolder::find(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? nullptr : found->second;
+}
+
+std::vector<std::string> HuggingFaceFolder::names() const {
+  std::vector<std::string> names;
+  names.reserve(tensors_.size());
+  for (const auto& [name, tensor] : tensors_) names.push_back(name);
+  return names;
+}
+
+}  // namespace cria::formats

@@ -1,0 +1,49 @@
+// A Hugging Face model folder: its JSON files, and the tensors of one or many safetensors files.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "formats/safetensors.h"
+
+namespace cria::formats {
+
+class HuggingFaceFolder {
+ public:
+  /// Opens a folder with config.json and model.safetensors, model.safetensors.index.json with its shards,
+  /// or any *.safetensors. Errors: kNotFound, kIo, kInvalidInput, kUnsupported (other formats), naming
+  /// the file.
+  static Result<HuggingFaceFolder> open(const std::filesystem::path& path);
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] const Json& config() const { return config_; }
+  /// Not there: nullptr.
+  [[nodiscard]] const Json* generation_config() const { return generation_config_ ? &*generation_config_ : nullptr; }
+  /// The files' texts; empty where there is none.
+  [[nodiscard]] const std::string& tokenizer_json() const { return tokenizer_json_; }
+  [[nodiscard]] const std::string& tokenizer_config_json() const { return tokenizer_config_json_; }
+
+  /// The tensor, or nullptr.
+  [[nodiscard]] const TensorView* find(const std::string& name) const;
+  /// All tensor names, sorted.
+  [[nodiscard]] std::vector<std::string> names() const;
+
+ private:
+  Status open_tensors();
+  Status open_index(const std::filesystem::path& index);
+  Status add_file(const std::filesystem::path& file);
+
+  std::filesystem::path path_;
+  Json config_;
+  std::optional<Json> generation_config_;
+  std::string tokenizer_json_, tokenizer_config_json_;
+  std::vector<std::unique_ptr<Safetensors>> files_;
+  std::map<std::string, const TensorView*> tensors_;
+  std::map<std::string, std::string> file_of_tensor_;
+};
+
+}  // namespace cria::formats
