@@ -60,6 +60,11 @@ SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) {
   return constant("WORKGROUP_SIZE", workgroup_size);
 }
 
+SpecBuilder& SpecBuilder::module(std::string_view name) {
+  add_module(name);
+  return *this;
+}
+
 Result<gpu::Pipeline> SpecBuilder::build(gpu::Device& device, std::string_view access, uint32_t params_bytes) {
   for (const char letter : access) {
     spec_.bindings.push_back(letter == 'r' ? gpu::Access::kRead : gpu::Access::kReadWrite);

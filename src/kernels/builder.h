@@ -35,6 +35,8 @@ class SpecBuilder {
   /// Adds reductions over a workgroup (`Lanes`, `workgroup_sum`, …) through subgroups or shared memory,
   /// and the constant WORKGROUP_SIZE.
   SpecBuilder& reductions(uint32_t workgroup_size);
+  /// Adds a module that only the shaders of one operation share.
+  SpecBuilder& module(std::string_view name);
 
   /// The access of bindings 1, 2, …: one letter each, 'r' (read) or 'w' (read and write).
   Result<gpu::Pipeline> build(gpu::Device& device, std::string_view access, uint32_t params_bytes);

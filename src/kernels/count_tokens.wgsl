@@ -1,0 +1,26 @@
+// Counts the tokens of a batch: seen[slot, tokens[first + i]] += 1 for i in [0, count).
+//
+// Shapes: tokens [at least first + count], seen [slots, vocab_size].
+// Bindings: 1 tokens u32, 2 seen u32.
+// Dispatch: one invocation per token, in workgroups of WORKGROUP_SIZE (folded into x and y).
+// Numerics: exact, whatever the order. Ids outside the vocabulary are ignored.
+
+struct Params {
+  vocab_size: u32,
+  first: u32,
+  count: u32,
+  slot: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<u32>;
+@group(0) @binding(2) var<storage, read_write> seen: array<atomic<u32>>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u,
+        @builtin(num_workgroups) groups: vec3u) {
+  let i = (group.x + group.y * groups.x) * WORKGROUP_SIZE + lane;
+  if (i >= params.count) { return; }
+  let token = tokens[params.first + i];
+  if (token < params.vocab_size) { atomicAdd(&seen[params.slot * params.vocab_size + token], 1u); }
+}

@@ -1,0 +1,57 @@
+#include "kernels/sampler.h"
+
+namespace cria::kernels {
+namespace {
+constexpr uint32_t kWorkgroup = 256;  // one invocation per bin of an 8-bit digit
+constexpr uint32_t kCountWorkgroup = 64;
+struct Params {
+  uint32_t vocab_size, stride, rows, pad;
+};
+struct CountParams {
+  uint32_t vocab_size, first, count, slot;
+};
+}  // namespace
+
+Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
+  if (vocab_size == 0 || vocab_size > kMaxSampledVocab) {
+    return fail(ErrorCode::kUnsupported, "a vocabulary of {} tokens cannot be sampled (1 to {})",
+                with_commas(vocab_size), with_commas(kMaxSampledVocab));
+  }
+  Sampler op;
+  op.vocab_size_ = vocab_size;
+  op.grid_limit_ = device.limits().max_workgroups_per_dimension;
+  CRIA_TRY_ASSIGN(op.argmax_, SpecBuilder(device, "argmax")
+                                  .module("sampler_logits")
+                                  .constant("WORKGROUP_SIZE", kWorkgroup)
+                                  .build(device, "rrwww", sizeof(Params)));
+  CRIA_TRY_ASSIGN(op.sample_, SpecBuilder(device, "sample")
+                                  .module("sampler_logits")
+                                  .constant("WORKGROUP_SIZE", kWorkgroup)
+                                  .constant("GREEDY_TEMPERATURE", kGreedyTemperature)
+                                  .build(device, "rrwww", sizeof(Params)));
+  CRIA_TRY_ASSIGN(op.count_, SpecBuilder(device, "count_tokens")
+                                 .constant("WORKGROUP_SIZE", kCountWorkgroup)
+                                 .build(device, "rw", sizeof(CountParams)));
+  return op;
+}
+
+void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows,
+                     const gpu::Buffer& seen, const gpu::Buffer& tokens, const gpu::Buffer& results, uint32_t row_count,
+                     bool greedy) const {
+  CRIA_CHECK(logits.columns == vocab_size_);
+  if (row_count == 0) return;
+  const Params params{.vocab_size = vocab_size_, .stride = logits.stride() / 4, .rows = row_count, .pad = 0};
+  const gpu::Binding bindings[] = {logits.buffer, rows, seen, tokens, results};
+  recorder.dispatch(greedy ? argmax_ : sample_, gpu::as_params(params), bindings, folded_grid(grid_limit_, row_count));
+}
+
+void Sampler::record_count(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count,
+                           uint32_t slot, const gpu::Buffer& seen) const {
+  if (count == 0) return;
+  const CountParams params{.vocab_size = vocab_size_, .first = first, .count = count, .slot = slot};
+  const gpu::Binding bindings[] = {tokens, seen};
+  recorder.dispatch(count_, gpu::as_params(params), bindings,
+                    folded_grid(grid_limit_, divide_up(count, kCountWorkgroup)));
+}
+
+}  // namespace cria::kernels

@@ -1,0 +1,109 @@
+// Module: what argmax.wgsl and sample.wgsl share: a row's settings, its penalised logits as ordered
+// keys, the best pair of a workgroup, and the writing of the result.
+//
+// Shapes: logits [any, vocab_size] with `stride` vec4s a row, rows [rows], seen [slots, vocab_size],
+// tokens [any], results [rows].
+// Repetition penalty p, of every token that occurs in the sequence so far: logit > 0 ? logit / p : logit * p.
+// Keys: a float's bits, mapped to a u32 that has the same order (-0 counts as 0), so that comparing and
+// counting are exact. No finite float has the key NOT_FINITE, which stands for NaN and infinity.
+// Source of the penalty: Keskar et al. 2019, "CTRL", in the form of Hugging Face transformers.
+
+struct Params {
+  vocab_size: u32,
+  stride: u32,  // of a row of logits, in vec4s
+  rows: u32,
+  pad0: u32,
+}
+
+struct Row {
+  temperature: f32,
+  top_k: u32,
+  top_p: f32,
+  min_p: f32,
+  repetition_penalty: f32,
+  seed_low: u32,
+  seed_high: u32,
+  step: u32,
+  slot: u32,
+  logits_row: u32,
+  token_index: u32,
+  pad0: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<vec4u>;  // the bits of f32
+@group(0) @binding(2) var<storage, read> rows: array<Row>;
+@group(0) @binding(3) var<storage, read_write> seen: array<u32>;
+@group(0) @binding(4) var<storage, read_write> tokens: array<u32>;
+@group(0) @binding(5) var<storage, read_write> results: array<vec2u>;
+
+const NOT_FINITE = 0xffffffffu;
+const LARGEST = 3.4e38;
+const STATUS_OK = 0u;
+const STATUS_NOT_FINITE = 1u;
+
+var<workgroup> pairs: array<vec2u, WORKGROUP_SIZE>;
+
+fn ordered_key(value: f32) -> u32 {
+  let bits = bitcast<u32>(value);
+  if (bits == 0x80000000u) { return 0x80000000u; }  // -0
+  return select(bits | 0x80000000u, ~bits, bits > 0x80000000u);
+}
+
+fn value_of_key(key: u32) -> f32 { return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u)); }
+
+/// The key of a token's logit after the penalty; a finite logit stays finite.
+fn penalised_key(row: Row, token: u32, bits: u32) -> u32 {
+  if ((bits & 0x7f800000u) == 0x7f800000u) { return NOT_FINITE; }
+  let logit = bitcast<f32>(bits);
+  if (row.repetition_penalty == 1.0 || seen[row.slot * params.vocab_size + token] == 0u) { return ordered_key(logit); }
+  if (logit > 0.0) { return ordered_key(min(logit / row.repetition_penalty, LARGEST)); }
+  return ordered_key(max(logit * row.repetition_penalty, -LARGEST));
+}
+
+/// True where a stands before b: the higher x, or for equal ones the higher y.
+fn is_better(a: vec2u, b: vec2u) -> bool { return a.x > b.x || (a.x == b.x && a.y > b.y); }
+
+/// A key (or score) with its token, so that among equals the lowest token is the best.
+fn ranked(key: u32, token: u32) -> vec2u { return vec2u(key, ~token); }
+
+/// The best of all invocations' pairs.
+fn workgroup_best(own: vec2u, lane: u32) -> vec2u {
+  workgroupBarrier();
+  pairs[lane] = own;
+  workgroupBarrier();
+  for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+    if (lane < half && is_better(pairs[lane + half], pairs[lane])) { pairs[lane] = pairs[lane + half]; }
+    workgroupBarrier();
+  }
+  return workgroupUniformLoad(&pairs[0]);
+}
+
+/// The highest logit among those that this invocation looks at (every WORKGROUP_SIZE-th vec4), ranked.
+fn own_highest(row: Row, lane: u32) -> vec2u {
+  let base = row.logits_row * params.stride;
+  var best = vec2u(0u);
+  for (var chunk = lane; 4u * chunk < params.vocab_size; chunk += WORKGROUP_SIZE) {
+    let four = logits[base + chunk];
+    for (var i = 0u; i < 4u; i++) {
+      let token = 4u * chunk + i;
+      if (token >= params.vocab_size) { break; }
+      let candidate = ranked(penalised_key(row, token, four[i]), token);
+      if (is_better(candidate, best)) { best = candidate; }
+    }
+  }
+  return best;
+}
+
+/// Writes a row's outcome; one invocation calls it. A row with NaN or infinity gives token 0, uncounted.
+fn finish(index: u32, row: Row, best: vec2u) {
+  if (best.x == NOT_FINITE) {
+    tokens[row.token_index] = 0u;
+    results[index] = vec2u(0u, STATUS_NOT_FINITE);
+    return;
+  }
+  let token = ~best.y;
+  tokens[row.token_index] = token;
+  results[index] = vec2u(token, STATUS_OK);
+  seen[row.slot * params.vocab_size + token] += 1u;
+}

@@ -1,0 +1,35 @@
+// The rules of sample.wgsl and argmax.wgsl on the CPU, in f64: the oracle of their tests and the
+// engine's CPU sampler.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/sampler.h"
+
+namespace cria::kernels {
+
+/// A draw, and how close it was to another outcome.
+struct ReferenceDraw {
+  SampledToken sampled;
+  /// The closest decision of all that were taken: a gap between logits (relative), scores, or
+  /// probabilities, or between the log-probabilities around min_p. Where it is at the level of f32
+  /// rounding (1e-5), the GPU may draw another token. Infinite where every comparison was exact.
+  double margin = 0;
+};
+
+/// Samples logits [vocab_size] as row.* says; row.slot, logits_row and token_index are not used.
+/// seen [vocab_size] counts each token's occurrences; empty means that none has been seen.
+[[nodiscard]] ReferenceDraw reference_draw(std::span<const float> logits, std::span<const uint32_t> seen,
+                                           const SamplerRow& row);
+
+/// The distribution that reference_draw draws from: probabilities f64 [vocab_size], 0 for what is filtered
+/// out; all 0 where a logit is not finite.
+[[nodiscard]] std::vector<double> reference_distribution(std::span<const float> logits, std::span<const uint32_t> seen,
+                                                         const SamplerRow& row);
+
+/// The random bits of a token in a draw: the hash pcg4d of seed, step and token.
+[[nodiscard]] uint32_t random_bits(const SamplerRow& row, uint32_t token);
+
+}  // namespace cria::kernels
