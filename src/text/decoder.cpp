@@ -1,0 +1,222 @@
+#include "text/decoder.h"
+
+#include "base/json_fields.h"
+#include "text/bpe.h"
+#include "text/unicode.h"
+
+namespace cria::text {
+namespace {
+
+void replace_all(std::string& text, const std::string& pattern, const std::string& content) {
+  for (size_t at = text.find(pattern); at != std::string::npos; at = text.find(pattern, at + content.size())) {
+    text.replace(at, pattern.size(), content);
+  }
+}
+
+std::string replaced(const DecoderRules& rules, std::string_view spelling) {
+  std::string text(spelling);
+  for (const auto& [pattern, content] : rules.replacements) replace_all(text, pattern, content);
+  return text;
+}
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+/// The byte that <0xXX> stands for, or nothing.
+std::optional<char> fallback_byte(std::string_view text) {
+  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return std::nullopt;
+  const int high = hex_digit(text[3]);
+  const int low = hex_digit(text[4]);
+  if (high < 0 || low < 0) return std::nullopt;
+  return static_cast<char>(high * 16 + low);
+}
+
+/// The bytes of a token in the byte alphabet; a token with any other character stands for itself.
+std::string unspell_bytes(std::string_view spelling) {
+  std::string bytes;
+  for (size_t at = 0; at < spelling.size();) {
+    const CodePoint point = decode_utf8(spelling, at);
+    const auto byte = character_to_byte(point.value);
+    if (!byte) return std::string(spelling);
+    bytes += static_cast<char>(*byte);
+    at += point.bytes;
+  }
+  return bytes;
+}
+
+/// Reads the steps of a decoder in their order.
+class RulesReader {
+ public:
+  explicit RulesReader(std::string_view name) : name_(name) {}
+
+  Status add(const Json& step, int depth) {
+    constexpr int kMaxDepth = 4;
+    if (!step.is_object() || depth > kMaxDepth) {
+      return fail(ErrorCode::kInvalidInput, "{}: a decoder is not an object, or nested deeper than {}", name_,
+                  kMaxDepth);
+    }
+    const JsonFields fields(step, name_);
+    CRIA_TRY_ASSIGN(const auto type, fields.string("type"));
+    if (type == "Sequence") {
+      const Json* list = fields.find("decoders");
+      if (list == nullptr || !list->is_array()) {
+        return fail(ErrorCode::kInvalidInput, "{}: a decoder sequence has no \"decoders\"", name_);
+      }
+      for (const Json& inner : *list) CRIA_TRY(add(inner, depth + 1));
+      return {};
+    }
+    if (type == "ByteLevel") return advance(0, [&] { rules.byte_level = true; });
+    if (type == "Replace") return add_replace(fields);
+    if (type == "ByteFallback") return advance(2, [&] { rules.byte_fallback = true; });
+    if (type == "Fuse") return advance(3, [] {});
+    if (type == "Strip") return add_strip(fields);
+    if (type == "Metaspace") return add_metaspace(fields);
+    return fail(ErrorCode::kUnsupported, "{}: the decoder \"{}\" is not supported", name_, type.value_or("(none)"));
+  }
+
+  DecoderRules rules;
+
+ private:
+  /// Steps must come in the order of their stages, so that they can run token by token.
+  template <typename Apply>
+  Status advance(int stage, Apply&& apply) {
+    if (stage < stage_ || rules.byte_level) {
+      return fail(ErrorCode::kUnsupported, "{}: the decoder's steps are in an order that is not supported", name_);
+    }
+    stage_ = stage;
+    apply();
+    return {};
+  }
+
+  Status add_replace(const JsonFields& fields) {
+    CRIA_TRY_ASSIGN(const auto content, fields.string("content"));
+    const Json* pattern = fields.find("pattern");
+    if (pattern == nullptr || !pattern->is_object() || !content) {
+      return fail(ErrorCode::kInvalidInput, "{}: a Replace decoder has no \"pattern\" and \"content\"", name_);
+    }
+    CRIA_TRY_ASSIGN(const auto text, JsonFields(*pattern, name_).string("String"));
+    if (!text || text->empty()) {
+      return fail(ErrorCode::kUnsupported, "{}: a Replace decoder with a pattern other than a String is not supported",
+                  name_);
+    }
+    return advance(1, [&] { rules.replacements.push_back({*text, *content}); });
+  }
+
+  Status add_strip(const JsonFields& fields) {
+    CRIA_TRY_ASSIGN(const auto content, fields.string("content"));
+    CRIA_TRY_ASSIGN(const auto start, fields.whole("start", 0, 1000));
+    CRIA_TRY_ASSIGN(const auto stop, fields.whole("stop", 0, 1000));
+    if (!content || content->size() != 1 || stop.value_or(0) != 0 || stage_ != 3) {
+      return fail(ErrorCode::kUnsupported, "{}: a Strip decoder other than of the text's begin is not supported",
+                  name_);
+    }
+    return advance(4, [&] {
+      rules.strip_content = (*content)[0];
+      rules.strip_count = static_cast<uint32_t>(start.value_or(0));
+    });
+  }
+
+  Status add_metaspace(const JsonFields& fields) {
+    CRIA_TRY_ASSIGN(const auto replacement, fields.string("replacement"));
+    CRIA_TRY_ASSIGN(const auto scheme, fields.string("prepend_scheme"));
+    CRIA_TRY_ASSIGN(const auto prefix, fields.boolean("add_prefix_space"));
+    const bool prepended = scheme ? *scheme != "never" : prefix.value_or(true);
+    return advance(1, [&] {
+      rules.replacements.push_back({replacement.value_or("\u2581"), " "});
+      rules.strip_content = ' ';
+      rules.strip_count = prepended ? 1 : 0;
+    });
+  }
+
+  std::string_view name_;
+  int stage_ = 0;
+};
+
+}  // namespace
+
+Result<DecoderRules> DecoderRules::from_json(const Json& decoder, std::string_view name) {
+  RulesReader reader(name);
+  if (decoder.is_null()) {
+    reader.rules.join_with_spaces = true;
+  } else {
+    CRIA_TRY(reader.add(decoder, 0));
+  }
+  return reader.rules;
+}
+
+std::string TextBuilder::strip(std::string text) {
+  size_t count = 0;
+  while (stripped_ < rules_->strip_count && count < text.size() && text[count] == rules_->strip_content) {
+    ++count;
+    ++stripped_;
+  }
+  if (count < text.size()) stripped_ = rules_->strip_count;  // the text has begun
+  return text.substr(count);
+}
+
+std::string TextBuilder::push_byte_level(std::string_view spelling) {
+  pending_ += unspell_bytes(spelling);
+  const size_t tail = incomplete_utf8_tail(pending_);
+  std::string text = to_valid_utf8(std::string_view(pending_).substr(0, pending_.size() - tail));
+  pending_.erase(0, pending_.size() - tail);
+  return text;
+}
+
+std::string TextBuilder::push(std::string_view spelling) {
+  if (rules_->byte_level) return push_byte_level(spelling);
+  std::string token = replaced(*rules_, spelling);
+  if (rules_->join_with_spaces && std::exchange(began_, true)) token.insert(0, " ");
+  if (rules_->byte_fallback) {
+    if (const auto byte = fallback_byte(token)) {
+      pending_ += *byte;
+      const size_t tail = incomplete_utf8_tail(pending_);
+      std::string text = to_valid_utf8(std::string_view(pending_).substr(0, pending_.size() - tail));
+      pending_.erase(0, pending_.size() - tail);
+      return strip(std::move(text));
+    }
+    token.insert(0, to_valid_utf8(std::exchange(pending_, {})));
+  }
+  return strip(std::move(token));
+}
+
+std::string TextBuilder::finish() { return strip(to_valid_utf8(std::exchange(pending_, {}))); }
+
+std::string decode_all(const DecoderRules& rules, const std::vector<std::string_view>& spellings) {
+  TextBuilder builder(rules);
+  std::string text;
+  if (!rules.byte_fallback) {
+    for (const std::string_view spelling : spellings) text += builder.push(spelling);
+    return text + builder.finish();
+  }
+  // Runs of byte tokens are taken whole.
+  DecoderRules plain = rules;
+  plain.byte_fallback = false;
+  TextBuilder whole(plain);
+  std::string run;
+  const auto end_run = [&] {
+    std::string piece;
+    if (find_invalid_utf8(run)) {
+      for (size_t i = 0; i < run.size(); ++i) append_utf8(piece, 0xFFFD);
+    } else {
+      piece = run;
+    }
+    run.clear();
+    if (!piece.empty()) text += whole.push(piece);
+  };
+  for (const std::string_view spelling : spellings) {
+    if (const auto byte = fallback_byte(replaced(rules, spelling))) {
+      run += *byte;
+      continue;
+    }
+    end_run();
+    text += whole.push(spelling);
+  }
+  end_run();
+  return text + whole.finish();
+}
+
+}  // namespace cria::text

@@ -1,0 +1,31 @@
+// What is done to a text before it is cut: Unicode normalisation and replacements.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/json.h"
+
+namespace cria::text {
+
+class Normalizer {
+ public:
+  /// From the "normalizer" of tokenizer.json (null for none): Sequence, NFC, Prepend and Replace of a
+  /// String. Errors: kUnsupported naming another type, kInvalidInput.
+  static Result<Normalizer> from_json(const Json& json, std::string_view name);
+
+  [[nodiscard]] std::string apply(std::string_view text) const;
+
+ private:
+  enum class Kind : uint8_t { kNfc, kPrepend, kReplace };
+  struct Step {
+    Kind kind;
+    std::string pattern, content;
+  };
+  Status add(const Json& json, std::string_view name, int depth);
+  std::vector<Step> steps_;
+};
+
+}  // namespace cria::text

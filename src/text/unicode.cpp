@@ -1,0 +1,169 @@
+#include "text/unicode.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace cria::text {
+namespace {
+
+/// Length of the sequence that a lead byte begins, 0 where it begins none.
+uint32_t sequence_length(unsigned char lead) {
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead <= 0xDF) return 2;
+  if (lead >= 0xE0 && lead <= 0xEF) return 3;
+  if (lead >= 0xF0 && lead <= 0xF4) return 4;
+  return 0;
+}
+
+/// Whether a byte may stand second after this lead (no overlong forms, surrogates or values past U+10FFFF).
+bool is_second(unsigned char lead, unsigned char byte) {
+  const unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+  const unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  return byte >= low && byte <= high;
+}
+
+/// Bytes of the longest valid begin of a sequence at text[at], and whether it is complete.
+struct Prefix {
+  uint32_t bytes;
+  bool complete;
+};
+Prefix valid_prefix(std::string_view text, size_t at) {
+  const auto lead = static_cast<unsigned char>(text[at]);
+  const uint32_t length = sequence_length(lead);
+  if (length == 0) return {0, false};
+  uint32_t bytes = 1;
+  while (bytes < length && at + bytes < text.size()) {
+    const auto byte = static_cast<unsigned char>(text[at + bytes]);
+    if (bytes == 1 ? !is_second(lead, byte) : (byte & 0xC0) != 0x80) break;
+    ++bytes;
+  }
+  return {bytes, bytes == length};
+}
+
+utf8proc_category_t category(char32_t code_point) {
+  return utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
+}
+
+}  // namespace
+
+CodePoint decode_utf8(std::string_view text, size_t at) {
+  const Prefix prefix = valid_prefix(text, at);
+  if (!prefix.complete) return {};
+  const auto byte = [&](size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[at + i])); };
+  switch (prefix.bytes) {
+    case 1: return {byte(0), 1};
+    case 2: return {(byte(0) & 0x1F) << 6 | (byte(1) & 0x3F), 2};
+    case 3: return {(byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F), 3};
+    default: return {(byte(0) & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F), 4};
+  }
+}
+
+void append_utf8(std::string& out, char32_t code_point) {
+  const auto put = [&](char32_t byte) { out += static_cast<char>(byte); };
+  if (code_point < 0x80) {
+    put(code_point);
+  } else if (code_point < 0x800) {
+    put(0xC0 | code_point >> 6);
+    put(0x80 | (code_point & 0x3F));
+  } else if (code_point < 0x10000) {
+    put(0xE0 | code_point >> 12);
+    put(0x80 | (code_point >> 6 & 0x3F));
+    put(0x80 | (code_point & 0x3F));
+  } else {
+    put(0xF0 | code_point >> 18);
+    put(0x80 | (code_point >> 12 & 0x3F));
+    put(0x80 | (code_point >> 6 & 0x3F));
+    put(0x80 | (code_point & 0x3F));
+  }
+}
+
+std::optional<size_t> find_invalid_utf8(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const Prefix prefix = valid_prefix(text, at);
+    if (!prefix.complete) return at;
+    at += prefix.bytes;
+  }
+  return std::nullopt;
+}
+
+size_t incomplete_utf8_tail(std::string_view text) {
+  const size_t longest = std::min<size_t>(3, text.size());
+  for (size_t back = 1; back <= longest; ++back) {
+    const size_t at = text.size() - back;
+    if ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) continue;
+    const Prefix prefix = valid_prefix(text, at);
+    return !prefix.complete && prefix.bytes == back ? back : 0;
+  }
+  return 0;
+}
+
+std::string to_valid_utf8(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const Prefix prefix = valid_prefix(text, at);
+    if (prefix.complete) {
+      out += text.substr(at, prefix.bytes);
+    } else {
+      append_utf8(out, 0xFFFD);
+    }
+    at += std::max(prefix.bytes, 1U);
+  }
+  return out;
+}
+
+bool is_letter(char32_t code_point) {
+  if (code_point < 0x80) return (code_point >= 'a' && code_point <= 'z') || (code_point >= 'A' && code_point <= 'Z');
+  const utf8proc_category_t found = category(code_point);
+  return found >= UTF8PROC_CATEGORY_LU && found <= UTF8PROC_CATEGORY_LO;
+}
+
+bool is_number(char32_t code_point) {
+  if (code_point < 0x80) return code_point >= '0' && code_point <= '9';
+  const utf8proc_category_t found = category(code_point);
+  return found >= UTF8PROC_CATEGORY_ND && found <= UTF8PROC_CATEGORY_NO;
+}
+
+bool is_white_space(char32_t code_point) {
+  return (code_point >= 0x09 && code_point <= 0x0D) || code_point == 0x20 || code_point == 0x85 || code_point == 0xA0 ||
+         code_point == 0x1680 || (code_point >= 0x2000 && code_point <= 0x200A) || code_point == 0x2028 ||
+         code_point == 0x2029 || code_point == 0x202F || code_point == 0x205F || code_point == 0x3000;
+}
+
+std::string to_nfc(std::string_view text) {
+  if (std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; })) {
+    return std::string(text);
+  }
+  // utf8proc's own reordering of marks takes quadratic time on hostile runs; ours sorts each run.
+  std::vector<utf8proc_int32_t> decomposed;
+  decomposed.reserve(text.size());
+  for (size_t at = 0; at < text.size();) {
+    const CodePoint point = decode_utf8(text, at);
+    at += point.bytes;
+    utf8proc_int32_t buffer[32];
+    int boundary = 0;
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(point.value), buffer, std::size(buffer),
+                                               UTF8PROC_COMPOSE, &boundary);
+    decomposed.insert(decomposed.end(), buffer, buffer + std::max<utf8proc_ssize_t>(count, 0));
+  }
+  const auto combining_class = [](utf8proc_int32_t point) { return utf8proc_get_property(point)->combining_class; };
+  for (auto begin = decomposed.begin(); begin != decomposed.end();) {
+    if (combining_class(*begin) == 0) {
+      ++begin;
+      continue;
+    }
+    const auto end = std::find_if(begin, decomposed.end(), [&](auto point) { return combining_class(point) == 0; });
+    std::stable_sort(begin, end, [&](auto a, auto b) { return combining_class(a) < combining_class(b); });
+    begin = end;
+  }
+  const auto composed = utf8proc_normalize_utf32(decomposed.data(), static_cast<utf8proc_ssize_t>(decomposed.size()),
+                                                 static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+  std::string out;
+  out.reserve(text.size());
+  for (utf8proc_ssize_t i = 0; i < composed; ++i)
+    append_utf8(out, static_cast<char32_t>(decomposed[static_cast<size_t>(i)]));
+  return out;
+}
+
+}  // namespace cria::text
