@@ -36,16 +36,8 @@ class StrictHandler : public nlohmann::detail::json_sax_dom_parser<Json> {
     }
     return Base::key(name);
   }
-  template <typename Exception>
-  bool parse_error(std::size_t position, const std::string& token, const Exception& exception) {
-    if (error_.empty()) {
-      const std::string detail = exception.what();
-      const char* kind = detail.find("invalid string: ill-formed UTF-8") != std::string::npos
-                             ? "is not valid UTF-8"
-                         : exception.id == 406 ? "holds a number outside the range of a double"
-                                               : "is not valid JSON";
-      error_ = fmt::format("{}: {} at byte {} (near \"{}\")", name_, kind, position, printable(token));
-    }
+  bool parse_error(std::size_t position, const std::string& token, const Json::exception& exception) {
+    if (error_.empty()) error_ = json_syntax_error(name_, position, token, exception);
     return false;
   }
   [[nodiscard]] const std::string& error() const { return error_; }
@@ -55,28 +47,48 @@ class StrictHandler : public nlohmann::detail::json_sax_dom_parser<Json> {
     if (++depth_ > limits_.max_depth) {
       return refuse(fmt::format("{}: JSON is nested deeper than {} levels", name_, limits_.max_depth));
     }
+    if (++containers_ > limits_.max_containers) {
+      return refuse(
+          fmt::format("{}: JSON holds more than {} objects and arrays", name_, with_commas(limits_.max_containers)));
+    }
     return true;
   }
   bool refuse(std::string message) {
     error_ = std::move(message);
     return false;
   }
-  static std::string printable(const std::string& token) {
-    std::string text;
-    for (const char c : token.substr(0, 40)) text += (c >= 0x20 && c < 0x7f) ? c : '?';
-    return text;
-  }
 
   std::string_view name_;
   JsonLimits limits_;
   int depth_ = 0;
+  size_t containers_ = 0;
   std::vector<std::unordered_set<std::string>> keys_;
   std::string error_;
 };
 
+std::string printable(std::string_view token) {
+  std::string text;
+  for (const char c : token.substr(0, 40)) text += (c >= 0x20 && c < 0x7f) ? c : '?';
+  return text;
+}
+
 }  // namespace
 
+std::string json_syntax_error(std::string_view name, size_t position, std::string_view token,
+                              const Json::exception& exception) {
+  constexpr int kOutOfRange = 406;  // the library's number for it
+  const std::string_view detail = exception.what();
+  const char* kind = detail.find("ill-formed UTF-8") != std::string_view::npos ? "is not valid UTF-8"
+                     : exception.id == kOutOfRange ? "holds a number outside the range of a double"
+                                                   : "is not valid JSON";
+  return fmt::format("{}: {} at byte {} (near \"{}\")", name, kind, with_commas(position), printable(token));
+}
+
 Result<Json> parse_json(std::string_view text, std::string_view name, JsonLimits limits) {
+  // The parser would take a NUL for the end of the text and not look at what follows.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return fail(ErrorCode::kInvalidInput, "{}: is not valid JSON: byte {} is NUL", name, with_commas(nul + 1));
+  }
   Json root;
   StrictHandler handler(root, name, limits);
   const bool complete = Json::sax_parse(text.begin(), text.end(), &handler);

@@ -50,6 +50,14 @@ namespace platform {
 void catch_interrupts();
 [[nodiscard]] bool interrupted();
 
+/// Writes a file whole or not at all: the parts, one after the other, go to a temporary name in the same
+/// folder, are flushed to the disk, and then take the place of `path`. A failure leaves the old file, if
+/// there was one, and no other. Errors: kIo, kNotFound where the folder does not exist.
+Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts);
+
+/// Where this program's file lies; empty where the system does not tell.
+[[nodiscard]] std::filesystem::path executable_path();
+
 /// The largest resident set of this process so far, in bytes; 0 where the system does not tell.
 [[nodiscard]] uint64_t peak_memory_bytes();
 

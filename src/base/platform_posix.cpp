@@ -3,6 +3,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#ifdef __APPLE__
+#include <mach-o/dyld.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -21,7 +24,7 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
     const ErrorCode code = errno == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo;
     return fail(code, "{}: cannot be opened: {}", path.string(), std::strerror(errno));
   }
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
     return fail(ErrorCode::kIo, "{}: is not a regular file", path.string());
@@ -70,6 +73,34 @@ namespace {
 
 volatile std::sig_atomic_t interrupt_count = 0;
 
+/// Names a temporary file beside `path`: hidden, and told from those of other processes and threads.
+std::filesystem::path temporary_name(const std::filesystem::path& path) {
+  static std::atomic<uint32_t> counter = 0;
+  return path.parent_path() / fmt::format(".{}.{}-{}.tmp", path.filename().string(), ::getpid(), counter++);
+}
+
+/// Writes all bytes and flushes them to the disk; returns 0 or errno.
+int write_all(int descriptor, std::span<const std::span<const std::byte>> parts) {
+  constexpr size_t kMaxWrite = size_t{1} << 30;  // macOS refuses writes of 2 GiB and more
+  for (std::span<const std::byte> rest : parts) {
+    while (!rest.empty()) {
+      const ssize_t written = ::write(descriptor, rest.data(), std::min(rest.size(), kMaxWrite));
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return written < 0 ? errno : ENOSPC;
+      rest = rest.subspan(static_cast<size_t>(written));
+    }
+  }
+  return ::fsync(descriptor) == 0 ? 0 : errno;
+}
+
+/// Makes a rename in the folder last through a power cut, where the file system can.
+void flush_folder(const std::filesystem::path& folder) {
+  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  ::fsync(descriptor);
+  ::close(descriptor);
+}
+
 void on_interrupt(int signal) {
   interrupt_count = interrupt_count + 1;
   if (interrupt_count > 1) {
@@ -84,7 +115,7 @@ bool stderr_is_terminal() { return ::isatty(STDERR_FILENO) != 0; }
 bool stdin_is_terminal() { return ::isatty(STDIN_FILENO) != 0; }
 
 void catch_interrupts() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_interrupt;
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
@@ -93,8 +124,38 @@ void catch_interrupts() {
 
 bool interrupted() { return interrupt_count > 0; }
 
+Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts) {
+  const std::filesystem::path temporary = temporary_name(path);
+  const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0) {
+    const int reason = errno;
+    return fail(reason == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "{}: cannot be created: {}", path.string(),
+                std::strerror(reason));
+  }
+  int reason = write_all(descriptor, parts);
+  if (::close(descriptor) != 0 && reason == 0) reason = errno;
+  if (reason == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) reason = errno;
+  if (reason != 0) {
+    ::unlink(temporary.c_str());
+    return fail(ErrorCode::kIo, "{}: cannot be written: {}", path.string(), std::strerror(reason));
+  }
+  flush_folder(path.parent_path());
+  return {};
+}
+
+std::filesystem::path executable_path() {
+#ifdef __APPLE__
+  char buffer[4096];
+  uint32_t size = sizeof(buffer);
+  return _NSGetExecutablePath(buffer, &size) == 0 ? std::filesystem::path(buffer) : std::filesystem::path();
+#else
+  std::error_code ignored;
+  return std::filesystem::read_symlink("/proc/self/exe", ignored);
+#endif
+}
+
 uint64_t peak_memory_bytes() {
-  struct rusage usage {};
+  struct rusage usage{};
   if (::getrusage(RUSAGE_SELF, &usage) != 0) return 0;
 #ifdef __APPLE__
   return static_cast<uint64_t>(usage.ru_maxrss);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -28,7 +29,7 @@ class HuggingFaceFolder {
   [[nodiscard]] const std::string& tokenizer_config_json() const { return tokenizer_config_json_; }
 
   /// The tensor, or nullptr.
-  [[nodiscard]] const TensorView* find(const std::string& name) const;
+  [[nodiscard]] const TensorView* find(std::string_view name) const;
   /// All tensor names, sorted.
   [[nodiscard]] std::vector<std::string> names() const;
 
@@ -42,8 +43,7 @@ class HuggingFaceFolder {
   std::optional<Json> generation_config_;
   std::string tokenizer_json_, tokenizer_config_json_;
   std::vector<std::unique_ptr<Safetensors>> files_;
-  std::map<std::string, const TensorView*> tensors_;
-  std::map<std::string, std::string> file_of_tensor_;
+  std::map<std::string_view, const TensorView*> tensors_;  // the names are the views'
 };
 
 }  // namespace cria::formats

@@ -1,12 +1,14 @@
-// Reader of safetensors files: 8 bytes of header length (little-endian), a JSON header, the tensors.
+// Reader and writer of safetensors files: 8 bytes of header length (little-endian), a JSON header, the tensors.
 // Source: the format's description at github.com/huggingface/safetensors.
 //
 // The file is taken for hostile: every length is checked before it is used, tensors must cover the data
 // exactly, without holes or overlaps, and nothing is allocated in proportion to a claimed size.
 #pragma once
 
+#include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,7 +26,8 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;  ///< "__metadata__"
 };
 
-/// Parses a whole file in memory; `name` begins every message. Errors: kInvalidInput.
+/// Parses a whole file in memory, without copying its data; `name` begins every message. The views have
+/// no MappedFile. Memory grows with the tensors described only. Errors: kInvalidInput.
 Result<SafetensorsHeader> parse_safetensors(std::span<const std::byte> file, std::string_view name);
 
 class Safetensors {
@@ -39,5 +42,12 @@ class Safetensors {
   std::unique_ptr<MappedFile> file_;  // at a fixed address: the views point to it
   SafetensorsHeader header_;
 };
+
+/// Writes a file that `parse_safetensors` accepts, whole or not at all: see platform::write_file_atomically.
+/// The widest types come first, then by name, so that all data is aligned to its type. Only name, dtype,
+/// shape and data of each view are used. Errors: kInvalidInput where names repeat or are not UTF-8 or the
+/// data does not fit the shape, kIo.
+Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
+                         const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace cria::formats

@@ -1,0 +1,97 @@
+// The writer of safetensors files.
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+
+#include "base/json.h"
+#include "formats/safetensors.h"
+#include "formats/safetensors_header.h"
+
+namespace cria::formats {
+namespace {
+
+constexpr size_t kAlignment = 8;
+
+/// A JSON string with its quotes. Errors: kInvalidInput where it is not UTF-8.
+Result<std::string> quoted(std::string_view text, std::string_view file) {
+  // dump() throws where it is not told to replace: a text that is changed by the replacement is not UTF-8.
+  const std::string json = Json(text).dump(-1, ' ', false, Json::error_handler_t::ignore);
+  const auto back = parse_json(json, file);
+  if (!back || back->get_ref<const std::string&>() != text) {
+    return fail(ErrorCode::kInvalidInput, "{}: the name \"{}\" is not valid UTF-8", file, shown_name(json));
+  }
+  return json;
+}
+
+Result<std::vector<const TensorView*>> in_file_order(std::span<const TensorView> tensors, std::string_view file) {
+  std::vector<const TensorView*> order;
+  for (const TensorView& tensor : tensors) {
+    const auto bytes = tensor_bytes(tensor.shape, tensor.dtype);
+    if (!bytes || *bytes != tensor.data.size() || tensor.shape.size() > kMaxDimensions) {
+      return fail(ErrorCode::kInvalidInput, "{}: tensor \"{}\" has {} bytes, which do not fit its shape [{}] of {}",
+                  file, shown_name(tensor.name), with_commas(tensor.data.size()), fmt::join(tensor.shape, ", "),
+                  dtype_name(tensor.dtype));
+    }
+    if (tensor.name == kMetadataKey) {
+      return fail(ErrorCode::kInvalidInput, "{}: a tensor cannot have the name \"{}\"", file, kMetadataKey);
+    }
+    order.push_back(&tensor);
+  }
+  const auto key = [](const TensorView* tensor) {
+    return std::tuple(-static_cast<int>(dtype_bytes(tensor->dtype)), std::string_view(tensor->name));
+  };
+  std::ranges::sort(order, {}, [](const TensorView* tensor) { return std::string_view(tensor->name); });
+  const auto twice = std::ranges::adjacent_find(order, {}, &TensorView::name);
+  if (twice != order.end()) {
+    return fail(ErrorCode::kInvalidInput, "{}: two tensors have the name \"{}\"", file, shown_name((*twice)->name));
+  }
+  std::ranges::sort(order, {}, key);
+  return order;
+}
+
+Result<std::string> header_text(std::span<const TensorView* const> order,
+                                const std::map<std::string, std::string>& metadata, std::string_view file) {
+  std::string text = "{";
+  if (!metadata.empty()) {
+    text += fmt::format("\"{}\":{{", kMetadataKey);
+    for (const auto& [key, value] : metadata) {
+      CRIA_TRY_ASSIGN(const std::string json_key, quoted(key, file));
+      CRIA_TRY_ASSIGN(const std::string json_value, quoted(value, file));
+      text += fmt::format("{}{}:{}", text.ends_with('{') ? "" : ",", json_key, json_value);
+    }
+    text += "}";
+  }
+  uint64_t begin = 0;
+  for (const TensorView* tensor : order) {
+    CRIA_TRY_ASSIGN(const std::string name, quoted(tensor->name, file));
+    const uint64_t end = begin + tensor->data.size();
+    text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", text == "{" ? "" : ",",
+                        name, dtype_name(tensor->dtype), fmt::join(tensor->shape, ","), begin, end);
+    begin = end;
+  }
+  text += "}";
+  text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
+  if (text.size() > kMaxHeaderBytes) {
+    return fail(ErrorCode::kInvalidInput, "{}: the header would take {} bytes, more than {}", file,
+                with_commas(text.size()), with_commas(kMaxHeaderBytes));
+  }
+  return text;
+}
+
+}  // namespace
+
+Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
+                         const std::map<std::string, std::string>& metadata) {
+  const std::string file = path.filename().string();
+  CRIA_TRY_ASSIGN(const std::vector<const TensorView*> order, in_file_order(tensors, file));
+  CRIA_TRY_ASSIGN(const std::string text, header_text(order, metadata, file));
+  std::array<std::byte, 8> length;
+  for (size_t i = 0; i < length.size(); ++i) length[i] = static_cast<std::byte>(uint64_t{text.size()} >> (8 * i));
+  std::vector<std::span<const std::byte>> parts = {length, std::as_bytes(std::span(text))};
+  for (const TensorView* tensor : order) parts.push_back(tensor->data);
+  return platform::write_file_atomically(path, parts);
+}
+
+}  // namespace cria::formats
