@@ -7,8 +7,8 @@ if(MSVC)
 else()
   target_compile_options(cria_flags INTERFACE -Wall -Wextra)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    # GCC 12 reports impossible overlaps inside std::string (GCC bug 105651).
-    target_compile_options(cria_flags INTERFACE -Wno-restrict)
+    # GCC 12 reports impossible overlaps in std::string and unset values in std::optional (bugs 105651, 105562).
+    target_compile_options(cria_flags INTERFACE -Wno-restrict -Wno-maybe-uninitialized)
   endif()
   if(CRIA_WERROR)
     target_compile_options(cria_flags INTERFACE -Werror)

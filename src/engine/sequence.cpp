@@ -107,20 +107,11 @@ Status Sequence::add_profile(gpu::Recorder& recorder, const GenerateOptions& opt
 /// Records the draw of the next token from the current logits, submits, and starts reading it back.
 Status Sequence::submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
                              gpu::PendingRead& result) {
-  const SamplingParams& sampling = options.sampling;
-  kernels::SamplerRow row{};
-  row.temperature = sampling.temperature;
-  row.top_k = sampling.top_k;
-  row.top_p = sampling.top_p;
-  row.min_p = sampling.min_p;
-  row.repetition_penalty = sampling.repetition_penalty;
-  row.seed_low = static_cast<uint32_t>(sampling.seed);
-  row.seed_high = static_cast<uint32_t>(sampling.seed >> 32);
-  row.step = sampled_++;
+  const kernels::SamplerRow row = sampler_row(options.sampling, sampled_++);
   gpu::Device& device = engine_->device();
   CRIA_TRY(device.write(sampler_rows_, 0, std::as_bytes(std::span(&row, 1))));
   sampler_.record(recorder, engine_->model().logits(), sampler_rows_, seen_, engine_->model().tokens(), results_, 1,
-                  sampling.temperature == 0);
+                  row.temperature == 0);
   CRIA_TRY_ASSIGN(result, recorder.read(results_, 0, 8));
   CRIA_TRY(recorder.submit());
   return add_profile(recorder, options, stats);

@@ -50,17 +50,39 @@ struct NeutralKey {
 
 const std::vector<NeutralKey>& neutral_keys() {
   static const std::vector<NeutralKey> keys = {
-      {"quantization_config", nullptr},   {"attn_logit_softcapping", nullptr}, {"final_logit_softcapping", nullptr},
-      {"num_local_experts", nullptr},     {"num_experts", nullptr},            {"n_routed_experts", nullptr},
-      {"logit_scale", 1.0},               {"embedding_multiplier", 1.0},       {"residual_multiplier", 1.0},
-      {"attention_multiplier", nullptr},  {"logits_scaling", 1.0},             {"query_pre_attn_scalar", nullptr},
-      {"clip_qkv", nullptr},              {"no_rope_layers", nullptr},         {"attention_chunk_size", nullptr},
-      {"partial_rotary_factor", 1.0},     {"rotary_pct", 1.0},                 {"rope_interleaved", false},
-      {"parallel_attn", false},           {"use_parallel_residual", false},    {"scale_depth", nullptr},
-      {"scale_emb", nullptr},             {"dim_model_base", nullptr},         {"alibi", false},
-      {"is_causal", true},                {"add_cross_attention", false},      {"is_encoder_decoder", false},
-      {"num_nextn_predict_layers", nullptr}, {"q_lora_rank", nullptr},         {"kv_lora_rank", nullptr},
-      {"use_qk_norm", false},             {"attention_sinks", nullptr},        {"swiglu_limit", nullptr},
+      {"quantization_config", nullptr},
+      {"attn_logit_softcapping", nullptr},
+      {"final_logit_softcapping", nullptr},
+      {"num_local_experts", nullptr},
+      {"num_experts", nullptr},
+      {"n_routed_experts", nullptr},
+      {"logit_scale", 1.0},
+      {"embedding_multiplier", 1.0},
+      {"residual_multiplier", 1.0},
+      {"attention_multiplier", nullptr},
+      {"logits_scaling", 1.0},
+      {"query_pre_attn_scalar", nullptr},
+      {"clip_qkv", nullptr},
+      {"no_rope_layers", nullptr},
+      {"attention_chunk_size", nullptr},
+      {"partial_rotary_factor", 1.0},
+      {"rotary_pct", 1.0},
+      {"rope_interleaved", false},
+      {"parallel_attn", false},
+      {"use_parallel_residual", false},
+      {"scale_depth", nullptr},
+      {"scale_emb", nullptr},
+      {"dim_model_base", nullptr},
+      {"alibi", false},
+      {"is_causal", true},
+      {"add_cross_attention", false},
+      {"is_encoder_decoder", false},
+      {"num_nextn_predict_layers", nullptr},
+      {"q_lora_rank", nullptr},
+      {"kv_lora_rank", nullptr},
+      {"use_qk_norm", false},
+      {"attention_sinks", nullptr},
+      {"swiglu_limit", nullptr},
   };
   return keys;
 }
@@ -90,8 +112,8 @@ Status read_sizes(const JsonFields& fields, std::string_view name, ModelConfig& 
   config.num_kv_heads = static_cast<uint32_t>(kv_heads.value_or(config.num_heads));
   CRIA_TRY_ASSIGN(const auto head_dim, fields.whole("head_dim", 1, kMaxHeadDim));
   if (!head_dim && config.hidden_size % config.num_heads != 0) {
-    return fail(ErrorCode::kInvalidInput, "{}: \"hidden_size\" {} is not a multiple of \"num_attention_heads\" {}", name,
-                config.hidden_size, config.num_heads);
+    return fail(ErrorCode::kInvalidInput, "{}: \"hidden_size\" {} is not a multiple of \"num_attention_heads\" {}",
+                name, config.hidden_size, config.num_heads);
   }
   config.head_dim = static_cast<uint32_t>(head_dim.value_or(config.hidden_size / config.num_heads));
   if (config.head_dim % 2 != 0 || config.head_dim == 0 || config.head_dim > kMaxHeadDim) {
@@ -99,8 +121,9 @@ Status read_sizes(const JsonFields& fields, std::string_view name, ModelConfig& 
                 config.head_dim, kMaxHeadDim);
   }
   if (config.num_heads % config.num_kv_heads != 0) {
-    return fail(ErrorCode::kInvalidInput, "{}: \"num_attention_heads\" {} is not a multiple of \"num_key_value_heads\" {}",
-                name, config.num_heads, config.num_kv_heads);
+    return fail(ErrorCode::kInvalidInput,
+                "{}: \"num_attention_heads\" {} is not a multiple of \"num_key_value_heads\" {}", name,
+                config.num_heads, config.num_kv_heads);
   }
   CRIA_TRY_ASSIGN(const auto epsilon, fields.number("rms_norm_eps", 1e-12, 1));
   config.rms_norm_eps = static_cast<float>(epsilon.value_or(1e-6));

@@ -67,8 +67,7 @@ Result<Model> Model::load(gpu::Device& device, const formats::HuggingFaceFolder&
                             .kv_heads = config.num_kv_heads,
                             .head_dim = config.head_dim,
                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)))};
-  CRIA_TRY_ASSIGN(model.weights_,
-                  load_weights(device, weight_table(config), folder, options.precision, on_progress));
+  CRIA_TRY_ASSIGN(model.weights_, load_weights(device, weight_table(config), folder, options.precision, on_progress));
   CRIA_TRY(model.create_kernels(device));
   CRIA_TRY(model.create_buffers(device, options.slots));
   return model;

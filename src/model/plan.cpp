@@ -18,8 +18,8 @@ uint64_t row_bytes(uint32_t columns) { return uint64_t{kernels::padded_columns(c
 uint64_t scratch_per_token(const ModelConfig& config) {
   const uint64_t hidden = row_bytes(config.hidden_size);
   return 3 * hidden + row_bytes(config.q_size() + 2 * config.kv_size()) + row_bytes(config.q_size()) +
-         row_bytes(2 * config.intermediate_size) + row_bytes(config.intermediate_size) +
-         uint64_t{config.head_dim} * 4 + 4 + 8 + 16 + 4;
+         row_bytes(2 * config.intermediate_size) + row_bytes(config.intermediate_size) + uint64_t{config.head_dim} * 4 +
+         4 + 8 + 16 + 4;
 }
 
 bool all_f32(const WeightTable& table, const formats::HuggingFaceFolder& folder, Precision precision) {
@@ -49,14 +49,13 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   const WeightTable table = weight_table(config);
   MemoryPlan plan;
   using Kv = ModelOptions::Kv;
-  const bool f32_kv =
-      options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, folder, options.precision));
+  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, folder, options.precision));
   plan.kv_type = f32_kv ? kernels::KvType::kF32 : kernels::KvType::kF16;
 
   const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
-  const uint64_t widest = std::max(row_bytes(2 * config.intermediate_size),
-                                   std::max(row_bytes(config.q_size() + 2 * config.kv_size()),
-                                            row_bytes(config.hidden_size)));
+  const uint64_t widest =
+      std::max(row_bytes(2 * config.intermediate_size),
+               std::max(row_bytes(config.q_size() + 2 * config.kv_size()), row_bytes(config.hidden_size)));
   CRIA_TRY(check_row("activations", widest, limit));
   CRIA_TRY(check_row("logits", row_bytes(config.vocab_size), limit));
   const uint32_t wanted = options.max_batch_tokens != 0 ? options.max_batch_tokens
@@ -75,8 +74,8 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   for (const VectorSpec* spec : all_vectors(table)) plan.weight_bytes += uint64_t{spec->size} * 4;
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
   plan.kv_bytes = plan.kv_bytes_per_position * round_up(plan.max_context, kernels::kPageSize);
-  plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + row_bytes(config.hidden_size) +
-                       row_bytes(config.vocab_size);
+  plan.scratch_bytes =
+      scratch_per_token(config) * plan.max_batch_tokens + row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
   return plan;
 }
 

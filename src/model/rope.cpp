@@ -22,8 +22,8 @@ double llama3_frequency(double frequency, const RopeConfig& rope) {
   const double wavelength = 2 * std::numbers::pi / frequency;
   if (wavelength < rope.original_max_position / rope.high_freq_factor) return frequency;
   if (wavelength > rope.original_max_position / rope.low_freq_factor) return frequency / rope.factor;
-  const double smooth = (rope.original_max_position / wavelength - rope.low_freq_factor) /
-                        (rope.high_freq_factor - rope.low_freq_factor);
+  const double smooth =
+      (rope.original_max_position / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
   return (1 - smooth) * frequency / rope.factor + smooth * frequency;
 }
 

@@ -7,7 +7,8 @@
 namespace cria::model {
 
 uint32_t MatrixSpec::rows() const {
-  return std::accumulate(parts.begin(), parts.end(), 0U, [](uint32_t sum, const Part& part) { return sum + part.rows; });
+  return std::accumulate(parts.begin(), parts.end(), 0U,
+                         [](uint32_t sum, const Part& part) { return sum + part.rows; });
 }
 
 bool MatrixSpec::has_bias() const {

@@ -15,9 +15,9 @@ namespace cria::model {
 /// A matrix on the GPU made of one or more checkpoint tensors [rows, columns], stacked by rows.
 struct MatrixSpec {
   struct Part {
-    std::string name;   ///< of the tensor, with ".weight"
+    std::string name;  ///< of the tensor, with ".weight"
     uint32_t rows = 0;
-    std::string bias;   ///< of its bias [rows]; empty where there is none
+    std::string bias;  ///< of its bias [rows]; empty where there is none
   };
   std::string label;
   std::vector<Part> parts;
@@ -35,7 +35,7 @@ struct VectorSpec {
 
 struct LayerSpec {
   VectorSpec input_norm;
-  MatrixSpec qkv;      ///< queries, keys and values in one product
+  MatrixSpec qkv;  ///< queries, keys and values in one product
   std::optional<VectorSpec> q_norm, k_norm;
   MatrixSpec o;
   VectorSpec mlp_norm;

@@ -209,9 +209,8 @@ WeightType placed_type(const MatrixSpec& spec, const formats::HuggingFaceFolder&
     case Precision::kAsStored: break;
   }
   const DType first = folder.find(spec.parts.front().name)->dtype;
-  const bool same = std::all_of(spec.parts.begin(), spec.parts.end(), [&](const MatrixSpec::Part& part) {
-    return folder.find(part.name)->dtype == first;
-  });
+  const bool same = std::all_of(spec.parts.begin(), spec.parts.end(),
+                                [&](const MatrixSpec::Part& part) { return folder.find(part.name)->dtype == first; });
   return same ? weight_type(first) : WeightType::kF32;
 }
 

@@ -26,10 +26,10 @@ struct LayerWeights {
 };
 
 struct Weights {
-  kernels::Matrix embedding;                 ///< [vocab_size, hidden_size]
+  kernels::Matrix embedding;  ///< [vocab_size, hidden_size]
   std::vector<LayerWeights> layers;
-  gpu::Buffer final_norm;                    ///< f32 [hidden_size]
-  std::optional<kernels::Matrix> lm_head;    ///< [vocab_size, hidden_size]; absent: the embedding serves
+  gpu::Buffer final_norm;                  ///< f32 [hidden_size]
+  std::optional<kernels::Matrix> lm_head;  ///< [vocab_size, hidden_size]; absent: the embedding serves
 
   [[nodiscard]] const kernels::Matrix& output() const { return lm_head ? *lm_head : embedding; }
 };
