@@ -26,6 +26,7 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
                                   .build(device, "rrwww", sizeof(Params)));
   CRIA_TRY_ASSIGN(op.sample_, SpecBuilder(device, "sample")
                                   .module("sampler_logits")
+                                  .module("sampler_threshold")
                                   .constant("WORKGROUP_SIZE", kWorkgroup)
                                   .constant("GREEDY_TEMPERATURE", kGreedyTemperature)
                                   .build(device, "rrwww", sizeof(Params)));

@@ -42,6 +42,9 @@ const LARGEST = 3.4e38;
 const STATUS_OK = 0u;
 const STATUS_NOT_FINITE = 1u;
 
+/// Reductions have two steps: within TEAMS teams of as many invocations, then over the teams.
+const TEAMS = 16u;
+
 var<workgroup> pairs: array<vec2u, WORKGROUP_SIZE>;
 
 fn ordered_key(value: f32) -> u32 {
@@ -67,16 +70,21 @@ fn is_better(a: vec2u, b: vec2u) -> bool { return a.x > b.x || (a.x == b.x && a.
 /// A key (or score) with its token, so that among equals the lowest token is the best.
 fn ranked(key: u32, token: u32) -> vec2u { return vec2u(key, ~token); }
 
-/// The best of all invocations' pairs.
+/// The best of all invocations' pairs: in teams, then of the teams.
 fn workgroup_best(own: vec2u, lane: u32) -> vec2u {
-  workgroupBarrier();
   pairs[lane] = own;
   workgroupBarrier();
-  for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-    if (lane < half && is_better(pairs[lane + half], pairs[lane])) { pairs[lane] = pairs[lane + half]; }
-    workgroupBarrier();
+  var best = own;
+  if (lane < TEAMS) {
+    for (var i = lane + TEAMS; i < WORKGROUP_SIZE; i += TEAMS) { if (is_better(pairs[i], best)) { best = pairs[i]; } }
+    pairs[lane] = best;
   }
-  return workgroupUniformLoad(&pairs[0]);
+  workgroupBarrier();
+  if (lane == 0u) {
+    for (var i = 1u; i < TEAMS; i++) { if (is_better(pairs[i], best)) { best = pairs[i]; } }
+    pairs[0] = best;
+  }
+  return workgroupUniformLoad(&pairs[0]);  // its barriers also leave `pairs` free for the next use
 }
 
 /// The highest logit among those that this invocation looks at (every WORKGROUP_SIZE-th vec4), ranked.

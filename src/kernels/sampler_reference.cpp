@@ -136,7 +136,7 @@ uint32_t random_bits(const SamplerRow& row, uint32_t token) {
   mix();
   for (uint32_t& word : v) word ^= word >> 16;
   mix();
-  return v[3];
+  return v[3] ^ (v[3] >> 16);
 }
 
 ReferenceDraw reference_draw(std::span<const float> logits, std::span<const uint32_t> seen, const SamplerRow& row) {

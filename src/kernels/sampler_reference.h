@@ -29,7 +29,7 @@ struct ReferenceDraw {
 [[nodiscard]] std::vector<double> reference_distribution(std::span<const float> logits, std::span<const uint32_t> seen,
                                                          const SamplerRow& row);
 
-/// The random bits of a token in a draw: the hash pcg4d of seed, step and token.
+/// The random bits of a token in a draw, as in sample.wgsl.
 [[nodiscard]] uint32_t random_bits(const SamplerRow& row, uint32_t token);
 
 }  // namespace cria::kernels
