@@ -49,8 +49,7 @@ var<workgroup> pairs: array<vec2u, WORKGROUP_SIZE>;
 
 fn ordered_key(value: f32) -> u32 {
   let bits = bitcast<u32>(value);
-  if (bits == 0x80000000u) { return 0x80000000u; }  // -0
-  return select(bits | 0x80000000u, ~bits, bits > 0x80000000u);
+  return select(bits | 0x80000000u, ~bits, bits > 0x80000000u);  // the bits of -0 are 0x80000000
 }
 
 fn value_of_key(key: u32) -> f32 { return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u)); }
