@@ -10,6 +10,12 @@ std::string shown(const Json& value) {
   return text.size() <= kShown ? text : text.substr(0, kShown) + "…";
 }
 
+std::optional<uint64_t> whole_number(const Json& value) {
+  // A value that was not parsed but made from an int is signed.
+  if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<int64_t>() < 0)) return std::nullopt;
+  return value.get<uint64_t>();
+}
+
 const Json* JsonFields::find(std::string_view key) const {
   const auto found = object_.find(std::string(key));
   return found == object_.end() || found->is_null() ? nullptr : &*found;
@@ -18,10 +24,7 @@ const Json* JsonFields::find(std::string_view key) const {
 Result<std::optional<uint64_t>> JsonFields::whole(std::string_view key, uint64_t low, uint64_t high) const {
   const Json* value = find(key);
   if (value == nullptr) return std::nullopt;
-  if (value->is_number_unsigned()) {
-    const auto number = value->get<uint64_t>();
-    if (number >= low && number <= high) return number;
-  }
+  if (const auto number = whole_number(*value); number && *number >= low && *number <= high) return number;
   return fail(ErrorCode::kInvalidInput, "{}: \"{}\" is {}, not a whole number from {} to {}", name_, key, shown(*value),
               low, high);
 }

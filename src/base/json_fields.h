@@ -18,6 +18,9 @@ class JsonFields {
   /// The field, or nullptr where it is missing or null.
   [[nodiscard]] const Json* find(std::string_view key) const;
 
+  /// True where the field is there, be it null.
+  [[nodiscard]] bool contains(std::string_view key) const { return object_.contains(std::string(key)); }
+
   /// A whole number in [low, high]; nothing where the field is missing or null.
   Result<std::optional<uint64_t>> whole(std::string_view key, uint64_t low, uint64_t high) const;
   /// A finite number in [low, high].
@@ -32,6 +35,9 @@ class JsonFields {
   const Json& object_;
   std::string_view name_;
 };
+
+/// The value as a whole number from 0; nothing for other numbers and other kinds.
+[[nodiscard]] std::optional<uint64_t> whole_number(const Json& value);
 
 /// A JSON value for an error message: cut where it is long.
 [[nodiscard]] std::string shown(const Json& value);

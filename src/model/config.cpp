@@ -2,28 +2,48 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 
-#include "base/json_fields.h"
+#include "model/config_parts.h"
 
 namespace cria::model {
 namespace {
 
+/// A model family, with the values that transformers takes where config.json leaves a key out.
 struct Family {
   std::string_view name;
+  std::string_view model_type;
   Architecture architecture;
+  uint32_t kv_heads;  ///< 0: as many as there are heads
+  uint32_t head_dim;  ///< 0: hidden_size / num_attention_heads
+  uint32_t context;
+  uint32_t window;   ///< 0: none
+  bool has_special;  ///< token 1 begins a text and 2 ends it
 };
-constexpr Family kFamilies[] = {{"LlamaForCausalLM", Architecture::kLlama},
-                                {"MistralForCausalLM", Architecture::kMistral},
-                                {"Qwen2ForCausalLM", Architecture::kQwen2},
-                                {"Qwen3ForCausalLM", Architecture::kQwen3}};
+constexpr Family kFamilies[] = {
+    {"LlamaForCausalLM", "llama", Architecture::kLlama, 0, 0, 2048, 0, true},
+    {"MistralForCausalLM", "mistral", Architecture::kMistral, 8, 0, 131072, 4096, true},
+    {"Qwen2ForCausalLM", "qwen2", Architecture::kQwen2, 32, 0, 32768, 4096, false},
+    {"Qwen3ForCausalLM", "qwen3", Architecture::kQwen3, 32, 128, 32768, 4096, false},
+};
+
+const Family& family_of(const ModelConfig& config) {
+  return *std::ranges::find(kFamilies, config.architecture, &Family::architecture);
+}
 
 constexpr uint32_t kMaxSize = 1U << 20;
 constexpr uint32_t kMaxLayers = 1024;
 constexpr uint32_t kMaxHeads = 4096;
 constexpr uint32_t kMaxVocabulary = 1U << 22;
-constexpr uint32_t kMaxContext = 1U << 24;
 constexpr uint32_t kMaxHeadDim = 512;
+
+/// The field, or where the file leaves it out the family's default, or where it is null (or the default
+/// is 0) `other`.
+Result<uint32_t> read_or(const JsonFields& fields, std::string_view key, uint32_t high, uint32_t absent,
+                         uint32_t other) {
+  CRIA_TRY_ASSIGN(const auto value, fields.whole(key, 1, high));
+  if (value) return static_cast<uint32_t>(*value);
+  return absent == 0 || fields.contains(key) ? other : absent;
+}
 
 Status read_architecture(const JsonFields& fields, std::string_view name, ModelConfig& config) {
   const Json* list = fields.find("architectures");
@@ -31,71 +51,18 @@ Status read_architecture(const JsonFields& fields, std::string_view name, ModelC
     return fail(ErrorCode::kInvalidInput, "{}: \"architectures\" does not name one architecture", name);
   }
   config.architecture_name = (*list)[0].get<std::string>();
-  for (const Family& family : kFamilies) {
-    if (family.name != config.architecture_name) continue;
-    config.architecture = family.architecture;
-    return {};
+  const auto* family = std::ranges::find(kFamilies, config.architecture_name, &Family::name);
+  if (family == std::end(kFamilies)) {
+    return fail(ErrorCode::kUnsupported,
+                "{}: the architecture {} is not supported; LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and "
+                "Qwen3ForCausalLM are",
+                name, shown((*list)[0]));
   }
-  return fail(ErrorCode::kUnsupported,
-              "{}: the architecture {} is not supported; LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and "
-              "Qwen3ForCausalLM are",
-              name, shown((*list)[0]));
-}
-
-/// A key of related model families that changes the mathematics, with the value at which it does not.
-struct NeutralKey {
-  std::string_view key;
-  Json neutral;
-};
-
-const std::vector<NeutralKey>& neutral_keys() {
-  static const std::vector<NeutralKey> keys = {
-      {"quantization_config", nullptr},
-      {"attn_logit_softcapping", nullptr},
-      {"final_logit_softcapping", nullptr},
-      {"num_local_experts", nullptr},
-      {"num_experts", nullptr},
-      {"n_routed_experts", nullptr},
-      {"logit_scale", 1.0},
-      {"embedding_multiplier", 1.0},
-      {"residual_multiplier", 1.0},
-      {"attention_multiplier", nullptr},
-      {"logits_scaling", 1.0},
-      {"query_pre_attn_scalar", nullptr},
-      {"clip_qkv", nullptr},
-      {"no_rope_layers", nullptr},
-      {"attention_chunk_size", nullptr},
-      {"partial_rotary_factor", 1.0},
-      {"rotary_pct", 1.0},
-      {"rope_interleaved", false},
-      {"parallel_attn", false},
-      {"use_parallel_residual", false},
-      {"scale_depth", nullptr},
-      {"scale_emb", nullptr},
-      {"dim_model_base", nullptr},
-      {"alibi", false},
-      {"is_causal", true},
-      {"add_cross_attention", false},
-      {"is_encoder_decoder", false},
-      {"num_nextn_predict_layers", nullptr},
-      {"q_lora_rank", nullptr},
-      {"kv_lora_rank", nullptr},
-      {"use_qk_norm", false},
-      {"attention_sinks", nullptr},
-      {"swiglu_limit", nullptr},
-  };
-  return keys;
-}
-
-Status refuse_unimplemented(const JsonFields& fields, std::string_view name) {
-  for (const NeutralKey& entry : neutral_keys()) {
-    const Json* value = fields.find(entry.key);
-    if (value == nullptr || *value == entry.neutral) continue;
-    return fail(ErrorCode::kUnsupported, "{}: the option \"{}\": {} is not supported", name, entry.key, shown(*value));
-  }
-  CRIA_TRY_ASSIGN(const auto activation, fields.string("hidden_act"));
-  if (activation && *activation != "silu" && *activation != "swish") {
-    return fail(ErrorCode::kUnsupported, "{}: the activation \"{}\" is not supported, only silu", name, *activation);
+  config.architecture = family->architecture;
+  CRIA_TRY_ASSIGN(const auto type, fields.string("model_type"));
+  if (type && *type != family->model_type) {
+    return fail(ErrorCode::kUnsupported, "{}: \"model_type\" {} does not go with {}", name,
+                shown(*fields.find("model_type")), family->name);
   }
   return {};
 }
@@ -106,16 +73,19 @@ Status read_sizes(const JsonFields& fields, std::string_view name, ModelConfig& 
   CRIA_TRY_ASSIGN(config.num_layers, fields.required_whole("num_hidden_layers", 1, kMaxLayers));
   CRIA_TRY_ASSIGN(config.num_heads, fields.required_whole("num_attention_heads", 1, kMaxHeads));
   CRIA_TRY_ASSIGN(config.vocab_size, fields.required_whole("vocab_size", 1, kMaxVocabulary));
-  CRIA_TRY_ASSIGN(const auto context, fields.whole("max_position_embeddings", 1, kMaxContext));
-  config.max_position_embeddings = static_cast<uint32_t>(context.value_or(2048));
-  CRIA_TRY_ASSIGN(const auto kv_heads, fields.whole("num_key_value_heads", 1, kMaxHeads));
-  config.num_kv_heads = static_cast<uint32_t>(kv_heads.value_or(config.num_heads));
-  CRIA_TRY_ASSIGN(const auto head_dim, fields.whole("head_dim", 1, kMaxHeadDim));
-  if (!head_dim && config.hidden_size % config.num_heads != 0) {
-    return fail(ErrorCode::kInvalidInput, "{}: \"hidden_size\" {} is not a multiple of \"num_attention_heads\" {}",
-                name, config.hidden_size, config.num_heads);
+  const Family& family = family_of(config);
+  CRIA_TRY_ASSIGN(config.max_position_embeddings,
+                  read_or(fields, "max_position_embeddings", kMaxContext, family.context, family.context));
+  CRIA_TRY_ASSIGN(config.num_kv_heads,
+                  read_or(fields, "num_key_value_heads", kMaxHeads, family.kv_heads, config.num_heads));
+  CRIA_TRY_ASSIGN(config.head_dim, read_or(fields, "head_dim", kMaxHeadDim, family.head_dim, 0));
+  if (config.head_dim == 0) {
+    config.head_dim = config.hidden_size / config.num_heads;
+    if (config.hidden_size % config.num_heads != 0) {
+      return fail(ErrorCode::kInvalidInput, "{}: \"hidden_size\" {} is not a multiple of \"num_attention_heads\" {}",
+                  name, config.hidden_size, config.num_heads);
+    }
   }
-  config.head_dim = static_cast<uint32_t>(head_dim.value_or(config.hidden_size / config.num_heads));
   if (config.head_dim % 2 != 0 || config.head_dim == 0 || config.head_dim > kMaxHeadDim) {
     return fail(ErrorCode::kUnsupported, "{}: heads of {} elements are not supported (even, from 2 to {})", name,
                 config.head_dim, kMaxHeadDim);
@@ -132,47 +102,67 @@ Status read_sizes(const JsonFields& fields, std::string_view name, ModelConfig& 
   return {};
 }
 
-Status read_biases(const JsonFields& fields, ModelConfig& config) {
-  CRIA_TRY_ASSIGN(const auto attention, fields.boolean("attention_bias"));
-  CRIA_TRY_ASSIGN(const auto mlp, fields.boolean("mlp_bias"));
-  const Architecture architecture = config.architecture;
-  config.qk_norm = architecture == Architecture::kQwen3;
-  if (architecture == Architecture::kQwen2) {
-    config.qkv_bias = true;
-  } else if (architecture != Architecture::kMistral) {
-    config.qkv_bias = config.o_bias = attention.value_or(false);
+/// Which projections have a bias, and whether queries and keys are normalised.
+Status read_biases(const JsonFields& fields, std::string_view name, ModelConfig& config) {
+  CRIA_TRY_ASSIGN(const auto attention_field, fields.boolean("attention_bias"));
+  CRIA_TRY_ASSIGN(const auto mlp_field, fields.boolean("mlp_bias"));
+  const bool attention = attention_field.value_or(false);
+  const bool mlp = mlp_field.value_or(false);
+  const bool is_llama = config.architecture == Architecture::kLlama;
+  const bool is_mistral = config.architecture == Architecture::kMistral;
+  const bool is_qwen2 = config.architecture == Architecture::kQwen2;
+  if ((mlp && !is_llama) || (attention && is_mistral)) {
+    return fail(ErrorCode::kUnsupported, "{}: the option \"{}\": true is not supported for {}", name,
+                mlp ? "mlp_bias" : "attention_bias", config.architecture_name);
   }
-  config.mlp_bias = architecture == Architecture::kLlama && mlp.value_or(false);
+  config.qkv_bias = attention || is_qwen2;  // Qwen2 has these and no bias of the output, whatever the file says
+  config.o_bias = attention && !is_qwen2;
+  config.mlp_bias = mlp;
+  config.qk_norm = config.architecture == Architecture::kQwen3;
   return {};
 }
 
-/// Which layers see only a window of positions: Mistral all of them; Qwen those that layer_types or
-/// max_window_layers name, where use_sliding_window is set; Llama none.
-Status read_window(const JsonFields& fields, std::string_view name, ModelConfig& config) {
-  CRIA_TRY_ASSIGN(const auto window, fields.whole("sliding_window", 1, kMaxContext));
+/// Positions that a layer with a window sees; 0 where the model has no such layers.
+Result<uint32_t> read_window_size(const JsonFields& fields, std::string_view name, const ModelConfig& config) {
   CRIA_TRY_ASSIGN(const auto use, fields.boolean("use_sliding_window"));
-  CRIA_TRY_ASSIGN(const auto full_layers, fields.whole("max_window_layers", 0, kMaxLayers));
-  const bool is_qwen = config.architecture == Architecture::kQwen2 || config.architecture == Architecture::kQwen3;
-  const bool active = window && (config.architecture == Architecture::kMistral || (is_qwen && use.value_or(false)));
-  const auto size = static_cast<uint32_t>(active ? *window : 0);
-  config.sliding_window.assign(config.num_layers, size);
-  const Json* types = fields.find("layer_types");
-  if (types == nullptr) {
-    const auto full = static_cast<uint32_t>(is_qwen ? full_layers.value_or(28) : 0);
-    std::fill_n(config.sliding_window.begin(), std::min(full, config.num_layers), 0U);
-    return {};
+  CRIA_TRY_ASSIGN(const uint32_t window, read_or(fields, "sliding_window", kMaxContext, family_of(config).window, 0));
+  switch (config.architecture) {
+    case Architecture::kMistral: return window;
+    case Architecture::kQwen2:
+    case Architecture::kQwen3: return use.value_or(false) ? window : 0;
+    case Architecture::kLlama: break;
   }
+  if (window == 0 || window >= config.max_position_embeddings || use == false) return 0;
+  return fail(ErrorCode::kUnsupported, "{}: the option \"sliding_window\": {} is not supported for {}", name, window,
+              config.architecture_name);
+}
+
+/// Which layers see only a window of positions: Mistral's all; Qwen's those that layer_types names, or all
+/// from max_window_layers on; Llama's none.
+Status read_windows(const JsonFields& fields, std::string_view name, ModelConfig& config) {
+  constexpr uint32_t kQwenFullLayers = 28;
+  CRIA_TRY_ASSIGN(const uint32_t window, read_window_size(fields, name, config));
+  CRIA_TRY_ASSIGN(const auto full_layers, fields.whole("max_window_layers", 0, UINT32_MAX));
+  const bool is_mistral = config.architecture == Architecture::kMistral;
+  const uint64_t first = is_mistral ? 0 : full_layers.value_or(kQwenFullLayers);
+  for (uint32_t i = 0; i < config.num_layers; ++i) config.sliding_window.push_back(i < first ? 0 : window);
+
+  const Json* types = fields.find("layer_types");
+  if (types == nullptr) return {};
   if (!types->is_array() || types->size() != config.num_layers) {
     return fail(ErrorCode::kInvalidInput, "{}: \"layer_types\" is not a list of {} layers", name, config.num_layers);
   }
-  for (uint32_t layer = 0; layer < config.num_layers; ++layer) {
-    const Json& type = (*types)[layer];
-    if (type == "full_attention") {
-      config.sliding_window[layer] = 0;
-    } else if (type != "sliding_attention" || size == 0) {
-      return fail(ErrorCode::kUnsupported, "{}: layer {} is of type {}, which is not supported{}", name, layer,
-                  shown(type), type == "sliding_attention" ? " without a sliding window" : "");
+  for (uint32_t i = 0; i < config.num_layers; ++i) {
+    const Json& type = (*types)[i];
+    const bool is_full = type == "full_attention";
+    // Only Qwen's layers may differ from each other, and a window needs a size.
+    const bool is_possible = is_full ? !is_mistral || window == 0 : type == "sliding_attention" && window != 0;
+    if (!is_possible) {
+      return fail(ErrorCode::kUnsupported, "{}: layer {} of type {} is not supported for {} with {}", name, i,
+                  shown(type), config.architecture_name,
+                  window == 0 ? "no sliding window" : fmt::format("a sliding window of {}", window));
     }
+    config.sliding_window[i] = is_full ? 0 : window;
   }
   return {};
 }
@@ -184,87 +174,24 @@ Result<std::vector<uint32_t>> read_token_ids(const JsonFields& fields, std::stri
   if (value == nullptr) return ids;
   const Json list = value->is_array() ? *value : Json::array({*value});
   for (const Json& id : list) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocab_size) {
+    const auto number = whole_number(id);
+    if (!number || *number >= vocab_size) {
       return fail(ErrorCode::kInvalidInput, "{}: \"{}\" holds {}, not a token below the vocabulary size {}", name, key,
                   shown(id), vocab_size);
     }
-    ids.push_back(id.get<uint32_t>());
+    ids.push_back(static_cast<uint32_t>(*number));
   }
   return ids;
 }
 
-/// yarn's factor on cos and sin: given, or from mscale and mscale_all_dim, or from the factor alone.
-Status read_yarn(const JsonFields& fields, RopeConfig& rope) {
-  CRIA_TRY_ASSIGN(const auto attention_factor, fields.number("attention_factor", 0, 1000));
-  CRIA_TRY_ASSIGN(const auto mscale, fields.number("mscale", 0, 1000));
-  CRIA_TRY_ASSIGN(const auto mscale_all, fields.number("mscale_all_dim", 0, 1000));
-  CRIA_TRY_ASSIGN(const auto beta_fast, fields.number("beta_fast", 1e-6, 1e6));
-  CRIA_TRY_ASSIGN(const auto beta_slow, fields.number("beta_slow", 1e-6, 1e6));
-  CRIA_TRY_ASSIGN(const auto truncate, fields.boolean("truncate"));
-  rope.beta_fast = beta_fast.value_or(32);
-  rope.beta_slow = beta_slow.value_or(1);
-  rope.truncate = truncate.value_or(true);
-  const auto scale = [&](double m) { return rope.factor <= 1 ? 1.0 : 0.1 * m * std::log(rope.factor) + 1.0; };
-  if (attention_factor) {
-    rope.attention_factor = *attention_factor;
-  } else if (mscale.value_or(0) != 0 && mscale_all.value_or(0) != 0) {
-    rope.attention_factor = scale(*mscale) / scale(*mscale_all);
-  } else {
-    rope.attention_factor = scale(1);
-  }
-  return {};
-}
-
-Status read_scaling(const JsonFields& fields, std::string_view name, ModelConfig& config) {
-  RopeConfig& rope = config.rope;
-  CRIA_TRY_ASSIGN(const auto new_key, fields.string("rope_type"));
-  CRIA_TRY_ASSIGN(const auto old_key, fields.string("type"));
-  const std::string type = new_key ? *new_key : old_key.value_or("default");
-  CRIA_TRY_ASSIGN(const auto factor, fields.number("factor", 1, 1e6));
-  rope.factor = factor.value_or(1);
-  CRIA_TRY_ASSIGN(const auto original, fields.whole("original_max_position_embeddings", 1, kMaxContext));
-  rope.original_max_position = static_cast<double>(original.value_or(config.max_position_embeddings));
-  if (type == "default") return {};
-  if (!factor) return fail(ErrorCode::kInvalidInput, "{}: RoPE scaling \"{}\" has no \"factor\"", name, type);
-  if (type == "linear") {
-    rope.scaling = RopeScaling::kLinear;
-  } else if (type == "dynamic") {
-    rope.scaling = RopeScaling::kDynamic;
-    rope.original_max_position = config.max_position_embeddings;
-  } else if (type == "llama3") {
-    rope.scaling = RopeScaling::kLlama3;
-    CRIA_TRY_ASSIGN(const auto low, fields.number("low_freq_factor", 1e-6, 1e6));
-    CRIA_TRY_ASSIGN(const auto high, fields.number("high_freq_factor", 1e-6, 1e6));
-    if (!low || !high || *high <= *low) {
-      return fail(ErrorCode::kInvalidInput, "{}: \"high_freq_factor\" is not above \"low_freq_factor\"", name);
-    }
-    rope.low_freq_factor = *low;
-    rope.high_freq_factor = *high;
-  } else if (type == "yarn") {
-    rope.scaling = RopeScaling::kYarn;
-    CRIA_TRY(read_yarn(fields, rope));
-  } else {
-    return fail(ErrorCode::kUnsupported,
-                "{}: RoPE scaling \"{}\" is not supported; linear, dynamic, llama3 and yarn are", name, type);
-  }
-  return {};
-}
-
-/// Older files have rope_theta and rope_scaling, newer ones rope_parameters.
-Status read_rope(const JsonFields& fields, std::string_view name, ModelConfig& config) {
-  constexpr double kMaxTheta = 1e12;
-  CRIA_TRY_ASSIGN(const auto theta, fields.number("rope_theta", 1, kMaxTheta));
-  config.rope.theta = theta.value_or(10000);
-  for (const std::string_view key : {"rope_scaling", "rope_parameters"}) {
-    const Json* parameters = fields.find(key);
-    if (parameters == nullptr) continue;
-    if (!parameters->is_object()) return fail(ErrorCode::kInvalidInput, "{}: \"{}\" is not an object", name, key);
-    const JsonFields inner(*parameters, name);
-    CRIA_TRY(refuse_unimplemented(inner, name));
-    CRIA_TRY_ASSIGN(const auto inner_theta, inner.number("rope_theta", 1, kMaxTheta));
-    if (inner_theta) config.rope.theta = *inner_theta;
-    CRIA_TRY(read_scaling(inner, name, config));
-  }
+/// The tokens that begin and end a text, by default those of the family.
+Status read_special_tokens(const JsonFields& fields, std::string_view name, ModelConfig& config) {
+  CRIA_TRY_ASSIGN(config.eos_token_ids, read_token_ids(fields, "eos_token_id", config.vocab_size, name));
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> bos, read_token_ids(fields, "bos_token_id", config.vocab_size, name));
+  if (!bos.empty()) config.bos_token_id = bos.front();
+  if (!family_of(config).has_special || config.vocab_size <= 2) return {};
+  if (!fields.contains("eos_token_id")) config.eos_token_ids = {2};
+  if (!fields.contains("bos_token_id")) config.bos_token_id = 1;
   return {};
 }
 
@@ -277,12 +204,10 @@ Result<ModelConfig> parse_config(const Json& json, std::string_view name) {
   CRIA_TRY(read_architecture(fields, name, config));
   CRIA_TRY(refuse_unimplemented(fields, name));
   CRIA_TRY(read_sizes(fields, name, config));
-  CRIA_TRY(read_biases(fields, config));
-  CRIA_TRY(read_window(fields, name, config));
+  CRIA_TRY(read_biases(fields, name, config));
+  CRIA_TRY(read_windows(fields, name, config));
   CRIA_TRY(read_rope(fields, name, config));
-  CRIA_TRY_ASSIGN(config.eos_token_ids, read_token_ids(fields, "eos_token_id", config.vocab_size, name));
-  CRIA_TRY_ASSIGN(const std::vector<uint32_t> bos, read_token_ids(fields, "bos_token_id", config.vocab_size, name));
-  if (!bos.empty()) config.bos_token_id = bos.front();
+  CRIA_TRY(read_special_tokens(fields, name, config));
   return config;
 }
 

@@ -29,6 +29,8 @@ struct RopeConfig {
   double beta_slow = 1;              ///< yarn
   double attention_factor = 1;       ///< yarn: multiplies cos and sin
   bool truncate = true;              ///< yarn: round the correction range to whole dimensions
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 struct ModelConfig {
@@ -57,8 +59,9 @@ struct ModelConfig {
   [[nodiscard]] uint32_t kv_size() const { return num_kv_heads * head_dim; }
 };
 
-/// Maps config.json; `name` begins every message. Errors: kInvalidInput for values out of range,
-/// kUnsupported for architectures and options that are not implemented.
+/// Maps config.json; `name` begins every message. What a file leaves out is what transformers takes for
+/// its family. Errors: kInvalidInput for values out of range, kUnsupported for architectures and options
+/// that are not implemented.
 Result<ModelConfig> parse_config(const Json& config, std::string_view name);
 
 /// What generation_config.json suggests. Unset fields were not given.
@@ -69,6 +72,7 @@ struct GenerationDefaults {
   std::vector<uint32_t> eos_token_ids;
 };
 
+/// Maps generation_config.json. Errors: kInvalidInput for values out of range.
 Result<GenerationDefaults> parse_generation_defaults(const Json& config, uint32_t vocab_size, std::string_view name);
 
 /// inverse_frequencies [head_dim / 2] in f32, and the factor on cos and sin.
