@@ -42,7 +42,6 @@ TEST(HuggingFaceFolder, OpensEveryFixture) {
     const auto folder = HuggingFaceFolder::open(path);
     ASSERT_TRUE(folder) << folder.error().message();
     EXPECT_TRUE(folder->config().contains("hidden_size"));
-    EXPECT_NE(folder->generation_config(), nullptr);
     EXPECT_NE(folder->find("model.embed_tokens.weight"), nullptr);
     EXPECT_EQ(folder->find("input_ids"), nullptr) << "golden.safetensors is no part of the model";
     ++count;
@@ -53,6 +52,7 @@ TEST(HuggingFaceFolder, OpensEveryFixture) {
 TEST(HuggingFaceFolder, ReadsOneFileAndTheTexts) {
   const TemporaryFolder folder;
   folder.write("config.json", R"({"a":1})");
+  folder.write("generation_config.json", R"({"top_k":40})");
   folder.write("tokenizer.json", "any text");
   folder.write("model.safetensors", shard({"y", "x"}));
   folder.write("other.safetensors", "is not looked at");
@@ -62,7 +62,9 @@ TEST(HuggingFaceFolder, ReadsOneFileAndTheTexts) {
   EXPECT_EQ(moved.names(), (std::vector<std::string>{"x", "y"}));
   EXPECT_EQ(moved.find("y")->file_offset + 1, moved.find("x")->file_offset);
   EXPECT_EQ(moved.find("z"), nullptr);
-  EXPECT_EQ(moved.generation_config(), nullptr);
+  EXPECT_EQ(moved.config(), Json({{"a", 1}}));
+  ASSERT_NE(moved.generation_config(), nullptr);
+  EXPECT_EQ(*moved.generation_config(), Json({{"top_k", 40}}));
   EXPECT_EQ(moved.tokenizer_json(), "any text");
   EXPECT_EQ(moved.tokenizer_config_json(), "");
 }
@@ -75,6 +77,7 @@ TEST(HuggingFaceFolder, WithoutAnIndexReadsAllFiles) {
   const auto opened = HuggingFaceFolder::open(folder.path());
   ASSERT_TRUE(opened) << opened.error().message();
   EXPECT_EQ(opened->names(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(opened->generation_config(), nullptr);
 }
 
 TEST(HuggingFaceFolder, WithAnIndexReadsTheNamedFilesOnly) {
