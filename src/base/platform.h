@@ -58,6 +58,10 @@ Status write_file_atomically(const std::filesystem::path& path, std::span<const 
 /// Where this program's file lies; empty where the system does not tell.
 [[nodiscard]] std::filesystem::path executable_path();
 
+/// Sets an environment variable of this process, for libraries that are loaded later (drivers).
+/// To be called before other threads start.
+void set_environment(const std::string& name, const std::string& value);
+
 /// The largest resident set of this process so far, in bytes; 0 where the system does not tell.
 [[nodiscard]] uint64_t peak_memory_bytes();
 

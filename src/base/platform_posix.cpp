@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -153,6 +154,8 @@ std::filesystem::path executable_path() {
   return std::filesystem::read_symlink("/proc/self/exe", ignored);
 #endif
 }
+
+void set_environment(const std::string& name, const std::string& value) { ::setenv(name.c_str(), value.c_str(), 1); }
 
 uint64_t peak_memory_bytes() {
   struct rusage usage{};

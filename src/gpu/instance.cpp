@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "gpu/drivers.h"
 #include "gpu/impl.h"
 
 namespace cria::gpu {
@@ -89,6 +90,7 @@ std::vector<wgpu::Adapter> enumerate(const wgpu::Instance& instance) {
 }
 
 Result<Instance> create_instance() {
+  CRIA_TRY(prepare_drivers());
   static constexpr const char* kEnabled[] = {"allow_unsafe_apis"};
   wgpu::DawnTogglesDescriptor toggles;
   toggles.enabledToggleCount = std::size(kEnabled);

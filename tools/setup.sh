@@ -1,0 +1,257 @@
+#!/usr/bin/env bash
+# Makes a fresh machine able to build Cria; does nothing, fast, where all is there already.
+#
+#   setup.sh            what `make run` needs: compiler, libraries, Dawn, and a Vulkan driver for the CPU
+#   setup.sh tests      the same, and GoogleTest and SwiftShader (a second Vulkan driver for the CPU)
+#   setup.sh lint       the same as tests, and clang-format and clang-tidy
+#
+# System packages are installed where this runs as root on a machine with apt, and named in one sentence
+# where not. Dawn is unpacked from Debian's packages into .deps/runtime beside the project, with the newer
+# C library that it needs: nothing outside .deps is touched for it. docs/setup.md tells more.
+#
+# Environment: CRIA_DAWN_ROOT       a Dawn installation to use instead
+#              CRIA_DEBIAN_MIRROR   where to get Debian's packages (default: the mirror apt uses here)
+set -euo pipefail
+
+readonly MODE=${1:-build}
+readonly ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly DEPS=$ROOT/.deps
+readonly APT_ROOT=$DEPS/apt
+readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# What is unpacked, and from which Debian suite. A change of either replaces an older .deps/runtime.
+readonly SUITE=forky
+readonly RUNTIME_PACKAGES="libwebgpu-dawn-dev libvulkan1 mesa-vulkan-drivers"
+readonly RUNTIME_STAMP="layout 1: $SUITE: $RUNTIME_PACKAGES"
+readonly SWIFTSHADER_STAMP="layout 1: $SUITE"
+
+say() { echo "setup: $*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+
+# ---- what is missing on the system ----
+
+missing=()
+
+# need_command PACKAGE COMMAND: a program that must be in PATH.
+need_command() { command -v "$2" >/dev/null || missing+=("$1"); }
+
+# need_header PACKAGE HEADER: checked only where Debian's packages are; elsewhere CMake looks for it.
+need_header() {
+  [[ ! -e /usr/include/$2 && ! -e /usr/local/include/$2 ]] && missing+=("$1")
+  return 0
+}
+
+find_missing() {
+  missing=()
+  need_command cmake cmake
+  need_command ninja-build ninja
+  need_command g++ "${CXX:-g++}"
+  if command -v apt-get >/dev/null; then
+    need_header libfmt-dev fmt/core.h
+    need_header libspdlog-dev spdlog/spdlog.h
+    need_header nlohmann-json3-dev nlohmann/json.hpp
+    need_header libcli11-dev CLI/CLI.hpp
+    need_header libutf8proc-dev utf8proc.h
+    [[ $MODE == build ]] || need_header libgtest-dev gtest/gtest.h
+    need_command binutils readelf
+    if [[ $MODE == lint ]]; then
+      need_command clang-format-19 clang-format-19
+      need_command clang-tidy-19 clang-tidy-19
+    fi
+    runtime_is_ready && swiftshader_is_ready || {
+      [[ -e $KEYRING ]] || missing+=(debian-archive-keyring)
+      need_command util-linux flock
+    }
+  fi
+}
+
+install_missing() {
+  find_missing
+  ((${#missing[@]} == 0)) && return
+  if ! command -v apt-get >/dev/null; then
+    die "please install ${missing[*]} (these are Debian's names) and the libraries fmt, spdlog, nlohmann-json," \
+      "CLI11 and utf8proc, then run this again."
+  elif ((EUID != 0)); then
+    die "some packages are missing; please run: sudo apt-get install ${missing[*]}"
+  fi
+  say "installing ${missing[*]}"
+  apt-get -qq update || true  # one broken source of many must not stop the others
+  DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends install "${missing[@]}" </dev/null >"$DEPS/install.log" 2>&1 ||
+    die "apt-get could not install ${missing[*]}: $(grep '^E:' "$DEPS/install.log" | head -1)"
+  find_missing
+  ((${#missing[@]} == 0)) || die "apt-get installed ${missing[*]}, but what they should bring is still not there."
+}
+
+# check_version NAME FOUND WANTED: refuses tools that are too old to build C++23.
+check_version() {
+  local name=$1 found=$2 wanted=$3
+  [[ $(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -1) == "$wanted" ]] ||
+    die "$name is version $found, and Cria needs $wanted or newer (CXX names another compiler)."
+}
+
+# ---- packages from the newer Debian suite ----
+
+# The mirrors that apt uses on this machine for Debian itself, the likeliest first.
+debian_mirrors() {
+  if [[ -n ${CRIA_DEBIAN_MIRROR:-} ]]; then
+    echo "$CRIA_DEBIAN_MIRROR"
+    return
+  fi
+  # shellcheck disable=SC2016  # apt fills these in
+  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 2>/dev/null | sort -u |
+    awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; next } $1 == "" && $3 ~ /debian/ && $3 !~ /security/ { print $3 }'
+}
+
+# apt with a state of its own in .deps/apt: nothing of the system's is read but its keys and network settings.
+private_apt() {
+  apt-get -qq -o Dir::Etc::sourcelist="$APT_ROOT/sources.list" -o Dir::Etc::sourceparts=- \
+    -o Dir::Etc::preferences=- -o Dir::Etc::preferencesparts=- -o Dir::State="$APT_ROOT/state" \
+    -o Dir::State::status="$APT_ROOT/status" -o Dir::Cache="$APT_ROOT/cache" -o APT::Install-Recommends=0 \
+    -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any -o Acquire::Retries=3 -o Acquire::Languages=none \
+    "$@" </dev/null >>"$APT_ROOT/log" 2>&1
+}
+
+apt_complaint() { grep '^E:' "$APT_ROOT/log" | tail -1 || true; }
+
+# Fills .deps/apt with the package lists of the suite, once for each run of this script.
+update_private_apt() {
+  [[ -e $APT_ROOT/updated ]] && return
+  [[ -e $KEYRING ]] || die "$KEYRING is missing: please install the package debian-archive-keyring."
+  rm -rf "$APT_ROOT"
+  mkdir -p "$APT_ROOT"/{state/lists/partial,cache/archives/partial}
+  : >"$APT_ROOT/status"
+  local mirror tried=
+  while read -r mirror; do
+    tried=1
+    echo "deb [signed-by=$KEYRING] $mirror $SUITE main" >"$APT_ROOT/sources.list"
+    if private_apt update; then
+      : >"$APT_ROOT/updated"
+      return
+    fi
+  done < <(debian_mirrors)
+  [[ -n $tried ]] || die "apt has no Debian mirror on this machine: please set CRIA_DEBIAN_MIRROR to one," \
+    "or CRIA_DAWN_ROOT to a Dawn installation."
+  die "Debian's suite $SUITE, which has Dawn, could not be read from this machine's mirror ($(apt_complaint))." \
+    "CRIA_DEBIAN_MIRROR can name another mirror, CRIA_DAWN_ROOT a Dawn installation."
+}
+
+# unpack PACKAGE_FILE FOLDER PATTERN...: the files of a package that match, and nothing else.
+unpack() {
+  local package=$1 folder=$2
+  shift 2
+  mkdir -p "$folder"
+  # tar fails where a pattern matches nothing, as it does for most packages; a broken archive fails in dpkg-deb.
+  dpkg-deb --fsys-tarfile "$package" >"$APT_ROOT/package.tar" || die "$(basename "$package") could not be unpacked."
+  tar -C "$folder" -xf "$APT_ROOT/package.tar" --no-same-owner --wildcards "$@" 2>"$APT_ROOT/tar.log" ||
+    ! grep -v -e 'Not found in archive' -e 'Exiting with failure' "$APT_ROOT/tar.log" >&2 ||
+    die "$(basename "$package") could not be unpacked into $folder."
+}
+
+# replace FOLDER: puts FOLDER.tmp, which is whole now, in its place.
+replace() {
+  rm -rf "$1.old"
+  [[ ! -e $1 ]] || mv -T "$1" "$1.old"
+  mv -T "$1.tmp" "$1"
+  rm -rf "$1.old"
+}
+
+# ---- Dawn and its runtime ----
+
+has_stamp() { [[ -r $1 && $(<"$1") == "$2" ]]; }
+
+own_dawn() {
+  [[ -n ${CRIA_DAWN_ROOT:-} || -e /usr/include/webgpu/webgpu_cpp.h || -e /usr/local/include/webgpu/webgpu_cpp.h ]]
+}
+runtime_is_ready() { own_dawn || has_stamp "$DEPS/runtime/.stamp" "$RUNTIME_STAMP"; }
+swiftshader_is_ready() { [[ $MODE == build ]] || has_stamp "$DEPS/swiftshader/.stamp" "$SWIFTSHADER_STAMP"; }
+
+# Deletes the libraries that neither Dawn, the Vulkan loader and its CPU driver, nor the C library need.
+prune_libraries() {
+  local libraries=$1 file
+  {
+    "$ROOT/tools/needed-libraries.sh" "$libraries" "$libraries"/lib{webgpu_dawn.so.0,vulkan.so.1,vulkan_lvp.so}
+    ls "$libraries"/lib{webgpu_dawn.so*,vulkan.so.1,vulkan_lvp.so,c.so.6,m.so.6,mvec.so.1,dl.so.2,pthread.so.0} \
+      "$libraries"/lib{rt.so.1,util.so.1,anl.so.1,resolv.so.2,nss_*.so.2} "$libraries"/ld-linux-*
+  } | sort -u >"$APT_ROOT/keep"
+  xargs -d '\n' -n1 readlink -f <"$APT_ROOT/keep" | sort -u >>"$APT_ROOT/keep"
+  for file in "$libraries"/*; do
+    grep -qxF "$file" "$APT_ROOT/keep" || rm -rf "$file"
+  done
+}
+
+setup_runtime() {
+  local runtime=$DEPS/runtime.tmp package libraries
+  say "getting Dawn and a Vulkan driver for the CPU from Debian $SUITE (about 75 MB)"
+  update_private_apt
+  # shellcheck disable=SC2086  # a list of words
+  private_apt --download-only --yes install $RUNTIME_PACKAGES ||
+    die "$RUNTIME_PACKAGES could not be had from Debian's suite $SUITE ($(apt_complaint))."
+  rm -rf "$runtime"
+  for package in "$APT_ROOT"/cache/archives/*.deb; do
+    unpack "$package" "$runtime" './usr/include/*' './usr/lib/*/*.so*' './usr/lib64/*' './usr/lib/ld-linux-*' \
+      './usr/share/doc/*/copyright' './usr/share/vulkan/icd.d/lvp_icd*'
+    rm "$package"
+  done
+  libraries=$(dirname "$(echo "$runtime"/usr/lib/*/libwebgpu_dawn.so.0)")
+  prune_libraries "$libraries"
+  # LLVM looks for its libraries in its own ../lib only, and not where the program says: give it that folder.
+  ln -s "$(basename "$libraries")" "$runtime/usr/lib/lib"
+  # The driver is named by path, not by soname, which an older one of the system might answer to.
+  sed -i "s|\"libvulkan_lvp.so\"|\"../../../lib/$(basename "$libraries")/libvulkan_lvp.so\"|" \
+    "$runtime"/usr/share/vulkan/icd.d/lvp_icd*.json
+  check_runtime "$runtime" "$libraries"
+  echo "$RUNTIME_STAMP" >"$runtime/.stamp"
+  replace "$DEPS/runtime"
+}
+
+# The unpacked loader must be able to load what it was unpacked for, with nothing of the system's.
+check_runtime() {
+  local runtime=$1 libraries=$2 library
+  for library in libwebgpu_dawn.so.0 libvulkan.so.1 libvulkan_lvp.so; do
+    "$libraries"/ld-linux-*.so.* --inhibit-cache --library-path "$libraries" --list "$libraries/$library" \
+      >"$APT_ROOT/list" 2>&1 && ! grep 'not found' "$APT_ROOT/list" >&2 ||
+      die "$library of Debian's suite $SUITE cannot be loaded: $(tail -1 "$APT_ROOT/list")"
+  done
+}
+
+setup_swiftshader() {
+  local folder=$DEPS/swiftshader.tmp package file
+  say "getting SwiftShader, for the tests, from Debian $SUITE (about 32 MB)"
+  update_private_apt
+  (cd "$APT_ROOT" && private_apt download chromium-common) ||
+    die "chromium-common could not be had from Debian's suite $SUITE ($(apt_complaint))."
+  package=$(echo "$APT_ROOT"/chromium-common_*.deb)
+  rm -rf "$folder"
+  unpack "$package" "$folder" '*/libvk_swiftshader.so' '*/vk_swiftshader_icd.json' './usr/share/doc/*/copyright'
+  rm "$package"
+  for file in libvk_swiftshader.so vk_swiftshader_icd.json copyright; do  # the ICD file names its neighbour
+    find "$folder/usr" -name "$file" -exec mv {} "$folder/" \;
+    [[ -s $folder/$file ]] || die "Debian's package chromium-common no longer holds $file."
+  done
+  rm -rf "$folder/usr"
+  echo "$SWIFTSHADER_STAMP" >"$folder/.stamp"
+  replace "$DEPS/swiftshader"
+}
+
+# ---- what has to be done ----
+
+case $MODE in build | tests | lint) ;; *) die "there is no mode \"$MODE\": the modes are build, tests and lint." ;; esac
+mkdir -p "$DEPS"
+install_missing
+check_version "${CXX:-g++}" "$("${CXX:-g++}" -dumpversion)" 12
+runtime_is_ready && swiftshader_is_ready && exit 0
+
+command -v apt-get >/dev/null || die "Dawn was not found: please build or install it and set CRIA_DAWN_ROOT to the" \
+  "folder that holds its include and lib folders (only Debian and its relatives get it by themselves)."
+exec 9>"$DEPS/lock"
+flock --nonblock 9 || {
+  say "waiting for another set-up of this folder"
+  flock 9
+}
+trap 'rm -rf "$APT_ROOT" "$DEPS"/*.tmp "$DEPS"/*.old' EXIT
+rm -rf "$APT_ROOT"
+runtime_is_ready || setup_runtime
+swiftshader_is_ready || setup_swiftshader
