@@ -195,7 +195,7 @@ setup_runtime() {
       './usr/share/doc/*/copyright' './usr/share/vulkan/icd.d/lvp_icd*'
     rm "$package"
   done
-  libraries=$(dirname "$(echo "$runtime"/usr/lib/*/libwebgpu_dawn.so.0)")
+  libraries=$(dirname "$(echo "$runtime"/usr/lib/*-linux-*/libwebgpu_dawn.so.0)")
   prune_libraries "$libraries"
   # LLVM looks for its libraries in its own ../lib only, and not where the program says: give it that folder.
   ln -s "$(basename "$libraries")" "$runtime/usr/lib/lib"
