@@ -4,12 +4,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "text/bpe.h"
+#include "text/token_finder.h"
 
 namespace cria::text {
 
@@ -23,34 +23,34 @@ struct AddedToken {
   bool special = false;
 };
 
-/// Errors: kInvalidInput for entries of the wrong form, ids out of range or duplicated.
+/// Errors: kInvalidInput for entries of the wrong form, ids out of range, and ids or contents that appear twice.
 Result<std::vector<AddedToken>> parse_added_tokens(const Json& list, std::string_view name);
 
-/// Finds tokens in a text: the leftmost, and the longest among those that begin at one place.
-class TokenFinder {
+/// A stretch of text that is one token, or that lies between tokens.
+struct Segment {
+  std::string_view text;
+  std::optional<TokenId> token;
+};
+
+/// Cuts texts at added tokens, by the rules of each.
+class TokenSplitter {
  public:
-  /// `spelling` is what to look for: the content, or its normalised form.
-  void add(const AddedToken& token, std::string spelling);
-  [[nodiscard]] bool empty() const { return entries_.empty(); }
-
-  struct Segment {
-    std::string_view text;
-    std::optional<TokenId> token;  ///< set where the segment is a token
-  };
-  /// Cuts a text into tokens and what lies between, in at most text times longest token steps.
-  [[nodiscard]] std::vector<Segment> split(std::string_view text) const;
-
- private:
   struct Entry {
     AddedToken token;
-    std::string spelling;
+    std::string spelling;  ///< what to look for: the content, or its normalised form; not empty
   };
-  [[nodiscard]] const Entry* longest_at(std::string_view text, size_t at) const;
+  TokenSplitter() = default;
+  /// Errors: kInvalidInput for two tokens with one spelling.
+  static Result<TokenSplitter> create(std::vector<Entry> entries, std::string_view name);
 
-  std::vector<Entry> entries_;
-  // A trie of the spellings: edges from (node, byte) to node, and the entry that ends at a node.
-  std::unordered_map<uint64_t, uint32_t> edges_;
-  std::vector<int32_t> entry_of_node_ = {-1};
+  /// Cuts a text (valid UTF-8) into tokens and what lies between; special tokens count as plain text
+  /// where `find_special` is false. Linear.
+  [[nodiscard]] std::vector<Segment> split(std::string_view text, bool find_special) const;
+
+ private:
+  std::vector<AddedToken> tokens_;
+  std::vector<size_t> lengths_;  // of the spellings
+  TokenFinder finder_;
 };
 
 }  // namespace cria::text

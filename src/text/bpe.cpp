@@ -1,16 +1,13 @@
 #include "text/bpe.h"
 
 #include <algorithm>
-#include <queue>
-#include <tuple>
+#include <functional>
 
 #include "base/json_fields.h"
 #include "text/unicode.h"
 
 namespace cria::text {
 namespace {
-
-constexpr uint64_t pair_key(TokenId left, TokenId right) { return uint64_t{left} << 32 | right; }
 
 bool is_printable_byte(uint32_t byte) {
   return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
@@ -75,26 +72,22 @@ Result<Bpe> Bpe::from_json(const Json& model, bool byte_level, std::string_view 
 
 Status Bpe::read_vocabulary(const Json& vocabulary, std::string_view name) {
   if (vocabulary.empty()) return fail(ErrorCode::kInvalidInput, "{}: the vocabulary is empty", name);
-  ids_.reserve(vocabulary.size());
-  for (const auto& [spelling, id] : vocabulary.items()) {
+  vocabulary_ = Vocabulary(vocabulary.size());
+  for (const auto& [spelling, id] : vocabulary.get_ref<const Json::object_t&>()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() > kMaxTokenId) {
       return fail(ErrorCode::kInvalidInput, "{}: the token {} has the id {}, not a whole number from 0 to {}", name,
-                  shown(Json(spelling)), shown(id), kMaxTokenId);
+                  shown(Json(spelling)), shown(id), with_commas(kMaxTokenId));
     }
-    const auto value = id.get<TokenId>();
-    if (value >= spellings_.size()) spellings_.resize(value + 1);
-    const auto entry = ids_.emplace(spelling, value).first;
-    if (spellings_[value] != nullptr) {
-      return fail(ErrorCode::kInvalidInput, "{}: the tokens {} and {} have the same id {}", name,
-                  shown(Json(*spellings_[value])), shown(Json(spelling)), value);
+    if (const auto other = vocabulary_.add(spelling, id.get<TokenId>())) {
+      return fail(ErrorCode::kInvalidInput, "{}: the tokens {} and {} have the same id {}", name, shown(Json(*other)),
+                  shown(Json(spelling)), id.get<TokenId>());
     }
-    spellings_[value] = &entry->first;
   }
   return {};
 }
 
 Status Bpe::read_merges(const Json& merges, std::string_view name) {
-  merges_.reserve(merges.size());
+  merges_ = MergeTable(merges.size());
   uint32_t rank = 0;
   std::string joined;
   for (const Json& merge : merges) {
@@ -119,7 +112,7 @@ Status Bpe::read_merges(const Json& merges, std::string_view name) {
       return fail(ErrorCode::kInvalidInput, "{}: the merge {} names tokens that are not in the vocabulary", name,
                   shown(merge));
     }
-    merges_.emplace(pair_key(*left_id, *right_id), Merge{rank++, *result});
+    merges_.set(*left_id, *right_id, {rank++, *result});
   }
   return {};
 }
@@ -153,22 +146,6 @@ void Bpe::find_bytes() {
   }
 }
 
-std::optional<TokenId> Bpe::find(std::string_view spelling) const {
-  const auto found = ids_.find(spelling);
-  if (found == ids_.end()) return std::nullopt;
-  return found->second;
-}
-
-std::optional<std::string_view> Bpe::spelling(TokenId id) const {
-  if (id >= spellings_.size() || spellings_[id] == nullptr) return std::nullopt;
-  return *spellings_[id];
-}
-
-const Bpe::Merge* Bpe::merge_of(TokenId left, TokenId right) const {
-  const auto found = merges_.find(pair_key(left, right));
-  return found == merges_.end() ? nullptr : &found->second;
-}
-
 /// The tokens that a piece begins as: one per byte or character; characters that the vocabulary does not
 /// have become their bytes' tokens, or the unknown token.
 void Bpe::first_symbols(std::string_view piece, std::vector<TokenId>& ids) const {
@@ -197,63 +174,71 @@ void Bpe::first_symbols(std::string_view piece, std::vector<TokenId>& ids) const
   }
 }
 
+/// Notes the merge of a symbol with the next one, if they have one.
+void Bpe::look_up(std::vector<Scratch::Symbol>& symbols, int32_t left) const {
+  auto& symbol = symbols[static_cast<size_t>(left)];
+  const MergeTable::Merge* merge =
+      symbol.next < 0 ? nullptr : merges_.find(symbol.id, symbols[static_cast<size_t>(symbol.next)].id);
+  symbol.rank = merge == nullptr ? kNoMerge : merge->rank;
+  symbol.result = merge == nullptr ? 0 : merge->result;
+}
+
 /// Joins neighbours by the lowest rank first, the leftmost among equals, until no merge applies.
-void Bpe::merge(const std::vector<TokenId>& ids, std::vector<TokenId>& out) const {
-  struct Candidate {
-    uint32_t rank;
-    int32_t left;
-    TokenId left_id, right_id, result;
-    bool operator>(const Candidate& other) const { return std::tie(rank, left) > std::tie(other.rank, other.left); }
-  };
-  std::vector<Symbol> symbols(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) {
-    const auto index = static_cast<int32_t>(i);
-    symbols[i] = {.id = ids[i], .previous = index - 1, .next = i + 1 < ids.size() ? index + 1 : -1, .alive = true};
+void Bpe::merge(Scratch& scratch, std::vector<TokenId>& out) const {
+  auto& [ids, symbols, queue] = scratch;
+  const auto count = static_cast<int32_t>(ids.size());
+  symbols.resize(ids.size());
+  for (int32_t i = 0; i < count; ++i) {
+    symbols[static_cast<size_t>(i)] = {ids[static_cast<size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1, kNoMerge, 0};
   }
-  std::vector<Candidate> storage;
-  storage.reserve(ids.size());
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>{}, std::move(storage));
-  const auto offer = [&](int32_t left) {
-    if (left < 0 || symbols[static_cast<size_t>(left)].next < 0) return;
-    const TokenId left_id = symbols[static_cast<size_t>(left)].id;
-    const TokenId right_id = symbols[static_cast<size_t>(symbols[static_cast<size_t>(left)].next)].id;
-    if (const Merge* merge = merge_of(left_id, right_id))
-      queue.push({merge->rank, left, left_id, right_id, merge->result});
+  // An entry is a rank above a position. It is out of date where the symbol there now has another rank.
+  const auto entry = [&](int32_t left) {
+    return uint64_t{symbols[static_cast<size_t>(left)].rank} << 32 | static_cast<uint32_t>(left);
   };
-  for (size_t i = 0; i < symbols.size(); ++i) offer(static_cast<int32_t>(i));
+  queue.clear();
+  for (int32_t i = 0; i < count; ++i) {
+    look_up(symbols, i);
+    if (symbols[static_cast<size_t>(i)].rank != kNoMerge) queue.push_back(entry(i));
+  }
+  std::make_heap(queue.begin(), queue.end(), std::greater<>{});
   while (!queue.empty()) {
-    const Candidate best = queue.top();
-    queue.pop();
-    Symbol& left = symbols[static_cast<size_t>(best.left)];
-    if (!left.alive || left.id != best.left_id || left.next < 0) continue;
-    Symbol& right = symbols[static_cast<size_t>(left.next)];
-    if (right.id != best.right_id) continue;  // one of the two has been merged since
-    left.id = best.result;
-    right.alive = false;
+    const uint64_t best = queue.front();
+    std::pop_heap(queue.begin(), queue.end(), std::greater<>{});
+    queue.pop_back();
+    const auto position = static_cast<int32_t>(best & UINT32_MAX);
+    auto& left = symbols[static_cast<size_t>(position)];
+    if (entry(position) != best) continue;
+    auto& right = symbols[static_cast<size_t>(left.next)];
+    left.id = left.result;
     left.next = right.next;
-    if (right.next >= 0) symbols[static_cast<size_t>(right.next)].previous = best.left;
-    offer(left.previous);
-    offer(best.left);
+    right.rank = kNoMerge;
+    if (right.next >= 0) symbols[static_cast<size_t>(right.next)].previous = position;
+    for (const int32_t changed : {left.previous, position}) {
+      if (changed < 0) continue;
+      look_up(symbols, changed);
+      if (symbols[static_cast<size_t>(changed)].rank == kNoMerge) continue;
+      queue.push_back(entry(changed));
+      std::push_heap(queue.begin(), queue.end(), std::greater<>{});
+    }
   }
-  for (int32_t i = symbols.empty() ? -1 : 0; i >= 0; i = symbols[static_cast<size_t>(i)].next) {
+  for (int32_t i = 0; i >= 0; i = symbols[static_cast<size_t>(i)].next) {
     out.push_back(symbols[static_cast<size_t>(i)].id);
   }
 }
 
-void Bpe::encode(std::string_view piece, std::vector<TokenId>& out) const {
+void Bpe::encode(std::string_view piece, Scratch& scratch, std::vector<TokenId>& out) const {
   if (ignore_merges_) {
     if (const auto whole = find(byte_level_ ? spell_bytes(piece) : std::string(piece))) {
       out.push_back(*whole);
       return;
     }
   }
-  std::vector<TokenId> ids;
-  ids.reserve(piece.size());
-  first_symbols(piece, ids);
-  if (ids.size() < 2) {
-    out.insert(out.end(), ids.begin(), ids.end());
+  scratch.ids.clear();
+  first_symbols(piece, scratch.ids);
+  if (scratch.ids.size() < 2) {
+    out.insert(out.end(), scratch.ids.begin(), scratch.ids.end());
   } else {
-    merge(ids, out);
+    merge(scratch, out);
   }
 }
 

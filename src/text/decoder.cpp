@@ -7,15 +7,20 @@
 namespace cria::text {
 namespace {
 
-void replace_all(std::string& text, const std::string& pattern, const std::string& content) {
-  for (size_t at = text.find(pattern); at != std::string::npos; at = text.find(pattern, at + content.size())) {
-    text.replace(at, pattern.size(), content);
-  }
+constexpr std::string_view kReplacementCharacter = "\uFFFD";
+
+std::string replacement_characters(size_t count) {
+  std::string text;
+  for (size_t i = 0; i < count; ++i) text += kReplacementCharacter;
+  return text;
 }
 
-std::string replaced(const DecoderRules& rules, std::string_view spelling) {
+std::string replaced(const DecoderRules& rules, std::string_view spelling, bool is_first) {
   std::string text(spelling);
-  for (const auto& [pattern, content] : rules.replacements) replace_all(text, pattern, content);
+  for (const DecoderRules::Step& step : rules.steps) {
+    const bool drop = is_first && step.drop_in_first;
+    text = drop ? Replacement{step.replacement.pattern, ""}.apply(text) : step.replacement.apply(text);
+  }
   return text;
 }
 
@@ -55,9 +60,13 @@ class RulesReader {
 
   Status add(const Json& step, int depth) {
     constexpr int kMaxDepth = 4;
+    constexpr size_t kMaxSteps = 16;
     if (!step.is_object() || depth > kMaxDepth) {
       return fail(ErrorCode::kInvalidInput, "{}: a decoder is not an object, or nested deeper than {}", name_,
                   kMaxDepth);
+    }
+    if (++steps_ > kMaxSteps) {
+      return fail(ErrorCode::kUnsupported, "{}: the decoder has more than {} steps", name_, kMaxSteps);
     }
     const JsonFields fields(step, name_);
     CRIA_TRY_ASSIGN(const auto type, fields.string("type"));
@@ -70,7 +79,7 @@ class RulesReader {
       return {};
     }
     if (type == "ByteLevel") return advance(0, [&] { rules.byte_level = true; });
-    if (type == "Replace") return add_replace(fields);
+    if (type == "Replace") return add_replace(step);
     if (type == "ByteFallback") return advance(2, [&] { rules.byte_fallback = true; });
     if (type == "Fuse") return advance(3, [] {});
     if (type == "Strip") return add_strip(fields);
@@ -92,18 +101,14 @@ class RulesReader {
     return {};
   }
 
-  Status add_replace(const JsonFields& fields) {
-    CRIA_TRY_ASSIGN(const auto content, fields.string("content"));
-    const Json* pattern = fields.find("pattern");
-    if (pattern == nullptr || !pattern->is_object() || !content) {
-      return fail(ErrorCode::kInvalidInput, "{}: a Replace decoder has no \"pattern\" and \"content\"", name_);
-    }
-    CRIA_TRY_ASSIGN(const auto text, JsonFields(*pattern, name_).string("String"));
-    if (!text || text->empty()) {
-      return fail(ErrorCode::kUnsupported, "{}: a Replace decoder with a pattern other than a String is not supported",
-                  name_);
-    }
-    return advance(1, [&] { rules.replacements.push_back({*text, *content}); });
+  Status add_replace(const Json& step) {
+    CRIA_TRY_ASSIGN(auto replacement, Replacement::from_json(step, "Replace decoder", name_));
+    return add_step({std::move(replacement), false});
+  }
+
+  Status add_step(DecoderRules::Step step) {
+    CRIA_TRY(growth_.add(step.replacement.pattern.size(), step.replacement.content.size(), "decoder", name_));
+    return advance(1, [&] { rules.steps.push_back(std::move(step)); });
   }
 
   Status add_strip(const JsonFields& fields) {
@@ -125,15 +130,15 @@ class RulesReader {
     CRIA_TRY_ASSIGN(const auto scheme, fields.string("prepend_scheme"));
     CRIA_TRY_ASSIGN(const auto prefix, fields.boolean("add_prefix_space"));
     const bool prepended = scheme ? *scheme != "never" : prefix.value_or(true);
-    return advance(1, [&] {
-      rules.replacements.push_back({replacement.value_or("\u2581"), " "});
-      rules.strip_content = ' ';
-      rules.strip_count = prepended ? 1 : 0;
-    });
+    const std::string mark = replacement.value_or("\u2581");
+    if (mark.empty()) return fail(ErrorCode::kInvalidInput, "{}: a Metaspace replacement is empty", name_);
+    return add_step({.replacement = {mark, " "}, .drop_in_first = prepended});
   }
 
   std::string_view name_;
   int stage_ = 0;
+  size_t steps_ = 0;
+  Growth growth_;
 };
 
 }  // namespace
@@ -155,68 +160,55 @@ std::string TextBuilder::strip(std::string text) {
     ++stripped_;
   }
   if (count < text.size()) stripped_ = rules_->strip_count;  // the text has begun
-  return text.substr(count);
+  if (count > 0) text.erase(0, count);
+  return text;
 }
 
 std::string TextBuilder::push_byte_level(std::string_view spelling) {
   pending_ += unspell_bytes(spelling);
-  const size_t tail = incomplete_utf8_tail(pending_);
-  std::string text = to_valid_utf8(std::string_view(pending_).substr(0, pending_.size() - tail));
-  pending_.erase(0, pending_.size() - tail);
+  const size_t whole = pending_.size() - incomplete_utf8_tail(pending_);
+  std::string text = to_valid_utf8(std::string_view(pending_).substr(0, whole));
+  pending_.erase(0, whole);
   return text;
+}
+
+std::string TextBuilder::push_fallback_byte(char byte) {
+  if (run_is_invalid_) return std::string(kReplacementCharacter);
+  pending_ += byte;
+  const std::string_view unchecked = std::string_view(pending_).substr(checked_);
+  const size_t tail = incomplete_utf8_tail(unchecked);
+  if (!find_invalid_utf8(unchecked.substr(0, unchecked.size() - tail))) {
+    checked_ = pending_.size() - tail;
+    return {};
+  }
+  std::string text = replacement_characters(pending_.size());
+  pending_.clear();
+  run_is_invalid_ = true;
+  return text;
+}
+
+std::string TextBuilder::end_fallback_run() {
+  std::string run = std::exchange(pending_, {});
+  run_is_invalid_ = false;
+  return std::exchange(checked_, 0) == run.size() ? run : replacement_characters(run.size());
 }
 
 std::string TextBuilder::push(std::string_view spelling) {
   if (rules_->byte_level) return push_byte_level(spelling);
-  std::string token = replaced(*rules_, spelling);
-  if (rules_->join_with_spaces && std::exchange(began_, true)) token.insert(0, " ");
+  const bool is_first = !std::exchange(began_, true);
+  std::string token = replaced(*rules_, spelling, is_first);
+  if (rules_->join_with_spaces && !is_first) token.insert(0, " ");
   if (rules_->byte_fallback) {
-    if (const auto byte = fallback_byte(token)) {
-      pending_ += *byte;
-      const size_t tail = incomplete_utf8_tail(pending_);
-      std::string text = to_valid_utf8(std::string_view(pending_).substr(0, pending_.size() - tail));
-      pending_.erase(0, pending_.size() - tail);
-      return strip(std::move(text));
-    }
-    token.insert(0, to_valid_utf8(std::exchange(pending_, {})));
+    if (const auto byte = fallback_byte(token)) return strip(push_fallback_byte(*byte));
+    if (!pending_.empty() || run_is_invalid_) token.insert(0, end_fallback_run());
   }
   return strip(std::move(token));
 }
 
-std::string TextBuilder::finish() { return strip(to_valid_utf8(std::exchange(pending_, {}))); }
-
-std::string decode_all(const DecoderRules& rules, const std::vector<std::string_view>& spellings) {
-  TextBuilder builder(rules);
-  std::string text;
-  if (!rules.byte_fallback) {
-    for (const std::string_view spelling : spellings) text += builder.push(spelling);
-    return text + builder.finish();
-  }
-  // Runs of byte tokens are taken whole.
-  DecoderRules plain = rules;
-  plain.byte_fallback = false;
-  TextBuilder whole(plain);
-  std::string run;
-  const auto end_run = [&] {
-    std::string piece;
-    if (find_invalid_utf8(run)) {
-      for (size_t i = 0; i < run.size(); ++i) append_utf8(piece, 0xFFFD);
-    } else {
-      piece = run;
-    }
-    run.clear();
-    if (!piece.empty()) text += whole.push(piece);
-  };
-  for (const std::string_view spelling : spellings) {
-    if (const auto byte = fallback_byte(replaced(rules, spelling))) {
-      run += *byte;
-      continue;
-    }
-    end_run();
-    text += whole.push(spelling);
-  }
-  end_run();
-  return text + whole.finish();
+std::string TextBuilder::finish() {
+  std::string text = rules_->byte_level ? to_valid_utf8(pending_) : strip(end_fallback_run());
+  *this = TextBuilder(*rules_);
+  return text;
 }
 
 }  // namespace cria::text

@@ -1,4 +1,4 @@
-// From tokens back to text, whole or one token at a time.
+// From tokens back to text, one token at a time.
 #pragma once
 
 #include <string>
@@ -7,47 +7,56 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "text/replacement.h"
 
 namespace cria::text {
 
-/// The "decoder" of tokenizer.json, reduced to what the supported kinds do.
+/// The "decoder" of tokenizer.json, reduced to what the supported kinds do, in this order.
 struct DecoderRules {
-  struct Replacement {
-    std::string pattern, content;
+  struct Step {
+    Replacement replacement;
+    bool drop_in_first = false;  ///< the text's first token loses the pattern instead (Metaspace)
   };
-  bool byte_level = false;                ///< tokens are spelled in the byte alphabet
-  std::vector<Replacement> replacements;  ///< in each token
-  bool byte_fallback = false;             ///< <0xXX> tokens are bytes
-  char strip_content = 0;                 ///< taken from the begin of the text, up to …
-  uint32_t strip_count = 0;               ///< … this many times
-  bool join_with_spaces = false;          ///< no decoder: tokens are joined with spaces
+  bool byte_level = false;        ///< tokens are spelled in the byte alphabet
+  std::vector<Step> steps;        ///< in each token
+  bool byte_fallback = false;     ///< <0xXX> tokens are bytes
+  char strip_content = 0;         ///< taken from the begin of the text, up to …
+  uint32_t strip_count = 0;       ///< … this many times
+  bool join_with_spaces = false;  ///< no decoder: tokens are joined with spaces
 
-  /// Errors: kUnsupported naming the decoder's type, or an order of steps that is not known.
+  /// Errors: kUnsupported naming the decoder's type, or an order of steps that is not known; kInvalidInput.
   static Result<DecoderRules> from_json(const Json& decoder, std::string_view name);
 };
 
-/// Turns spelled tokens into text. Text comes out as soon as it is certain, whole characters only.
+/// Turns spelled tokens into text. Text comes out as soon as it is certain, and whole characters only.
+///
+/// Bytes spelled in the byte alphabet come out as characters are completed; bytes that are no characters
+/// become one U+FFFD for each maximal wrong piece. A run of <0xXX> tokens is all or nothing, as in Hugging
+/// Face's tokenizers: it is held back until it ends, and where it is not UTF-8, each of its bytes becomes
+/// U+FFFD.
 class TextBuilder {
  public:
+  /// `rules` must outlive the builder.
   explicit TextBuilder(const DecoderRules& rules) : rules_(&rules) {}
 
-  /// Adds a token as it is spelled in the vocabulary; returns the text that is now complete.
+  /// Adds a token as it is spelled in the vocabulary; returns the text that is now certain. Its time is
+  /// linear in the token, whatever came before.
   std::string push(std::string_view spelling);
-  /// The rest; bytes that are no characters become U+FFFD.
+  /// The rest of the text; the builder begins anew.
   std::string finish();
 
  private:
   [[nodiscard]] std::string strip(std::string text);
   std::string push_byte_level(std::string_view spelling);
+  std::string push_fallback_byte(char byte);
+  std::string end_fallback_run();
 
   const DecoderRules* rules_;
-  std::string pending_;  ///< bytes that do not make whole characters yet
+  std::string pending_;          ///< bytes held back
+  size_t checked_ = 0;           ///< bytes of pending_ that are whole characters (fallback runs only)
+  bool run_is_invalid_ = false;  ///< the present fallback run is known not to be UTF-8
   uint32_t stripped_ = 0;
   bool began_ = false;
 };
-
-/// Decodes all tokens at once. Unlike TextBuilder, which shows characters as they are completed, a run of
-/// byte tokens with one bad byte becomes U+FFFD throughout, as in Hugging Face's tokenizers.
-[[nodiscard]] std::string decode_all(const DecoderRules& rules, const std::vector<std::string_view>& spellings);
 
 }  // namespace cria::text

@@ -4,22 +4,6 @@
 #include "text/unicode.h"
 
 namespace cria::text {
-namespace {
-
-std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content) {
-  std::string out;
-  out.reserve(text.size());
-  size_t done = 0;
-  for (size_t at = text.find(pattern); at != std::string_view::npos; at = text.find(pattern, done)) {
-    out += text.substr(done, at - done);
-    out += content;
-    done = at + pattern.size();
-  }
-  out += text.substr(done);
-  return out;
-}
-
-}  // namespace
 
 Result<Normalizer> Normalizer::from_json(const Json& json, std::string_view name) {
   Normalizer normalizer;
@@ -29,42 +13,42 @@ Result<Normalizer> Normalizer::from_json(const Json& json, std::string_view name
 
 Status Normalizer::add(const Json& json, std::string_view name, int depth) {
   constexpr int kMaxDepth = 4;
+  constexpr size_t kMaxSteps = 16;
+  constexpr size_t kMaxPrefixBytes = 64;
   if (!json.is_object() || depth > kMaxDepth) {
     return fail(ErrorCode::kInvalidInput, "{}: a normalizer is not an object, or nested deeper than {}", name,
                 kMaxDepth);
+  }
+  if (steps_.size() >= kMaxSteps) {
+    return fail(ErrorCode::kUnsupported, "{}: the normalizer has more than {} steps", name, kMaxSteps);
   }
   const JsonFields fields(json, name);
   CRIA_TRY_ASSIGN(const auto type, fields.string("type"));
   if (type == "Sequence") {
     const Json* list = fields.find("normalizers");
     if (list == nullptr || !list->is_array()) {
-      return fail(ErrorCode::kInvalidInput, "{}: a normalizer sequence has no \"normalizers\"", name);
+      return fail(ErrorCode::kInvalidInput, "{}: a normalizer sequence has no \"normalizers\" list", name);
     }
     for (const Json& step : *list) CRIA_TRY(add(step, name, depth + 1));
     return {};
   }
   if (type == "NFC") {
-    steps_.push_back({Kind::kNfc, "", ""});
-    return {};
+    steps_.push_back({.kind = Kind::kNfc, .prefix = "", .replacement = {}});
+    return growth_.add(1, 3, "normalizer", name);  // U+FB2C, for one: three times as long (Unicode, annex 15)
   }
   if (type == "Prepend") {
     CRIA_TRY_ASSIGN(const auto prefix, fields.string("prepend"));
-    if (!prefix) return fail(ErrorCode::kInvalidInput, "{}: a Prepend normalizer has no \"prepend\"", name);
-    steps_.push_back({Kind::kPrepend, "", *prefix});
+    if (!prefix || prefix->size() > kMaxPrefixBytes) {
+      return fail(ErrorCode::kInvalidInput, "{}: a Prepend normalizer has no \"prepend\" string of at most {} bytes",
+                  name, kMaxPrefixBytes);
+    }
+    steps_.push_back({.kind = Kind::kPrepend, .prefix = *prefix, .replacement = {}});
     return {};
   }
   if (type == "Replace") {
-    CRIA_TRY_ASSIGN(const auto content, fields.string("content"));
-    const Json* pattern = fields.find("pattern");
-    if (pattern == nullptr || !pattern->is_object() || !content) {
-      return fail(ErrorCode::kInvalidInput, "{}: a Replace normalizer has no \"pattern\" and \"content\"", name);
-    }
-    CRIA_TRY_ASSIGN(const auto text, JsonFields(*pattern, name).string("String"));
-    if (!text || text->empty()) {
-      return fail(ErrorCode::kUnsupported,
-                  "{}: a Replace normalizer with a pattern other than a String is not supported", name);
-    }
-    steps_.push_back({Kind::kReplace, *text, *content});
+    CRIA_TRY_ASSIGN(auto replacement, Replacement::from_json(json, "Replace normalizer", name));
+    CRIA_TRY(growth_.add(replacement.pattern.size(), replacement.content.size(), "normalizer", name));
+    steps_.push_back({.kind = Kind::kReplace, .prefix = "", .replacement = std::move(replacement)});
     return {};
   }
   return fail(ErrorCode::kUnsupported, "{}: the normalizer \"{}\" is not supported", name, type.value_or("(none)"));
@@ -76,9 +60,9 @@ std::string Normalizer::apply(std::string_view text) const {
     switch (step.kind) {
       case Kind::kNfc: out = to_nfc(out); break;
       case Kind::kPrepend:
-        if (!out.empty()) out.insert(0, step.content);
+        if (!out.empty()) out.insert(0, step.prefix);
         break;
-      case Kind::kReplace: out = replace_all(out, step.pattern, step.content); break;
+      case Kind::kReplace: out = step.replacement.apply(out); break;
     }
   }
   return out;

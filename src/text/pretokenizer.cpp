@@ -193,6 +193,7 @@ Result<PreTokenizer> PreTokenizer::from_json(const Json& json, std::string_view 
 
 Status PreTokenizer::add(const Json& json, std::string_view name, int depth) {
   constexpr int kMaxDepth = 4;
+  constexpr size_t kMaxSteps = 8;
   if (!json.is_object() || depth > kMaxDepth) {
     return fail(ErrorCode::kInvalidInput, "{}: a pre-tokenizer is not an object, or nested deeper than {}", name,
                 kMaxDepth);
@@ -202,10 +203,16 @@ Status PreTokenizer::add(const Json& json, std::string_view name, int depth) {
   if (type == "Sequence") {
     const Json* list = fields.find("pretokenizers");
     if (list == nullptr || !list->is_array()) {
-      return fail(ErrorCode::kInvalidInput, "{}: a pre-tokenizer sequence has no \"pretokenizers\"", name);
+      return fail(ErrorCode::kInvalidInput, "{}: a pre-tokenizer sequence has no \"pretokenizers\" list", name);
     }
     for (const Json& step : *list) CRIA_TRY(add(step, name, depth + 1));
     return {};
+  }
+  // The limit also bounds how far a few steps that each put something before each piece can grow a text.
+  if (steps_.size() >= kMaxSteps || byte_level_) {
+    return fail(ErrorCode::kUnsupported,
+                "{}: a pre-tokenizer of more than {} steps, or with a step after ByteLevel, {}", name, kMaxSteps,
+                "is not supported");
   }
   if (type == "ByteLevel") {
     CRIA_TRY_ASSIGN(const auto prefix, fields.boolean("add_prefix_space"));

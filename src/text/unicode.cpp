@@ -3,6 +3,9 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <iterator>
+#include <span>
+#include <utility>
 #include <vector>
 
 namespace cria::text {
@@ -44,6 +47,25 @@ Prefix valid_prefix(std::string_view text, size_t at) {
 
 utf8proc_category_t category(char32_t code_point) {
   return utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
+}
+
+/// Letters and numbers that Unicode 15.1 and 16 added, as first and last of each range: Hugging Face's
+/// regular expressions know them, utf8proc before 2.10 does not.
+constexpr std::pair<char32_t, char32_t> kNewLetters[] = {
+    {0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA, 0xA7DC},   {0x105C0, 0x105F3}, {0x10D4A, 0x10D65},
+    {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x11380, 0x11389}, {0x1138B, 0x1138B}, {0x1138E, 0x1138E},
+    {0x11390, 0x113B5}, {0x113B7, 0x113B7}, {0x113D1, 0x113D1}, {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0},
+    {0x13460, 0x143FA}, {0x16100, 0x1611D}, {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF}, {0x1E5D0, 0x1E5ED},
+    {0x1E5F0, 0x1E5F0}, {0x2EBF0, 0x2EE5D}};
+constexpr std::pair<char32_t, char32_t> kNewNumbers[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9},
+                                                         {0x16130, 0x16139}, {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9},
+                                                         {0x1E5F1, 0x1E5FA}};
+
+/// Whether one of the ranges, which are in ascending order, holds a code point.
+bool in_ranges(std::span<const std::pair<char32_t, char32_t>> ranges, char32_t code_point) {
+  const auto after = std::upper_bound(ranges.begin(), ranges.end(), code_point,
+                                      [](char32_t value, const auto& range) { return value < range.first; });
+  return after != ranges.begin() && code_point <= std::prev(after)->second;
 }
 
 }  // namespace
@@ -116,13 +138,32 @@ std::string to_valid_utf8(std::string_view text) {
 bool is_letter(char32_t code_point) {
   if (code_point < 0x80) return (code_point >= 'a' && code_point <= 'z') || (code_point >= 'A' && code_point <= 'Z');
   const utf8proc_category_t found = category(code_point);
+  if (found == UTF8PROC_CATEGORY_CN) return in_ranges(kNewLetters, code_point);
   return found >= UTF8PROC_CATEGORY_LU && found <= UTF8PROC_CATEGORY_LO;
 }
 
 bool is_number(char32_t code_point) {
   if (code_point < 0x80) return code_point >= '0' && code_point <= '9';
   const utf8proc_category_t found = category(code_point);
+  if (found == UTF8PROC_CATEGORY_CN) return in_ranges(kNewNumbers, code_point);
   return found >= UTF8PROC_CATEGORY_ND && found <= UTF8PROC_CATEGORY_NO;
+}
+
+bool is_word_character(char32_t code_point) {
+  // utf8proc does not know the property Alphabetic: what it has beyond the categories are circled letters.
+  static constexpr std::pair<char32_t, char32_t> kCircled[] = {
+      {0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
+  switch (category(code_point)) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: break;
+  }
+  const bool is_joiner = code_point == 0x200C || code_point == 0x200D;
+  return is_letter(code_point) || is_joiner || in_ranges(kCircled, code_point);
 }
 
 bool is_white_space(char32_t code_point) {

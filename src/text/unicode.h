@@ -33,7 +33,16 @@ void append_utf8(std::string& out, char32_t code_point);
 [[nodiscard]] bool is_number(char32_t code_point);       ///< \p{N}
 [[nodiscard]] bool is_white_space(char32_t code_point);  ///< \s: the property White_Space
 
+/// \w as regular expressions in Unicode have it (technical standard 18, annex C): letters, marks, decimal
+/// and letter numbers, connectors, joiners.
+[[nodiscard]] bool is_word_character(char32_t code_point);
+
 /// Unicode normalisation form C of valid UTF-8. Linear but for the sorting of long runs of marks.
+///
+/// Follows the Unicode version of utf8proc. Hugging Face's tokenizers 0.23 normalise by Unicode 9: for the
+/// 108 combining marks added since (U+07FD, U+0898 and on, …) they keep the order where two marks are out
+/// of canonical order, and they do not compose U+11935 U+11930. All other code points agree, alone and in
+/// random sequences.
 [[nodiscard]] std::string to_nfc(std::string_view text);
 
 }  // namespace cria::text
