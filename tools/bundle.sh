@@ -37,7 +37,8 @@ mkdir -p "$bundle"/{bin,lib,licenses}
 # ---- the program and its libraries ----
 
 shopt -s nullglob
-roots=("$build/bin/cria" "$libraries/libvulkan.so.1")
+# The last three are for NVIDIA's driver, on machines that have no screen and so lack them.
+roots=("$build/bin/cria" "$libraries"/lib{vulkan.so.1,X11.so.6,Xext.so.6,EGL.so.1})
 # A driver's libraries ask for parts of the C library that Cria itself does not use; all must be of one version.
 for part in c m mvec dl pthread rt util anl resolv nss_compat nss_dns nss_files; do
   roots+=("$libraries"/lib"$part".so.*)
@@ -58,8 +59,9 @@ while read -r library; do
 done <"$work/needed"
 strip --strip-unneeded -o "$bundle/lib/cria" "$build/bin/cria"
 # Libraries come from the bundle alone, even on the machine that built it.
+# shellcheck disable=SC2016  # CMake fills it in
 echo 'file(RPATH_REMOVE FILE "${PROGRAM}")' >"$work/remove_rpath.cmake"
-cmake "-DPROGRAM=$bundle/lib/cria" -P "$work/remove_rpath.cmake"
+cmake "-DPROGRAM=$bundle/lib/cria" -P "$work/remove_rpath.cmake" >/dev/null
 "${CXX:-g++}" -std=c++20 -Os -static -s -Wall -Wextra -Werror "-DCRIA_LOADER=\"$loader\"" \
   -o "$bundle/bin/cria" tools/bundle_launcher.cpp
 

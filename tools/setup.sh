@@ -14,15 +14,19 @@
 set -euo pipefail
 
 readonly MODE=${1:-build}
-readonly ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+readonly ROOT
 readonly DEPS=$ROOT/.deps
 readonly APT_ROOT=$DEPS/apt
 readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # What is unpacked, and from which Debian suite. A change of either replaces an older .deps/runtime.
 readonly SUITE=forky
-readonly RUNTIME_PACKAGES="libwebgpu-dawn-dev libvulkan1 mesa-vulkan-drivers"
-readonly RUNTIME_STAMP="layout 1: $SUITE: $RUNTIME_PACKAGES"
+readonly RUNTIME_PACKAGES="libwebgpu-dawn-dev libvulkan1 mesa-vulkan-drivers libx11-6 libxext6"
+# NVIDIA's driver gives no Vulkan without these and X11's libraries, which a machine without a screen often lacks.
+# Unpacked without what they depend on: the driver takes the place of Mesa's OpenGL.
+readonly LONE_PACKAGES="libegl1 libglvnd0"
+readonly RUNTIME_STAMP="layout 2: $SUITE: $RUNTIME_PACKAGES $LONE_PACKAGES"
 readonly SWIFTSHADER_STAMP="layout 1: $SUITE"
 
 say() { echo "setup: $*" >&2; }
@@ -61,10 +65,10 @@ find_missing() {
       need_command clang-format-19 clang-format-19
       need_command clang-tidy-19 clang-tidy-19
     fi
-    runtime_is_ready && swiftshader_is_ready || {
+    if ! all_is_unpacked; then
       [[ -e $KEYRING ]] || missing+=(debian-archive-keyring)
       need_command util-linux flock
-    }
+    fi
   fi
 }
 
@@ -166,29 +170,33 @@ own_dawn() {
   [[ -n ${CRIA_DAWN_ROOT:-} || -e /usr/include/webgpu/webgpu_cpp.h || -e /usr/local/include/webgpu/webgpu_cpp.h ]]
 }
 runtime_is_ready() { own_dawn || has_stamp "$DEPS/runtime/.stamp" "$RUNTIME_STAMP"; }
+all_is_unpacked() { runtime_is_ready && swiftshader_is_ready; }
 swiftshader_is_ready() { [[ $MODE == build ]] || has_stamp "$DEPS/swiftshader/.stamp" "$SWIFTSHADER_STAMP"; }
 
-# Deletes the libraries that neither Dawn, the Vulkan loader and its CPU driver, nor the C library need.
+# Deletes the libraries that neither Dawn, the Vulkan loader and its drivers, nor the C library need.
 prune_libraries() {
   local libraries=$1 file
-  {
-    "$ROOT/tools/needed-libraries.sh" "$libraries" "$libraries"/lib{webgpu_dawn.so.0,vulkan.so.1,vulkan_lvp.so}
-    ls "$libraries"/lib{webgpu_dawn.so*,vulkan.so.1,vulkan_lvp.so,c.so.6,m.so.6,mvec.so.1,dl.so.2,pthread.so.0} \
-      "$libraries"/lib{rt.so.1,util.so.1,anl.so.1,resolv.so.2,nss_*.so.2} "$libraries"/ld-linux-*
+  local roots=("$libraries"/lib{webgpu_dawn,vulkan,X11,Xext,EGL}.so.[0-9] "$libraries/libvulkan_lvp.so")
+  {  # names as programs ask for them, most of them links
+    "$ROOT/tools/needed-libraries.sh" "$libraries" "${roots[@]}"
+    ls "${roots[@]}" "$libraries/libwebgpu_dawn.so" "$libraries"/lib{c,m,mvec,dl,pthread,rt,util,anl,resolv}.so.[0-9] \
+      "$libraries"/libnss_*.so.2 "$libraries"/ld-linux-*
   } | sort -u >"$APT_ROOT/keep"
-  xargs -d '\n' -n1 readlink -f <"$APT_ROOT/keep" | sort -u >>"$APT_ROOT/keep"
+  xargs -d '\n' readlink -f <"$APT_ROOT/keep" >"$APT_ROOT/keep.files"
   for file in "$libraries"/*; do
-    grep -qxF "$file" "$APT_ROOT/keep" || rm -rf "$file"
+    grep -qxF "$file" "$APT_ROOT/keep" "$APT_ROOT/keep.files" || rm -rf "$file"
   done
 }
 
 setup_runtime() {
   local runtime=$DEPS/runtime.tmp package libraries
+  local manifests=$runtime/usr/share/vulkan/icd.d
   say "getting Dawn and a Vulkan driver for the CPU from Debian $SUITE (about 75 MB)"
   update_private_apt
-  # shellcheck disable=SC2086  # a list of words
-  private_apt --download-only --yes install $RUNTIME_PACKAGES ||
-    die "$RUNTIME_PACKAGES could not be had from Debian's suite $SUITE ($(apt_complaint))."
+  # shellcheck disable=SC2086  # lists of words
+  { private_apt --download-only --yes install $RUNTIME_PACKAGES &&
+    (cd "$APT_ROOT/cache/archives" && private_apt download $LONE_PACKAGES); } ||
+    die "$RUNTIME_PACKAGES $LONE_PACKAGES could not be had from Debian's suite $SUITE ($(apt_complaint))."
   rm -rf "$runtime"
   for package in "$APT_ROOT"/cache/archives/*.deb; do
     unpack "$package" "$runtime" './usr/include/*' './usr/lib/*/*.so*' './usr/lib64/*' './usr/lib/ld-linux-*' \
@@ -200,20 +208,24 @@ setup_runtime() {
   # LLVM looks for its libraries in its own ../lib only, and not where the program says: give it that folder.
   ln -s "$(basename "$libraries")" "$runtime/usr/lib/lib"
   # The driver is named by path, not by soname, which an older one of the system might answer to.
-  sed -i "s|\"libvulkan_lvp.so\"|\"../../../lib/$(basename "$libraries")/libvulkan_lvp.so\"|" \
-    "$runtime"/usr/share/vulkan/icd.d/lvp_icd*.json
-  check_runtime "$runtime" "$libraries"
+  sed "s|\"libvulkan_lvp.so\"|\"../../../lib/$(basename "$libraries")/libvulkan_lvp.so\"|" \
+    "$manifests"/lvp_icd*.json >"$manifests/manifest.tmp"
+  rm "$manifests"/lvp_icd*.json
+  mv "$manifests/manifest.tmp" "$manifests/lvp_icd.json"
+  check_runtime "$libraries"
   echo "$RUNTIME_STAMP" >"$runtime/.stamp"
   replace "$DEPS/runtime"
 }
 
 # The unpacked loader must be able to load what it was unpacked for, with nothing of the system's.
 check_runtime() {
-  local runtime=$1 libraries=$2 library
+  local libraries=$1 library loader
+  loader=$(echo "$libraries"/ld-linux-*.so.*)
   for library in libwebgpu_dawn.so.0 libvulkan.so.1 libvulkan_lvp.so; do
-    "$libraries"/ld-linux-*.so.* --inhibit-cache --library-path "$libraries" --list "$libraries/$library" \
-      >"$APT_ROOT/list" 2>&1 && ! grep 'not found' "$APT_ROOT/list" >&2 ||
-      die "$library of Debian's suite $SUITE cannot be loaded: $(tail -1 "$APT_ROOT/list")"
+    "$loader" --inhibit-cache --library-path "$libraries" --list "$libraries/$library" >"$APT_ROOT/list" 2>&1 ||
+      die "$library of Debian's suite $SUITE cannot be loaded: $(tail -1 "$APT_ROOT/list")."
+    ! grep -q 'not found' "$APT_ROOT/list" ||
+      die "$library of Debian's suite $SUITE cannot be loaded: $(grep 'not found' "$APT_ROOT/list" | head -1)."
   done
 }
 
@@ -231,7 +243,7 @@ setup_swiftshader() {
     find "$folder/usr" -name "$file" -exec mv {} "$folder/" \;
     [[ -s $folder/$file ]] || die "Debian's package chromium-common no longer holds $file."
   done
-  rm -rf "$folder/usr"
+  rm -rf "${folder:?}/usr"
   echo "$SWIFTSHADER_STAMP" >"$folder/.stamp"
   replace "$DEPS/swiftshader"
 }
@@ -242,7 +254,7 @@ case $MODE in build | tests | lint) ;; *) die "there is no mode \"$MODE\": the m
 mkdir -p "$DEPS"
 install_missing
 check_version "${CXX:-g++}" "$("${CXX:-g++}" -dumpversion)" 12
-runtime_is_ready && swiftshader_is_ready && exit 0
+all_is_unpacked && exit 0
 
 command -v apt-get >/dev/null || die "Dawn was not found: please build or install it and set CRIA_DAWN_ROOT to the" \
   "folder that holds its include and lib folders (only Debian and its relatives get it by themselves)."
