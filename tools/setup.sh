@@ -118,7 +118,7 @@ private_apt() {
     "$@" </dev/null >>"$APT_ROOT/log" 2>&1
 }
 
-apt_complaint() { grep '^E:' "$APT_ROOT/log" | tail -1 || true; }
+apt_complaint() { grep -m1 -E '^(E|W):' "$APT_ROOT/log" || true; }
 
 # Fills .deps/apt with the package lists of the suite, once for each run of this script.
 update_private_apt() {
