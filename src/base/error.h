@@ -17,13 +17,13 @@ namespace cria {
 
 /// What kind of failure happened; callers map it to exit codes and HTTP status codes.
 enum class ErrorCode {
-  kInvalidInput,   ///< a file, flag, prompt or request that is malformed or out of range
-  kNotFound,       ///< a file, device or tensor that does not exist
-  kUnsupported,    ///< well-formed, but something that Cria does not implement
-  kOutOfMemory,    ///< an allocation that the device or the host refused
-  kDevice,         ///< the GPU or its driver failed, or was lost
-  kIo,             ///< the operating system refused to read or write
-  kNotFinite,      ///< the model produced NaN or infinity
+  kInvalidInput,  ///< a file, flag, prompt or request that is malformed or out of range
+  kNotFound,      ///< a file, device or tensor that does not exist
+  kUnsupported,   ///< well-formed, but something that Cria does not implement
+  kOutOfMemory,   ///< an allocation that the device or the host refused
+  kDevice,        ///< the GPU or its driver failed, or was lost
+  kIo,            ///< the operating system refused to read or write
+  kNotFinite,     ///< the model produced NaN or infinity
 };
 
 class Error {
@@ -79,17 +79,17 @@ std::string human_bytes(unsigned long long bytes);
 #define CRIA_CONCAT(a, b) CRIA_CONCAT_INNER(a, b)
 
 /// Returns the error of `expression` (a Status or Result) from the enclosing function, if it has one.
-#define CRIA_TRY(expression)                                                     \
-  do {                                                                           \
-    if (auto cria_status = (expression); !cria_status) {                         \
-      return std::unexpected(std::move(cria_status).error());                    \
-    }                                                                            \
+#define CRIA_TRY(expression)                                  \
+  do {                                                        \
+    if (auto cria_status = (expression); !cria_status) {      \
+      return std::unexpected(std::move(cria_status).error()); \
+    }                                                         \
   } while (false)
 
 /// `CRIA_TRY_ASSIGN(auto file, open(path));` declares the value or returns the error.
 #define CRIA_TRY_ASSIGN(declaration, expression) \
   CRIA_TRY_ASSIGN_INNER(CRIA_CONCAT(cria_result_, __LINE__), declaration, expression)
-#define CRIA_TRY_ASSIGN_INNER(result, declaration, expression)     \
-  auto result = (expression);                                      \
-  if (!result) return std::unexpected(std::move(result).error());  \
+#define CRIA_TRY_ASSIGN_INNER(result, declaration, expression)    \
+  auto result = (expression);                                     \
+  if (!result) return std::unexpected(std::move(result).error()); \
   declaration = *std::move(result)
