@@ -38,12 +38,12 @@ struct LoadOptions {
 /// Unset fields come from the model's generation_config.json, then from the values in brackets.
 struct GenerateOptions {
   uint32_t max_tokens = 256;
-  std::optional<float> temperature;         ///< 0 is greedy [0.7]
-  std::optional<uint32_t> top_k;            ///< 0 keeps all [40]
-  std::optional<float> top_p;               ///< (0, 1] [0.95]
-  std::optional<float> min_p;               ///< [0, 1] [0]
-  std::optional<float> repetition_penalty;  ///< (0, 100] [1.1]
-  std::optional<uint64_t> seed;             ///< a new one each time if unset
+  std::optional<float> temperature = {};         ///< 0 is greedy [0.7]
+  std::optional<uint32_t> top_k = {};            ///< 0 keeps all [40]
+  std::optional<float> top_p = {};               ///< (0, 1] [0.95]
+  std::optional<float> min_p = {};               ///< [0, 1] [0]
+  std::optional<float> repetition_penalty = {};  ///< (0, 100] [1.1]
+  std::optional<uint64_t> seed = {};             ///< a new one each time if unset
 };
 
 struct GenerateResult {
