@@ -1,4 +1,5 @@
 // Matrix-vector product: y[t, first_row + r] = sum_k W[r, k] * x[t, k] (+ bias[first_row + r])
+// For one or a few tokens (decode): the time is that of reading W once per token.
 //
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], y [tokens, all rows], bias [all rows].
 // Bindings: 1 W (weight module), 2 x f32 as vec4, 3 bias f32 (any buffer without HAS_BIAS), 4 y f32.
@@ -6,7 +7,7 @@
 // share the 4 rows, each reading every WORKGROUP_SIZE-th chunk of 8 columns of them.
 // Numerics: decoded to f32, f32 sums. Columns past the last are masked on both sides, so padding may
 // hold NaN.
-// For one or a few tokens (decode): the time is that of reading W once per token.
+// Source: the linear layers of Vaswani et al. 2017; biases as in Qwen2.
 
 struct Params {
   rows: u32,
