@@ -178,6 +178,8 @@ class Recorder {
   void copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset, uint64_t bytes);
   /// Copies a range to the CPU when the work before it is done.
   Result<PendingRead> read(const Buffer& buffer, uint64_t offset, uint64_t bytes);
+  /// The name of the pipeline that was dispatched last; empty before the first.
+  [[nodiscard]] std::string_view last_kernel() const;
   /// Hands everything recorded to the GPU. Errors: kDevice with the driver's diagnostic.
   Status submit();
   /// Waits for this submission and returns its times; empty unless the device is profiling.
