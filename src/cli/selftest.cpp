@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
+#include <set>
 
 #include "base/json.h"
 #include "cli/command.h"
@@ -35,7 +37,8 @@ struct DeviceReport {
 };
 
 void print(const KernelReport& report) {
-  fmt::print("  {:<34}{:>4} shapes, worst error {:.3f} of the tolerance: ", report.kernel, report.shapes, report.worst);
+  fmt::print("  {:<34}{:>4} shapes {:>5.1f} s, worst error {:.3f} of the tolerance: ", report.kernel, report.shapes,
+             report.seconds, report.worst);
   if (report.failed == 0) {
     fmt::print("ok\n");
   } else {
@@ -50,6 +53,7 @@ Json to_json(const DeviceReport& report) {
     kernels.push_back({{"kernel", kernel.kernel},
                        {"shapes", kernel.shapes},
                        {"failed", kernel.failed},
+                       {"seconds", kernel.seconds},
                        {"worst", kernel.worst},  // null where it is infinite
                        {"failure", kernel.failure}});
   }
@@ -78,12 +82,16 @@ gpu::FeatureSet both(const gpu::FeatureSet& a, const gpu::FeatureSet& b) {
           .timestamps = a.timestamps || b.timestamps};
 }
 
-Result<DeviceReport> test_device(const SelftestFlags& flags, const gpu::FeatureSet& mask) {
+/// Tests the device that `flags` name with `mask` masked too; nothing where that gives kernels that `done`, the
+/// sets of kernels of earlier calls, holds already.
+Result<std::optional<DeviceReport>> test_device(const SelftestFlags& flags, const gpu::FeatureSet& mask,
+                                                std::set<std::set<std::string>>& done) {
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(gpu::DeviceOptions options, flags.device.options());
   options.disabled = both(options.disabled, mask);
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options));
   CRIA_TRY_ASSIGN(const std::vector<selftest::Case> cases, choose_cases(device, flags.filter));
+  if (!done.insert(selftest::kernels_of(cases)).second) return std::nullopt;
   DeviceReport report{.device = device.info().name, .masked = gpu::feature_names(options.disabled), .kernels = {}};
   if (!flags.json) fmt::print("{}, masked features: {}\n", report.device, report.masked);
   selftest::run_cases(device, cases, [&](const KernelReport& kernel) {
@@ -94,6 +102,7 @@ Result<DeviceReport> test_device(const SelftestFlags& flags, const gpu::FeatureS
   if (!flags.json) {
     fmt::print("  {} kernels, {} shapes, {:.1f} s: {}\n", report.kernels.size(), cases.size(), report.seconds,
                report.failed() == 0 ? std::string("ok") : fmt::format("{} FAILED", report.failed()));
+    std::fflush(stdout);
   }
   return report;
 }
@@ -112,9 +121,10 @@ Status judge(const std::vector<DeviceReport>& reports) {
 
 Status run(const SelftestFlags& flags) {
   std::vector<DeviceReport> reports;
+  std::set<std::set<std::string>> done;
   for (const gpu::FeatureSet& mask : selftest::kMasks) {
-    CRIA_TRY_ASSIGN(DeviceReport report, test_device(flags, mask));
-    reports.push_back(std::move(report));
+    CRIA_TRY_ASSIGN(std::optional<DeviceReport> report, test_device(flags, mask, done));
+    if (report) reports.push_back(*std::move(report));
     if (!flags.masks) break;  // the first masks nothing
   }
   if (flags.json) {
@@ -132,7 +142,7 @@ void add_selftest(CLI::App& app, Command& chosen) {
   auto flags = std::make_shared<SelftestFlags>();
   flags->device.add_to(*command);
   command->add_option("--filter", flags->filter, "Only kernels with this in their name")->type_name("TEXT");
-  command->add_flag("--masks", flags->masks, "Repeat with features masked, so that every fallback is tested");
+  command->add_flag("--masks", flags->masks, "Repeat with features masked, wherever that changes kernels");
   command->add_flag("--json", flags->json, "Print as JSON");
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }

@@ -156,6 +156,8 @@ Result<Device> Device::open(const DeviceOptions& options) {
   impl->info.features = detail::wanted_features(impl->info.features, options.disabled);
   if (!impl->info.features.subgroups) impl->info.subgroup_min_size = impl->info.subgroup_max_size = 0;
   CRIA_TRY(detail::apply_binding_limit(impl->info, options.binding_limit));
+  uint32_t& grid_limit = impl->info.limits.max_workgroups_per_dimension;
+  if (options.grid_limit != 0) grid_limit = std::min(grid_limit, options.grid_limit);
 
   std::vector<wgpu::FeatureName> features;
   if (impl->info.features.f16) features.push_back(wgpu::FeatureName::ShaderF16);

@@ -67,6 +67,7 @@ struct DeviceOptions {
   std::string selector;        ///< index in list_devices(), part of a name, or empty for the best
   FeatureSet disabled;         ///< features to pretend absent
   uint64_t binding_limit = 0;  ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
+  uint32_t grid_limit = 0;     ///< lowers Limits::max_workgroups_per_dimension, for tests; 0 leaves the device's own
 };
 
 /// What a buffer is for, so that memory can be reported by kind.

@@ -218,37 +218,44 @@ Result<CaseOutcome> run_attention(Trial& trial, AttentionKernel kernel, KvType t
   return y.check(trial.device, expectation);
 }
 
-constexpr uint32_t kHeadDims[] = {2, 4, 6, 32, 64, 80, 96, 128, 256, kernels::kMaxHeadDim};
-constexpr uint32_t kWindows[] = {1, 2, 31, 32, 33, 100, 1000};
+/// The lengths of heads are shared out between the cache's types, because each costs a pipeline and neither
+/// decides how the other is handled. 64 and 80 are in both.
+std::vector<uint32_t> head_dims(KvType type) {
+  if (type == KvType::kF32) return {2, 6, 64, 80, 256};
+  return {4, 32, 64, 80, 96, 128, kernels::kMaxHeadDim};
+}
 
-/// Positions round the ends of pages (32) and of decode's blocks (128 positions, or 256 for long heads).
-std::vector<BatchShape> decode_shapes() {
-  const std::vector<Run> few = {{31}, {0}, {140}, {32}};
+constexpr uint32_t kWindows[] = {1, 2, 31, 32, 33, 200};
+
+/// Every length of heads and several groupings on few tokens, then `many` and what windows leave of `some`.
+std::vector<BatchShape> batch_shapes(KvType type, const std::vector<Run>& few, const std::vector<Run>& some,
+                                     const std::vector<Run>& many) {
   std::vector<BatchShape> shapes;
-  for (const uint32_t head_dim : kHeadDims) shapes.push_back({4, 2, head_dim, 0, few});
+  for (const uint32_t head_dim : head_dims(type)) shapes.push_back({4, 2, head_dim, 0, few});
   shapes.push_back({8, 1, 64, 0, few});
   shapes.push_back({3, 3, 80, 0, few});
-  const std::vector<Run> many = {{1}, {30}, {33}, {63}, {64}, {127}, {128}, {129}, {255}, {256}, {257}, {600}};
-  shapes.push_back({2, 1, 64, 0, many});
-  shapes.push_back({2, 1, 256, 0, many});
-  for (const uint32_t window : kWindows) shapes.push_back({2, 1, 64, window, many});
+  shapes.push_back({1, 1, 64, 0, many});
+  shapes.push_back({2, 1, type == KvType::kF32 ? 256U : 128U, 0, some});
+  for (const uint32_t window : kWindows) shapes.push_back({2, 1, 64, window, some});
   return shapes;
 }
 
+/// Positions round the ends of pages (32) and of decode's blocks (128 positions, or 256 for the longest heads).
+std::vector<BatchShape> decode_shapes(KvType type) {
+  const std::vector<Run> few = {{31}, {0}, {140}, {32}};
+  const std::vector<Run> some = {{33}, {1}, {128}, {300}};
+  const std::vector<Run> many = {{1}, {30}, {33}, {63}, {64}, {127}, {128}, {129}, {255}, {256}, {257}, {600}};
+  return batch_shapes(type, few, some, many);
+}
+
 /// Runs that begin and end round the ends of pages (32), of tiles of queries (16 and fewer) and of keys (64).
-std::vector<BatchShape> prefill_shapes() {
+std::vector<BatchShape> prefill_shapes(KvType type) {
   const std::vector<Run> few = {{30, 5}, {0, 17}, {61, 1}};
-  std::vector<BatchShape> shapes;
-  for (const uint32_t head_dim : kHeadDims) shapes.push_back({4, 2, head_dim, 0, few});
-  shapes.push_back({8, 1, 64, 0, few});
-  shapes.push_back({3, 3, 80, 0, few});
+  const std::vector<Run> some = {{0, 40}, {126, 20}, {5, 1}, {250, 9}};
+  std::vector<BatchShape> shapes = batch_shapes(type, few, some, some);
   for (const uint32_t count : {1U, 2U, 15U, 16U, 17U, 31U, 32U, 33U, 63U, 64U, 65U}) {
     shapes.push_back({2, 2, 64, 0, {{0, count}, {64 - count % 64, 3}}});
   }
-  const std::vector<Run> many = {{0, 40}, {126, 20}, {5, 1}, {250, 9}};
-  shapes.push_back({2, 1, 64, 0, many});
-  shapes.push_back({2, 1, 256, 0, many});
-  for (const uint32_t window : kWindows) shapes.push_back({2, 1, 64, window, many});
   return shapes;
 }
 
@@ -270,10 +277,10 @@ void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases) {
     const std::string write = kernels::SpecBuilder(device, "kv_write").kv(type).name();
     const std::string decode = kernels::SpecBuilder(device, "attention_decode").kv(type).reductions(1).name();
     const std::string prefill = kernels::SpecBuilder(device, "attention_prefill").kv(type).name();
-    for (const BatchShape& shape : decode_shapes()) {
+    for (const BatchShape& shape : decode_shapes(type)) {
       add(decode, type, shape, [=](Trial& t) { return run_attention(t, AttentionKernel::kDecode, type, shape); });
     }
-    for (const BatchShape& shape : prefill_shapes()) {
+    for (const BatchShape& shape : prefill_shapes(type)) {
       add(prefill, type, shape, [=](Trial& t) { return run_attention(t, AttentionKernel::kPrefill, type, shape); });
       if (shape.window > 0) continue;  // which has no meaning for it
       add(write, type, shape, [=](Trial& t) { return run_kv_write(t, type, shape); });

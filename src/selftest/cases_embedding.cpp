@@ -30,6 +30,9 @@ Result<CaseOutcome> run(Trial& trial, kernels::WeightType type, const EmbeddingS
   CRIA_TRY(trial.submit(recorder));
   Expectation expectation(y.before);
   expectation.set_rows(reference::embedding(table, tokens, smallest_normal(type)));
+  for (uint32_t t = 0; t < shape.tokens; ++t) {  // the padding that the kernel's header leaves to it
+    for (uint32_t i = shape.columns; i < round_up(shape.columns, 4U); ++i) expectation.ignore(t, i);
+  }
   return y.check(trial.device, expectation);
 }
 

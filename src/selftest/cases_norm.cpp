@@ -34,11 +34,9 @@ void add_row_cases(const gpu::Device& device, std::vector<Case>& cases) {
                      .body = [=](Trial& trial) { return run_rows(trial, rows, columns, epsilon); }});
   };
   for (const uint32_t columns : {1U, 2U, 7U, 8U, 9U, 63U, 255U, 256U, 257U, 511U, 513U, 4096U, 5000U}) {
-    for (const uint32_t rows : {1U, 3U, 17U}) {
-      for (const float epsilon : kEpsilons) add(rows, columns, epsilon);
-    }
+    add(1, columns, kEpsilons[0]);
+    add(5, columns, kEpsilons[1]);
   }
-  add(65537, 1, kEpsilons[0]);  // more workgroups than one dimension of a grid holds
 }
 
 struct HeadShape {

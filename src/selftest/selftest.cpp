@@ -1,6 +1,7 @@
 #include "selftest/selftest.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 #include "selftest/cases.h"
@@ -31,6 +32,12 @@ std::vector<Case> all_cases(const gpu::Device& device) {
   return cases;
 }
 
+std::set<std::string> kernels_of(std::span<const Case> cases) {
+  std::set<std::string> kernels;
+  for (const Case& one : cases) kernels.insert(one.kernel);
+  return kernels;
+}
+
 namespace {
 
 void count(KernelReport& report, const Case& one, const Result<CaseOutcome>& outcome) {
@@ -47,10 +54,12 @@ void count(KernelReport& report, const Case& one, const Result<CaseOutcome>& out
 void run_cases(gpu::Device& device, std::span<const Case> cases,
                const std::function<void(const KernelReport&)>& report) {
   while (!cases.empty()) {
+    const auto start = std::chrono::steady_clock::now();
     KernelReport kernel{.kernel = cases.front().kernel, .failure = {}};
     for (; !cases.empty() && cases.front().kernel == kernel.kernel; cases = cases.subspan(1)) {
       count(kernel, cases.front(), cases.front().run(device));
     }
+    kernel.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report(kernel);
   }
 }

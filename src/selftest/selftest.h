@@ -6,6 +6,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -49,12 +50,16 @@ inline constexpr gpu::FeatureSet kMasks[] = {
     {.f16 = true, .subgroups = true, .subgroup_matrix = true, .timestamps = true},
 };
 
+/// The names of the kernels that the cases test.
+[[nodiscard]] std::set<std::string> kernels_of(std::span<const Case> cases);
+
 /// What became of a kernel variant.
 struct KernelReport {
   std::string kernel;
   size_t shapes = 0;
-  size_t failed = 0;    ///< shapes that failed
-  double worst = 0;     ///< the largest error, as a multiple of its tolerance
+  size_t failed = 0;  ///< shapes that failed
+  double worst = 0;   ///< the largest error, as a multiple of its tolerance
+  double seconds = 0;
   std::string failure;  ///< the first failed shape, and why; empty where all is well
 };
 
