@@ -23,6 +23,7 @@ int run(int argc, char** argv) {
   cria::cli::add_devices(app, command);
   cria::cli::add_inspect(app, command);
   cria::cli::add_tokenize(app, command);
+  cria::cli::add_selftest(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -48,6 +48,11 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   }
   if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
 
+  for (const auto& range : key.ranges) {  // the driver would take more where the limit was lowered
+    if (range[2] <= info.limits.max_binding_bytes || !first_error.empty()) continue;
+    first_error = fmt::format("the kernel {} binds {} bytes of a buffer, more than the limit of {}", pipeline.name,
+                              with_commas(range[2]), with_commas(info.limits.max_binding_bytes));
+  }
   std::vector<wgpu::BindGroupEntry> entries(bindings.size() + 1);
   entries[0].binding = 0;
   entries[0].buffer = params;
@@ -151,6 +156,8 @@ Result<Device> Device::open(const DeviceOptions& options) {
   impl->info.features = detail::wanted_features(impl->info.features, options.disabled);
   if (!impl->info.features.subgroups) impl->info.subgroup_min_size = impl->info.subgroup_max_size = 0;
   CRIA_TRY(detail::apply_binding_limit(impl->info, options.binding_limit));
+  uint32_t& grid_limit = impl->info.limits.max_workgroups_per_dimension;
+  if (options.grid_limit != 0) grid_limit = std::min(grid_limit, options.grid_limit);
 
   std::vector<wgpu::FeatureName> features;
   if (impl->info.features.f16) features.push_back(wgpu::FeatureName::ShaderF16);

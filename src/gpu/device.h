@@ -67,6 +67,7 @@ struct DeviceOptions {
   std::string selector;        ///< index in list_devices(), part of a name, or empty for the best
   FeatureSet disabled;         ///< features to pretend absent
   uint64_t binding_limit = 0;  ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
+  uint32_t grid_limit = 0;     ///< lowers Limits::max_workgroups_per_dimension, for tests; 0 leaves the device's own
 };
 
 /// What a buffer is for, so that memory can be reported by kind.
@@ -178,6 +179,8 @@ class Recorder {
   void copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset, uint64_t bytes);
   /// Copies a range to the CPU when the work before it is done.
   Result<PendingRead> read(const Buffer& buffer, uint64_t offset, uint64_t bytes);
+  /// The name of the pipeline that was dispatched last; empty before the first.
+  [[nodiscard]] std::string_view last_kernel() const;
   /// Hands everything recorded to the GPU. Errors: kDevice with the driver's diagnostic.
   Status submit();
   /// Waits for this submission and returns its times; empty unless the device is profiling.

@@ -90,6 +90,7 @@ struct ReadImpl {
 struct RecorderImpl {
   std::shared_ptr<DeviceImpl> device;
   std::string label;
+  const PipelineImpl* last_kernel = nullptr;  // the device keeps it
   bool profile = false;
   wgpu::CommandEncoder encoder;
   wgpu::ComputePassEncoder pass;

@@ -12,6 +12,7 @@ namespace cria::kernels {
 
 /// How the elements of a weight matrix are stored on the GPU. Every type decodes exactly to f32.
 enum class WeightType : uint8_t { kF32, kF16, kBF16 };
+inline constexpr WeightType kWeightTypes[] = {WeightType::kF32, WeightType::kF16, WeightType::kBF16};
 
 [[nodiscard]] std::string_view weight_type_name(WeightType type);
 [[nodiscard]] constexpr uint32_t weight_type_bytes(WeightType type) { return type == WeightType::kF32 ? 4 : 2; }
