@@ -25,7 +25,7 @@ Result<OpenedModel> open_model(const std::filesystem::path& path) {
 
 Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder) {
   if (folder.tokenizer_json().empty()) {
-    return fail(ErrorCode::kNotFound, "{}: has no tokenizer.json", folder.path().string());
+    return fail(ErrorCode::kNotFound, "{}: has no tokenizer.json, so that no text can be read", folder.path().string());
   }
   return text::Tokenizer::from_json(folder.tokenizer_json(), folder.tokenizer_config_json(),
                                     (folder.path() / "tokenizer.json").string());
@@ -34,14 +34,16 @@ Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder)
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  if (options.needs_tokenizer || !opened.folder.tokenizer_json().empty()) {
+    CRIA_TRY_ASSIGN(text::Tokenizer read, open_tokenizer(opened.folder));
+    tokenizer = std::make_unique<text::Tokenizer>(std::move(read));
+  }
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
   std::unique_ptr<Engine> engine(new Engine(std::move(device)));
   engine->path_ = path;
   engine->defaults_ = std::move(opened.defaults);
-  if (!opened.folder.tokenizer_json().empty()) {
-    CRIA_TRY_ASSIGN(text::Tokenizer tokenizer, open_tokenizer(opened.folder));
-    engine->tokenizer_ = std::make_unique<text::Tokenizer>(std::move(tokenizer));
-  }
+  engine->tokenizer_ = std::move(tokenizer);
   for (const std::string& name : opened.folder.names()) {
     engine->checkpoint_bytes_ += opened.folder.find(name)->data.size();
   }
