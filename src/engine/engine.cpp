@@ -31,6 +31,24 @@ Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder)
                                     (folder.path() / "tokenizer.json").string());
 }
 
+namespace {
+
+/// Says where the context is not what the user, or the model, might expect.
+void warn_about_context(Engine& engine) {
+  const model::MemoryPlan& plan = engine.model().memory_plan();
+  if (plan.context_limited_by_binding) {
+    log::warning("the context is limited to {} positions: {} binds at most {} bytes at once", plan.max_context,
+                 engine.device().info().name, with_commas(engine.device().limits().max_binding_bytes));
+  }
+  const model::ModelConfig& config = engine.config();
+  if (plan.max_context > config.max_position_embeddings && config.rope.scaling != model::RopeScaling::kDynamic) {
+    log::warning("the model was made for {} positions: beyond them its text may make no sense",
+                 config.max_position_embeddings);
+  }
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
@@ -56,11 +74,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
     }
     engine->model_ = *std::move(model);
   }
-  if (engine->model_.memory_plan().context_limited_by_binding) {
-    log::warning("the context is limited to {} positions: {} binds at most {} bytes at once",
-                 engine->model_.memory_plan().max_context, engine->device_.info().name,
-                 with_commas(engine->device_.limits().max_binding_bytes));
-  }
+  warn_about_context(*engine);
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
 }
