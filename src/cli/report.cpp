@@ -17,7 +17,8 @@ std::vector<std::pair<std::string, engine::KernelProfile>> sorted_kernels(const 
 }
 
 std::string profile_text(const engine::GenerationStats& stats) {
-  std::string text = fmt::format("\n  {:<40}{:>8}{:>12}{:>10}{:>8}\n", "kernel", "calls", "total ms", "mean us", "share");
+  std::string text =
+      fmt::format("\n  {:<40}{:>8}{:>12}{:>10}{:>8}\n", "kernel", "calls", "total ms", "mean us", "share");
   uint64_t sum = 0;
   for (const auto& [name, profile] : sorted_kernels(stats)) {
     const auto nanoseconds = static_cast<double>(profile.nanoseconds);
@@ -50,8 +51,10 @@ std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& devi
   text += row("weights", human_bytes(plan.weight_bytes));
   text += row("KV cache", fmt::format("{} at {} positions ({} each, {})", human_bytes(plan.kv_bytes), plan.max_context,
                                       human_bytes(plan.kv_bytes_per_position), kernels::kv_type_name(plan.kv_type)));
-  text += row("scratch", fmt::format("{} for {} tokens at once", human_bytes(plan.scratch_bytes), plan.max_batch_tokens));
+  text +=
+      row("scratch", fmt::format("{} for {} tokens at once", human_bytes(plan.scratch_bytes), plan.max_batch_tokens));
   text += row("total", human_bytes(plan.total_bytes()));
+  if (device.memory_bytes != 0) text += row("device", human_bytes(device.memory_bytes));
   if (plan.context_limited_by_binding) {
     text += fmt::format("  the context is limited by the largest binding, {}\n",
                         human_bytes(device.limits.max_binding_bytes));
@@ -61,20 +64,19 @@ std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& devi
 
 Json stats_json(const engine::Engine& engine, const engine::GenerationStats& stats) {
   const engine::MemoryUse memory = engine.memory();
-  Json report = {{"device", engine.device().info().name},
-                 {"model", engine.path().string()},
-                 {"memory",
-                  {{"weight_bytes", memory.weight_bytes},
-                   {"kv_bytes", memory.kv_bytes},
-                   {"scratch_bytes", memory.scratch_bytes}}},
-                 {"load_seconds", engine.load_seconds()},
-                 {"prompt_tokens", stats.prompt_tokens},
-                 {"generated_tokens", stats.generated_tokens},
-                 {"time_to_first_token_seconds", stats.prefill_seconds},
-                 {"prefill_tokens_per_second", stats.prefill_tokens_per_second()},
-                 {"decode_tokens_per_second", stats.decode_tokens_per_second()},
-                 {"seed", stats.seed},
-                 {"stop_reason", engine::stop_reason_name(stats.stop_reason)}};
+  Json report = {
+      {"device", engine.device().info().name},
+      {"model", engine.path().string()},
+      {"memory",
+       {{"weight_bytes", memory.weight_bytes}, {"kv_bytes", memory.kv_bytes}, {"scratch_bytes", memory.scratch_bytes}}},
+      {"load_seconds", engine.load_seconds()},
+      {"prompt_tokens", stats.prompt_tokens},
+      {"generated_tokens", stats.generated_tokens},
+      {"time_to_first_token_seconds", stats.prefill_seconds},
+      {"prefill_tokens_per_second", stats.prefill_tokens_per_second()},
+      {"decode_tokens_per_second", stats.decode_tokens_per_second()},
+      {"seed", stats.seed},
+      {"stop_reason", engine::stop_reason_name(stats.stop_reason)}};
   if (stats.kernels.empty()) return report;
   Json kernels = Json::array();
   for (const auto& [name, profile] : sorted_kernels(stats)) {
@@ -93,8 +95,8 @@ std::string stats_text(const engine::Engine& engine, const engine::GenerationSta
   text += row("load", fmt::format("{:.2f} s", engine.load_seconds()));
   text += row("prompt", fmt::format("{} tokens, first token after {:.3f} s ({:.1f} tokens/s)", stats.prompt_tokens,
                                     stats.prefill_seconds, stats.prefill_tokens_per_second()));
-  text += row("decode", fmt::format("{} tokens, {:.1f} tokens/s", stats.generated_tokens,
-                                    stats.decode_tokens_per_second()));
+  text += row("decode",
+              fmt::format("{} tokens, {:.1f} tokens/s", stats.generated_tokens, stats.decode_tokens_per_second()));
   text += row("seed", std::to_string(stats.seed));
   text += row("stopped", std::string(engine::stop_reason_name(stats.stop_reason)));
   if (!stats.kernels.empty()) text += profile_text(stats);

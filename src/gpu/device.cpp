@@ -146,7 +146,7 @@ Status apply_binding_limit(DeviceInfo& info, uint64_t limit) {
 }  // namespace detail
 
 Result<Device> Device::open(const DeviceOptions& options) {
-  CRIA_TRY_ASSIGN(detail::Instance* instance, detail::shared_instance());
+  CRIA_TRY_ASSIGN(detail::Instance * instance, detail::shared_instance());
   CRIA_TRY_ASSIGN(const size_t index, detail::choose_device(*instance, options.selector));
   const wgpu::Adapter& adapter = instance->adapters[index];
 
@@ -192,7 +192,10 @@ Result<Device> Device::open(const DeviceOptions& options) {
       },
       impl.get());
   impl->handle = adapter.CreateDevice(&descriptor);
-  if (!impl->handle) return fail(ErrorCode::kDevice, "{}: the device could not be opened", impl->info.name);
+  if (!impl->handle) {
+    return fail(ErrorCode::kDevice, "{}: the device could not be opened: {}", impl->info.name,
+                impl->lost_reason.empty() ? "the driver gives no reason" : impl->lost_reason);
+  }
   impl->queue = impl->handle.GetQueue();
   impl->params_slot_bytes = std::max<uint32_t>(impl->info.limits.uniform_alignment, 64);
   CRIA_TRY_ASSIGN(impl->params,
@@ -209,9 +212,10 @@ Result<Buffer> Device::create_buffer(std::string_view label, uint64_t bytes, Mem
     return fail(ErrorCode::kOutOfMemory, "{}: needs a buffer of {} bytes, more than the {} that {} allows", label,
                 with_commas(bytes), with_commas(impl_->info.limits.max_buffer_bytes), impl_->info.name);
   }
-  CRIA_TRY_ASSIGN(wgpu::Buffer handle, impl_->create_raw_buffer(label, padded,
-                                                                wgpu::BufferUsage::Storage | wgpu::BufferUsage::CopySrc |
-                                                                    wgpu::BufferUsage::CopyDst));
+  CRIA_TRY_ASSIGN(
+      wgpu::Buffer handle,
+      impl_->create_raw_buffer(label, padded,
+                               wgpu::BufferUsage::Storage | wgpu::BufferUsage::CopySrc | wgpu::BufferUsage::CopyDst));
   auto buffer = std::make_shared<detail::BufferImpl>();
   buffer->device = impl_;
   buffer->handle = std::move(handle);

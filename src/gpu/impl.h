@@ -39,7 +39,7 @@ struct DeviceImpl {
   std::map<std::string, std::shared_ptr<const PipelineImpl>> pipelines;  // by name and full source
   std::map<BindGroupKey, wgpu::BindGroup> bind_groups;
   std::unordered_multimap<uint64_t, BindGroupKey> bind_groups_of_buffer;
-  wgpu::Buffer params;                     // uniform slots of one recorder's dispatches
+  wgpu::Buffer params;  // uniform slots of one recorder's dispatches
   uint32_t params_slot_bytes = 256;
   std::vector<wgpu::Buffer> free_staging;  // unmapped buffers for reading back
   uint64_t next_buffer_id = 1;
@@ -109,11 +109,12 @@ struct RecorderImpl {
   void flush();
 };
 
-inline constexpr uint32_t kParamSlots = 8192;   // dispatches in one submission, at most
+inline constexpr uint32_t kParamSlots = 8192;       // dispatches in one submission, at most
 inline constexpr uint32_t kMaxTimedKernels = 2000;  // a query set holds 4,096 timestamps
 inline constexpr uint64_t kMaxStagingKept = 8;
 
-/// Runs `create` inside validation and out-of-memory error scopes and returns what they caught.
+/// Runs `create` inside validation and out-of-memory error scopes and returns what they caught. A device
+/// that is lost makes objects as if nothing was wrong: that is an error too.
 template <typename Create>
 Status scoped(DeviceImpl& device, std::string_view what, Create&& create) {
   struct Caught {
@@ -135,6 +136,7 @@ Status scoped(DeviceImpl& device, std::string_view what, Create&& create) {
         &caught);
     CRIA_TRY(device.wait(future));
   }
+  if (!device.lost_reason.empty()) return device.check();
   if (caught.message.empty()) return {};
   return fail(caught.out_of_memory ? ErrorCode::kOutOfMemory : ErrorCode::kDevice, "{}: {}", what, caught.message);
 }
