@@ -21,6 +21,7 @@ void add_run(CLI::App& app, Command& chosen);
 void add_devices(CLI::App& app, Command& chosen);
 void add_inspect(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
+void add_bench(CLI::App& app, Command& chosen);
 void add_selftest(CLI::App& app, Command& chosen);
 
 /// Accepts nothing but numbers from `low` to `high`; its refusal names the value and the limits.

@@ -24,6 +24,7 @@ int run(int argc, char** argv) {
   cria::cli::add_inspect(app, command);
   cria::cli::add_tokenize(app, command);
   cria::cli::add_selftest(app, command);
+  cria::cli::add_bench(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

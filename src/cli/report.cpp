@@ -9,30 +9,51 @@ namespace {
 std::string row(std::string_view name, const std::string& value) { return fmt::format("  {:<10}{}\n", name, value); }
 
 /// Kernels by GPU time, the longest first.
-std::vector<std::pair<std::string, engine::KernelProfile>> sorted_kernels(const engine::GenerationStats& stats) {
-  std::vector<std::pair<std::string, engine::KernelProfile>> kernels(stats.kernels.begin(), stats.kernels.end());
+std::vector<std::pair<std::string, engine::Profile::Kernel>> sorted_kernels(const engine::Profile& profile) {
+  std::vector<std::pair<std::string, engine::Profile::Kernel>> kernels(profile.kernels.begin(), profile.kernels.end());
   std::sort(kernels.begin(), kernels.end(),
             [](const auto& a, const auto& b) { return a.second.nanoseconds > b.second.nanoseconds; });
   return kernels;
 }
 
-std::string profile_text(const engine::GenerationStats& stats) {
+}  // namespace
+
+std::string profile_text(const engine::Profile& profile) {
   std::string text =
       fmt::format("\n  {:<40}{:>8}{:>12}{:>10}{:>8}\n", "kernel", "calls", "total ms", "mean us", "share");
   uint64_t sum = 0;
-  for (const auto& [name, profile] : sorted_kernels(stats)) {
-    const auto nanoseconds = static_cast<double>(profile.nanoseconds);
-    text += fmt::format("  {:<40}{:>8}{:>12.2f}{:>10.1f}{:>7.1f}%\n", name, profile.calls, nanoseconds / 1e6,
-                        nanoseconds / 1e3 / static_cast<double>(profile.calls),
-                        100 * nanoseconds / static_cast<double>(std::max<uint64_t>(stats.gpu_nanoseconds, 1)));
-    sum += profile.nanoseconds;
+  for (const auto& [name, kernel] : sorted_kernels(profile)) {
+    const auto nanoseconds = static_cast<double>(kernel.nanoseconds);
+    text += fmt::format("  {:<40}{:>8}{:>12.2f}{:>10.1f}{:>7.1f}%\n", name, kernel.calls, nanoseconds / 1e6,
+                        nanoseconds / 1e3 / static_cast<double>(kernel.calls),
+                        100 * nanoseconds / static_cast<double>(std::max<uint64_t>(profile.gpu_nanoseconds, 1)));
+    sum += kernel.nanoseconds;
   }
   text += fmt::format("  sum of kernels {:.2f} ms, GPU time of all steps {:.2f} ms\n", static_cast<double>(sum) / 1e6,
-                      static_cast<double>(stats.gpu_nanoseconds) / 1e6);
+                      static_cast<double>(profile.gpu_nanoseconds) / 1e6);
   return text;
 }
 
-}  // namespace
+Json profile_json(const engine::Profile& profile) {
+  Json kernels = Json::array();
+  for (const auto& [name, kernel] : sorted_kernels(profile)) {
+    kernels.push_back({{"kernel", name}, {"calls", kernel.calls}, {"nanoseconds", kernel.nanoseconds}});
+  }
+  return {{"kernels", kernels}, {"gpu_nanoseconds", profile.gpu_nanoseconds}};
+}
+
+Json config_json(const model::ModelConfig& config) {
+  return {{"architecture", config.architecture_name},
+          {"hidden_size", config.hidden_size},
+          {"intermediate_size", config.intermediate_size},
+          {"num_layers", config.num_layers},
+          {"num_heads", config.num_heads},
+          {"num_kv_heads", config.num_kv_heads},
+          {"head_dim", config.head_dim},
+          {"vocab_size", config.vocab_size},
+          {"max_position_embeddings", config.max_position_embeddings},
+          {"tie_word_embeddings", config.tie_word_embeddings}};
+}
 
 Json plan_json(const model::MemoryPlan& plan) {
   return {{"kv_type", kernels::kv_type_name(plan.kv_type)},
@@ -77,12 +98,7 @@ Json stats_json(const engine::Engine& engine, const engine::GenerationStats& sta
       {"decode_tokens_per_second", stats.decode_tokens_per_second()},
       {"seed", stats.seed},
       {"stop_reason", engine::stop_reason_name(stats.stop_reason)}};
-  if (stats.kernels.empty()) return report;
-  Json kernels = Json::array();
-  for (const auto& [name, profile] : sorted_kernels(stats)) {
-    kernels.push_back({{"kernel", name}, {"calls", profile.calls}, {"nanoseconds", profile.nanoseconds}});
-  }
-  report["profile"] = {{"kernels", kernels}, {"gpu_nanoseconds", stats.gpu_nanoseconds}};
+  if (!stats.profile.kernels.empty()) report["profile"] = profile_json(stats.profile);
   return report;
 }
 
@@ -99,7 +115,7 @@ std::string stats_text(const engine::Engine& engine, const engine::GenerationSta
               fmt::format("{} tokens, {:.1f} tokens/s", stats.generated_tokens, stats.decode_tokens_per_second()));
   text += row("seed", std::to_string(stats.seed));
   text += row("stopped", std::string(engine::stop_reason_name(stats.stop_reason)));
-  if (!stats.kernels.empty()) text += profile_text(stats);
+  if (!stats.profile.kernels.empty()) text += profile_text(stats.profile);
   return text;
 }
 

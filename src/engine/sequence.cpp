@@ -43,6 +43,15 @@ std::string_view stop_reason_name(StopReason reason) {
   return "?";
 }
 
+void Profile::add(const gpu::SubmissionTimes& times) {
+  for (const gpu::KernelTime& time : times.kernels) {
+    Kernel& kernel = kernels[time.kernel];
+    ++kernel.calls;
+    kernel.nanoseconds += time.nanoseconds;
+  }
+  gpu_nanoseconds += times.total_nanoseconds;
+}
+
 double GenerationStats::decode_tokens_per_second() const {
   return decode_seconds > 0 && generated_tokens > 1 ? (generated_tokens - 1) / decode_seconds : 0;
 }
@@ -93,12 +102,7 @@ Status Sequence::check_prompt(const std::vector<uint32_t>& prompt) const {
 Status Sequence::add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const {
   if (!options.profile) return {};
   CRIA_TRY_ASSIGN(const gpu::SubmissionTimes times, recorder.times());
-  for (const gpu::KernelTime& time : times.kernels) {
-    KernelProfile& profile = stats.kernels[time.kernel];
-    ++profile.calls;
-    profile.nanoseconds += time.nanoseconds;
-  }
-  stats.gpu_nanoseconds += times.total_nanoseconds;
+  stats.profile.add(times);
   return {};
 }
 
@@ -190,6 +194,7 @@ Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, 
     const bool ahead = index + 1 < options.max_tokens && position < context;
     gpu::PendingRead next;
     if (ahead) {
+      const auto recording = Clock::now();
       CRIA_TRY(model.kv_cache().reserve(device, 0, position + 1));
       model::Batch batch = make_batch({}, position, 1, position + 1);
       batch.output_rows = {0};
@@ -197,6 +202,7 @@ Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, 
       CRIA_TRY(model.forward(device, recorder, batch));
       cached_ = position + 1;
       CRIA_TRY(submit_step(recorder, options, stats, next));
+      stats.record_seconds += seconds_since(recording);
     }
     auto token = take_token(pending);
     if (!token) return std::unexpected(std::move(token).error());

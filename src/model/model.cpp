@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/checked.h"
+#include "model/synthetic.h"
 
 namespace cria::model {
 namespace {
@@ -69,15 +70,28 @@ Status check_memory(const gpu::DeviceInfo& device, const MemoryPlan& plan) {
 
 Result<Model> Model::load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
                           const ModelOptions& options, const std::function<void(uint64_t)>& on_progress) {
+  return create(device, config, options, types_from(folder, options.precision), [&](const WeightTable& table) {
+    return load_weights(device, table, folder, options.precision, on_progress);
+  });
+}
+
+Result<Model> Model::make_up(gpu::Device& device, const ModelConfig& config, const ModelOptions& options) {
+  const TypeChoice types = made_up_types(options.precision);
+  return create(device, config, options, types,
+                [&](const WeightTable& table) { return make_up_weights(device, table, types); });
+}
+
+Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, const ModelOptions& options,
+                            const TypeChoice& types, const WeightSource& make_weights) {
   Model model;
   model.config_ = config;
-  CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, folder, options));
+  CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, types, options));
   CRIA_TRY(check_memory(device.info(), model.plan_));
   model.attention_shape_ = {.heads = config.num_heads,
                             .kv_heads = config.num_kv_heads,
                             .head_dim = config.head_dim,
                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)))};
-  CRIA_TRY_ASSIGN(model.weights_, load_weights(device, weight_table(config), folder, options.precision, on_progress));
+  CRIA_TRY_ASSIGN(model.weights_, make_weights(weight_table(config)));
   CRIA_TRY(model.create_kernels(device));
   CRIA_TRY(model.create_buffers(device, options.slots));
   return model;

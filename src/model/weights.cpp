@@ -70,24 +70,6 @@ Status convert_rows(const TensorView& tensor, uint32_t columns, uint64_t first_r
   return {};
 }
 
-/// Creates the shards of a matrix: as many rows in each as one binding holds.
-Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, WeightType type) {
-  Matrix matrix{.type = type, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
-  const uint64_t limit = std::min(device.limits().max_binding_bytes, device.limits().max_buffer_bytes);
-  const auto rows_per_shard = static_cast<uint32_t>(std::min<uint64_t>(limit / matrix.row_bytes(), matrix.rows));
-  if (rows_per_shard == 0) {
-    return fail(ErrorCode::kOutOfMemory, "{}: one row takes {} bytes, more than the {} that {} can bind", spec.label,
-                with_commas(matrix.row_bytes()), with_commas(limit), device.info().name);
-  }
-  for (uint32_t row = 0; row < matrix.rows; row += rows_per_shard) {
-    const uint32_t rows = std::min(rows_per_shard, matrix.rows - row);
-    CRIA_TRY_ASSIGN(gpu::Buffer buffer,
-                    device.create_buffer(spec.label, rows * matrix.row_bytes(), gpu::MemoryKind::kWeights));
-    matrix.shards.push_back({.buffer = std::move(buffer), .first_row = row, .rows = rows});
-  }
-  return matrix;
-}
-
 /// Uploads the rows of one tensor to where they stand in the matrix, from `matrix_row` on.
 Status upload_rows(gpu::Device& device, const Matrix& matrix, const TensorView& tensor, uint32_t matrix_row,
                    uint32_t rows, const std::function<void(uint64_t)>& on_progress) {
@@ -156,27 +138,27 @@ class Loader {
     return upload_floats(device_, spec.name, to_f32(*folder_.find(spec.name)));
   }
 
-  Result<LayerWeights> layer(const LayerSpec& spec) {
-    LayerWeights layer;
-    CRIA_TRY_ASSIGN(layer.input_norm, vector(spec.input_norm));
-    CRIA_TRY_ASSIGN(layer.qkv, matrix(spec.qkv));
-    if (spec.q_norm) {
-      CRIA_TRY_ASSIGN(layer.q_norm, vector(*spec.q_norm));
-      CRIA_TRY_ASSIGN(layer.k_norm, vector(*spec.k_norm));
-    }
-    CRIA_TRY_ASSIGN(layer.o, matrix(spec.o));
-    CRIA_TRY_ASSIGN(layer.mlp_norm, vector(spec.mlp_norm));
-    CRIA_TRY_ASSIGN(layer.gate_up, matrix(spec.gate_up));
-    CRIA_TRY_ASSIGN(layer.down, matrix(spec.down));
-    return layer;
-  }
-
  private:
   gpu::Device& device_;
   const formats::HuggingFaceFolder& folder_;
   Precision precision_;
   const std::function<void(uint64_t)>& on_progress_;
 };
+
+Result<LayerWeights> assemble_layer(const LayerSpec& spec, const MatrixSource& matrix, const VectorSource& vector) {
+  LayerWeights layer;
+  CRIA_TRY_ASSIGN(layer.input_norm, vector(spec.input_norm));
+  CRIA_TRY_ASSIGN(layer.qkv, matrix(spec.qkv));
+  if (spec.q_norm) {
+    CRIA_TRY_ASSIGN(layer.q_norm, vector(*spec.q_norm));
+    CRIA_TRY_ASSIGN(layer.k_norm, vector(*spec.k_norm));
+  }
+  CRIA_TRY_ASSIGN(layer.o, matrix(spec.o));
+  CRIA_TRY_ASSIGN(layer.mlp_norm, vector(spec.mlp_norm));
+  CRIA_TRY_ASSIGN(layer.gate_up, matrix(spec.gate_up));
+  CRIA_TRY_ASSIGN(layer.down, matrix(spec.down));
+  return layer;
+}
 
 struct PrecisionName {
   std::string_view name;
@@ -214,24 +196,52 @@ WeightType placed_type(const MatrixSpec& spec, const formats::HuggingFaceFolder&
   return same ? weight_type(first) : WeightType::kF32;
 }
 
+TypeChoice types_from(const formats::HuggingFaceFolder& folder, Precision precision) {
+  return [&folder, precision](const MatrixSpec& spec) { return placed_type(spec, folder, precision); };
+}
+
+Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, WeightType type) {
+  Matrix matrix{.type = type, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
+  const uint64_t limit = std::min(device.limits().max_binding_bytes, device.limits().max_buffer_bytes);
+  const auto rows_per_shard = static_cast<uint32_t>(std::min<uint64_t>(limit / matrix.row_bytes(), matrix.rows));
+  if (rows_per_shard == 0) {
+    return fail(ErrorCode::kOutOfMemory, "{}: one row takes {} bytes, more than the {} that {} can bind", spec.label,
+                with_commas(matrix.row_bytes()), with_commas(limit), device.info().name);
+  }
+  for (uint32_t row = 0; row < matrix.rows; row += rows_per_shard) {
+    const uint32_t rows = std::min(rows_per_shard, matrix.rows - row);
+    CRIA_TRY_ASSIGN(gpu::Buffer buffer,
+                    device.create_buffer(spec.label, rows * matrix.row_bytes(), gpu::MemoryKind::kWeights));
+    matrix.shards.push_back({.buffer = std::move(buffer), .first_row = row, .rows = rows});
+  }
+  return matrix;
+}
+
 uint64_t placed_bytes(const MatrixSpec& spec, WeightType type) {
   const Matrix matrix{.type = type, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
   return matrix.rows * matrix.row_bytes() + (spec.has_bias() ? uint64_t{matrix.rows} * 4 : 0);
 }
 
+Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector) {
+  Weights weights;
+  CRIA_TRY_ASSIGN(weights.embedding, matrix(table.embedding));
+  for (const LayerSpec& spec : table.layers) {
+    CRIA_TRY_ASSIGN(LayerWeights layer, assemble_layer(spec, matrix, vector));
+    weights.layers.push_back(std::move(layer));
+  }
+  CRIA_TRY_ASSIGN(weights.final_norm, vector(table.final_norm));
+  if (table.lm_head) {
+    CRIA_TRY_ASSIGN(weights.lm_head, matrix(*table.lm_head));
+  }
+  return weights;
+}
+
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::HuggingFaceFolder& folder,
                              Precision precision, const std::function<void(uint64_t)>& on_progress) {
   Loader loader(device, folder, precision, on_progress);
-  Weights weights;
-  CRIA_TRY_ASSIGN(weights.embedding, loader.matrix(table.embedding));
-  for (const LayerSpec& spec : table.layers) {
-    CRIA_TRY_ASSIGN(LayerWeights layer, loader.layer(spec));
-    weights.layers.push_back(std::move(layer));
-  }
-  CRIA_TRY_ASSIGN(weights.final_norm, loader.vector(table.final_norm));
-  if (table.lm_head) {
-    CRIA_TRY_ASSIGN(weights.lm_head, loader.matrix(*table.lm_head));
-  }
+  CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
+                                       table, [&](const MatrixSpec& spec) { return loader.matrix(spec); },
+                                       [&](const VectorSpec& spec) { return loader.vector(spec); }));
   CRIA_TRY(device.wait_idle());
   return weights;
 }

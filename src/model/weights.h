@@ -39,8 +39,27 @@ struct Weights {
 [[nodiscard]] kernels::WeightType placed_type(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
                                               Precision precision);
 
+/// Tells the type that each matrix gets on the GPU.
+using TypeChoice = std::function<kernels::WeightType(const MatrixSpec&)>;
+/// placed_type for the matrices of a folder, which must live as long.
+[[nodiscard]] TypeChoice types_from(const formats::HuggingFaceFolder& folder, Precision precision);
+
+/// Makes the weights of a table, of the types that a TypeChoice told.
+using WeightSource = std::function<Result<Weights>(const WeightTable&)>;
+
+/// Creates the shards of a matrix (without its bias), as many rows in each as one binding holds.
+/// Errors: kOutOfMemory, naming the label, the bytes and the limit.
+Result<kernels::Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, kernels::WeightType type);
+
 /// Bytes that a matrix takes on the GPU, row padding and bias included.
 [[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, kernels::WeightType type);
+
+/// Makes one matrix or vector of a table.
+using MatrixSource = std::function<Result<kernels::Matrix>(const MatrixSpec&)>;
+using VectorSource = std::function<Result<gpu::Buffer>(const VectorSpec&)>;
+
+/// Makes everything in the table, in the order of the forward pass. Errors: those of the sources.
+Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector);
 
 /// Uploads all weights, in pieces of at most a few MB; `on_progress` gets the bytes of the checkpoint
 /// done since the last call. The tensors must have been checked (check_tensors).
