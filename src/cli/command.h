@@ -30,11 +30,12 @@ struct DeviceFlags {
   [[nodiscard]] Result<gpu::DeviceOptions> options() const;
 };
 
-/// MODEL (or --model-dir), --weights, --f16-weights, --kv-type, --max-context, --batch-tokens.
+/// MODEL (or --model-dir), --weights, --f16-weights, --weight-block, --kv-type, --max-context, --batch-tokens.
 struct ModelFlags {
   std::string model;
   std::string weights = "auto";
   bool f16_weights = false;
+  uint32_t weight_block = 32;
   std::string kv_type = "auto";
   uint32_t max_context = 0;
   uint32_t batch_tokens = 0;

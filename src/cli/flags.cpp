@@ -29,10 +29,13 @@ void ModelFlags::add_model_to(CLI::App& command) {
 
 void ModelFlags::add_to(CLI::App& command) {
   add_model_to(command);
-  command.add_option("--weights", weights, "Type of weights on the GPU: auto (as stored), f32, f16, bf16")
+  command.add_option("--weights", weights, "Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4")
       ->capture_default_str()
       ->type_name("TYPE");
   command.add_flag("--f16-weights", f16_weights, "The same as --weights f16");
+  command.add_option("--weight-block,--gemm-int8-block-size", weight_block, "Columns that share a scale with int8 and int4")
+      ->check(CLI::IsMember({32U, 64U, 128U}))
+      ->capture_default_str();
   command.add_option("--kv-type", kv_type, "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16")
       ->capture_default_str()
       ->type_name("TYPE");
@@ -46,7 +49,8 @@ void ModelFlags::add_to(CLI::App& command) {
 
 Result<model::ModelOptions> ModelFlags::options() const {
   model::ModelOptions options;
-  CRIA_TRY_ASSIGN(options.precision, model::parse_precision(f16_weights ? "f16" : weights));
+  CRIA_TRY_ASSIGN(options.weights.precision, model::parse_precision(f16_weights ? "f16" : weights));
+  options.weights.block = weight_block;
   CRIA_TRY_ASSIGN(options.kv, model::parse_kv_type(kv_type));
   options.max_context = max_context;
   options.max_batch_tokens = batch_tokens;

@@ -26,7 +26,7 @@ std::vector<uint32_t> context_lengths(uint32_t limit) {
 }
 
 constexpr model::Precision kPrecisions[] = {model::Precision::kAsStored, model::Precision::kF32, model::Precision::kF16,
-                                            model::Precision::kBF16};
+                                            model::Precision::kBF16, model::Precision::kInt8, model::Precision::kInt4};
 
 Json config_json(const model::ModelConfig& config) {
   return {{"architecture", config.architecture_name},
@@ -83,7 +83,7 @@ Status run(const InspectFlags& flags) {
   for (const model::Precision precision : kPrecisions) {
     for (const uint32_t context : context_lengths(opened.config.max_position_embeddings)) {
       CRIA_TRY_ASSIGN(model::ModelOptions options, flags.model.options());
-      options.precision = precision;
+      options.weights.precision = precision;
       options.max_context = context;
       CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
                       model::plan(device.limits(), device.info().is_software(), opened.config, opened.folder, options));

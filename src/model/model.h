@@ -22,7 +22,7 @@
 namespace cria::model {
 
 struct ModelOptions {
-  Precision precision = Precision::kAsStored;
+  WeightChoice weights;
   /// Type of the KV cache; kAuto keeps f32 for f32 weights and takes f16 otherwise.
   enum class Kv : uint8_t { kAuto, kF32, kF16 } kv = Kv::kAuto;
   uint32_t max_context = 0;       ///< 0: the model's own limit
@@ -57,7 +57,7 @@ struct Batch {
   std::vector<uint32_t> tokens;       ///< token ids; empty: they are already in Model::tokens() on the GPU
   std::vector<uint32_t> positions;    ///< of each token in its sequence, ascending within one
   std::vector<uint32_t> slots;        ///< of each token's sequence
-  std::vector<uint32_t> output_rows;  ///< indices of the tokens whose logits are wanted
+  std::vector<uint32_t> output_rows;  ///< indices of the tokens whose logits are wanted, ascending
   /// Length for which dynamic RoPE scaling is computed: of the whole prompt, or of the sequence so far.
   uint32_t rope_length = 0;
 
@@ -88,6 +88,16 @@ class Model {
   Status reserve_output_rows(gpu::Device& device, uint32_t rows);
 
  private:
+  /// A Linear for matrices of one kind.
+  struct LinearVariant {
+    kernels::WeightFormat format;
+    uint32_t columns = 0;
+    bool has_bias = false;
+    kernels::Linear op;
+    [[nodiscard]] bool serves(const kernels::Matrix& matrix) const {
+      return format == matrix.format && columns == matrix.columns && has_bias == matrix.bias.valid();
+    }
+  };
   struct Kernels {
     kernels::Embedding embedding;
     kernels::RmsNorm rms_norm;
@@ -98,18 +108,26 @@ class Model {
     kernels::SwiGlu swiglu;
     kernels::ResidualAdd residual_add;
     kernels::GatherRows gather_rows;
-    std::vector<std::pair<std::pair<kernels::WeightType, bool>, kernels::Linear>> linear;
+    kernels::AttentionStep attention_step;
+    std::vector<LinearVariant> linear;
+    std::vector<std::pair<kernels::MatVecSpec, kernels::MatVec>> matvec;
   };
   struct Scratch {
     kernels::Activation hidden, normed, qkv, attended, projected, gate_up, activated, gathered;
   };
 
   Status create_kernels(gpu::Device& device);
+  Status create_linear(gpu::Device& device, const kernels::Matrix& weight);
+  Status create_step_kernels(gpu::Device& device, uint32_t slots);
   Status create_buffers(gpu::Device& device, uint32_t slots);
   Status upload_batch(gpu::Device& device, const Batch& batch);
+  [[nodiscard]] bool is_step(const Batch& batch) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
+  void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
+  void record_output(gpu::Recorder& recorder, uint32_t outputs);
   void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
               const kernels::Activation& y, uint32_t tokens) const;
+  [[nodiscard]] const kernels::MatVec& matvec(const kernels::MatVecSpec& spec) const;
 
   ModelConfig config_;
   MemoryPlan plan_;
@@ -120,6 +138,7 @@ class Model {
   kernels::AttentionShape attention_shape_;
   kernels::BatchBuffers batch_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
+  gpu::Buffer attention_parts_;  // of a decode step whose context is split; not valid without that kernel
   kernels::Activation logits_;
 };
 

@@ -22,10 +22,10 @@ uint64_t scratch_per_token(const ModelConfig& config) {
          4 + 8 + 16 + 4;
 }
 
-bool all_f32(const WeightTable& table, const formats::HuggingFaceFolder& folder, Precision precision) {
+bool all_f32(const WeightTable& table, const formats::HuggingFaceFolder& folder, const WeightChoice& choice) {
   const auto matrices = all_matrices(table);
   return std::all_of(matrices.begin(), matrices.end(), [&](const MatrixSpec* spec) {
-    return placed_type(*spec, folder, precision) == kernels::WeightType::kF32;
+    return placed_format(*spec, folder, choice) == kernels::WeightType::kF32;
   });
 }
 
@@ -49,7 +49,7 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   const WeightTable table = weight_table(config);
   MemoryPlan plan;
   using Kv = ModelOptions::Kv;
-  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, folder, options.precision));
+  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, folder, options.weights));
   plan.kv_type = f32_kv ? kernels::KvType::kF32 : kernels::KvType::kF16;
 
   const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
@@ -69,7 +69,7 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
 
   for (const MatrixSpec* spec : all_matrices(table)) {
-    plan.weight_bytes += placed_bytes(*spec, placed_type(*spec, folder, options.precision));
+    plan.weight_bytes += placed_bytes(*spec, placed_format(*spec, folder, options.weights));
   }
   for (const VectorSpec* spec : all_vectors(table)) plan.weight_bytes += uint64_t{spec->size} * 4;
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);

@@ -13,15 +13,25 @@
 namespace cria::model {
 
 /// The type that matrices get on the GPU; kAsStored keeps each tensor's own.
-enum class Precision : uint8_t { kAsStored, kF32, kF16, kBF16 };
+enum class Precision : uint8_t { kAsStored, kF32, kF16, kBF16, kInt8, kInt4 };
 
-/// Reads `auto`, `f32`, `f16` or `bf16`. Errors: kInvalidInput.
+/// Reads `auto`, `f32`, `f16`, `bf16`, `int8` or `int4`. Errors: kInvalidInput.
 Result<Precision> parse_precision(std::string_view text);
 [[nodiscard]] std::string_view precision_name(Precision precision);
+
+/// What matrices become on the GPU.
+struct WeightChoice {
+  WeightChoice() = default;
+  WeightChoice(Precision wanted, uint32_t block_columns = 32)  // NOLINT(google-explicit-constructor)
+      : precision(wanted), block(block_columns) {}
+  Precision precision = Precision::kAsStored;
+  uint32_t block = 32;  ///< columns that share a scale, of quantised types: 32, 64 or 128
+};
 
 struct LayerWeights {
   gpu::Buffer input_norm, mlp_norm;  ///< f32 [hidden_size]
   gpu::Buffer q_norm, k_norm;        ///< f32 [head_dim]; not valid without q/k norms
+  gpu::Buffer qk_norms;              ///< f32 [2, head_dim]: both, for the decode step
   kernels::Matrix qkv, o, gate_up, down;
 };
 
@@ -34,19 +44,19 @@ struct Weights {
   [[nodiscard]] const kernels::Matrix& output() const { return lm_head ? *lm_head : embedding; }
 };
 
-/// The type that a matrix of the checkpoint gets: the requested one, or the one of all its parts (f32
-/// where they differ).
-[[nodiscard]] kernels::WeightType placed_type(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
-                                              Precision precision);
+/// The format that a matrix of the checkpoint gets: the chosen one, or the type of all its parts (f32 where
+/// they differ). Embedding and output get int8 where int4 was chosen.
+[[nodiscard]] kernels::WeightFormat placed_format(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
+                                                  const WeightChoice& choice);
 
 /// Bytes that a matrix takes on the GPU, row padding and bias included.
-[[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, kernels::WeightType type);
+[[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, const kernels::WeightFormat& format);
 
-/// Uploads all weights, in pieces of at most a few MB; `on_progress` gets the bytes of the checkpoint
+/// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress` gets the bytes of the checkpoint
 /// done since the last call. The tensors must have been checked (check_tensors).
 /// Errors: kOutOfMemory naming the tensor, bytes and limit; kInvalidInput where a value does not fit the
 /// requested precision.
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::HuggingFaceFolder& folder,
-                             Precision precision, const std::function<void(uint64_t)>& on_progress);
+                             const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress);
 
 }  // namespace cria::model

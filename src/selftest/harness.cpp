@@ -21,6 +21,8 @@ double decode(Element type, uint32_t bits) {
     case Element::kF32: return std::bit_cast<float>(bits);
     case Element::kF16: return quant::f16_to_f32(static_cast<uint16_t>(bits));
     case Element::kBF16: return quant::bf16_to_f32(static_cast<uint16_t>(bits));
+    case Element::kInt8:
+    case Element::kInt4: break;  // no single elements: block_image.h
   }
   return 0;
 }
@@ -30,6 +32,8 @@ uint32_t encode(Element type, float value) {
     case Element::kF32: return std::bit_cast<uint32_t>(value);
     case Element::kF16: return quant::f32_to_f16(value);
     case Element::kBF16: return quant::f32_to_bf16(value);
+    case Element::kInt8:
+    case Element::kInt4: break;
   }
   return 0;
 }
@@ -180,7 +184,7 @@ Result<gpu::Buffer> upload_vector(gpu::Device& device, std::string_view name, st
 
 Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, Element type,
                                       std::span<const uint32_t> shard_rows) {
-  kernels::Matrix matrix{.type = type,
+  kernels::Matrix matrix{.format = type,
                          .rows = static_cast<uint32_t>(table.rows),
                          .columns = static_cast<uint32_t>(table.columns),
                          .shards = {},

@@ -1,0 +1,10 @@
+// Module: keys and values cached as f16, eight neighbouring elements of a head to a chunk of 16 bytes. The
+// same bytes as in kv_f16.wgsl. Rounds to f16 when written.
+
+alias KvChunk = vec4u;
+
+fn pack_chunk(low: vec4f, high: vec4f) -> KvChunk {
+  return vec4u(pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));
+}
+fn chunk_low(chunk: KvChunk) -> vec4f { return vec4f(unpack2x16float(chunk.x), unpack2x16float(chunk.y)); }
+fn chunk_high(chunk: KvChunk) -> vec4f { return vec4f(unpack2x16float(chunk.z), unpack2x16float(chunk.w)); }

@@ -1,0 +1,99 @@
+#include "kernels/matvec.h"
+
+#include <algorithm>
+
+namespace cria::kernels {
+namespace {
+
+struct Params {
+  uint32_t rows, columns, tokens, x_stride, y_stride, first_row;
+  float epsilon;
+  uint32_t pad;
+};
+
+constexpr uint32_t kUnit = 32;         // UNIT in matvec_blocks.wgsl
+constexpr uint32_t kSharedTeam = 32;   // TEAM_SIZE in team_shared.wgsl
+/// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
+constexpr uint32_t kStageBytes = 32768;
+
+/// Units of x that fit in workgroup memory for `tokens` tokens, all columns if possible.
+uint32_t stage_units(const gpu::Limits& limits, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
+  const uint32_t unit_bytes = kUnit + 8 + (spec.has_norm ? 4 : 0);
+  const uint32_t reserved = cut.workgroup_size * 4;  // team_shared.wgsl's
+  const uint32_t budget = std::min(limits.max_workgroup_memory_bytes, kStageBytes) - reserved;
+  return std::min(divide_up(spec.columns, kUnit), std::max(1U, budget / (tokens * unit_bytes)));
+}
+
+MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec) {
+  MatVecCut cut;
+  cut.rows = is_quantised(spec.format.type) ? 4 : 2;
+  cut.workgroup_size = std::min(cut.workgroup_size, device.limits().max_workgroup_invocations);
+  return cut;
+}
+
+Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
+  const bool integers = is_quantised(spec.format.type);
+  SpecBuilder builder(device, integers ? "matvec_blocks" : "matvec");
+  if (integers) {
+    const uint32_t units = stage_units(device.limits(), spec, cut, tokens);
+    builder.blocks(spec.format).constant("STAGE_UNITS", units);
+    builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
+  } else {
+    builder.weights(spec.format);
+  }
+  static constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
+  return builder.teams(cut.workgroup_size)
+      .module("matvec_output")
+      .constant("HAS_BIAS", spec.has_bias)
+      .constant("HAS_NORM", spec.has_norm)
+      .constant("OUTPUT", static_cast<uint32_t>(spec.output))
+      .constant("ROWS", cut.rows)
+      .constant("TOKENS", tokens)
+      .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", kOutputNames[static_cast<size_t>(spec.output)],
+                          tokens > 1 ? fmt::format("_x{}", tokens) : ""))
+      .build(device, "rrrrrw", sizeof(Params));
+}
+
+}  // namespace
+
+Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint32_t max_tokens,
+                              std::optional<MatVecCut> cut) {
+  MatVec op;
+  op.spec_ = spec;
+  op.cut_ = cut.value_or(default_cut(device, spec));
+  CRIA_CHECK(spec.output != MatVecOutput::kSwiGlu || op.cut_.rows % 2 == 0);
+  const uint32_t team = device.features().subgroups ? std::max(device.info().subgroup_max_size, 1U) : kSharedTeam;
+  op.teams_ = std::max(1U, op.cut_.workgroup_size / team);
+  op.grid_limit_ = device.limits().max_workgroups_per_dimension;
+  for (uint32_t tokens = 1; tokens <= std::min(max_tokens, kMaxTokens); tokens *= 2) {
+    CRIA_TRY_ASSIGN(gpu::Pipeline pipeline, build(device, spec, op.cut_, tokens));
+    op.pipelines_.push_back(std::move(pipeline));
+  }
+  return op;
+}
+
+void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x,
+                    const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens) const {
+  CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns &&
+             weight.bias.valid() == spec_.has_bias && norm.has_value() == spec_.has_norm);
+  size_t variant = 0;
+  while (variant + 1 < pipelines_.size() && (1U << variant) < tokens) ++variant;
+  for (const Matrix::Shard& shard : weight.shards) {
+    const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
+    const gpu::Buffer& norm_weight = norm ? norm->weight : shard.buffer;
+    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, norm_weight, y.buffer};
+    const Params params{.rows = shard.rows,
+                        .columns = weight.columns,
+                        .tokens = tokens,
+                        .x_stride = x.stride() / 4,
+                        .y_stride = y.stride(),
+                        .first_row = shard.first_row,
+                        .epsilon = norm ? norm->epsilon : 0,
+                        .pad = 0};
+    const uint32_t sets = divide_up(shard.rows, cut_.rows);
+    recorder.dispatch(pipelines_[variant], gpu::as_params(params), bindings,
+                      folded_grid(grid_limit_, divide_up(sets, teams_), divide_up(tokens, 1U << variant)));
+  }
+}
+
+}  // namespace cria::kernels

@@ -1,0 +1,72 @@
+// Module: what the matrix-vector kernels do with a finished sum (matvec.wgsl, matvec_blocks.wgsl): bias,
+// then one of three ends. Also the parameters and bindings that both share.
+//
+// Shapes: W [rows, columns] (one row shard), x [tokens, columns], norm [columns], bias [all rows], y:
+//   OUTPUT_STORE   y[t, r] = value                        [tokens, all rows]
+//   OUTPUT_ADD     y[t, r] += value (the residual)        [tokens, all rows]
+//   OUTPUT_SWIGLU  y[t, r / 2] = silu(value of row r) * value of row r + 1, for even r; gate and up rows
+//                  alternate                              [tokens, all rows / 2]
+// Numerics: f32; gates below -80 give 0.
+// Source: He et al. 2015 (residual), Shazeer 2020 (SwiGLU).
+
+struct Params {
+  rows: u32,
+  columns: u32,
+  tokens: u32,
+  x_stride: u32,   // in vec4s
+  y_stride: u32,   // in elements
+  first_row: u32,
+  epsilon: f32,    // of the norm
+  pad0: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read> norm: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+
+const OUTPUT_STORE = 0u;
+const OUTPUT_ADD = 1u;
+const OUTPUT_SWIGLU = 2u;
+
+/// Zeroes the components whose column is not below the number of columns.
+fn masked(values: vec4f, first_column: u32) -> vec4f {
+  return select(vec4f(0.0), values, vec4u(0u, 1u, 2u, 3u) + first_column < vec4u(params.columns));
+}
+
+fn biased(row: u32, value: f32) -> f32 {
+  if (HAS_BIAS) { return value + bias[params.first_row + row]; }
+  return value;
+}
+
+/// Finishes row `row` of the shard; `next` is the value of the row after it, for OUTPUT_SWIGLU.
+fn put(token: u32, row: u32, value: f32, next: f32) {
+  if (token >= params.tokens || row >= params.rows) { return; }
+  let at = token * params.y_stride + params.first_row + row;
+  if (OUTPUT == OUTPUT_STORE) {
+    y[at] = biased(row, value);
+  } else if (OUTPUT == OUTPUT_ADD) {
+    y[at] += biased(row, value);
+  } else if (row % 2u == 0u) {
+    let gate = biased(row, value);
+    let silu = select(gate / (1.0 + exp(-gate)), 0.0, gate < -80.0);
+    y[token * params.y_stride + (params.first_row + row) / 2u] = silu * biased(row + 1u, next);
+  }
+}
+
+/// Adds up the lanes' sums of ROWS rows for TOKENS tokens, applies the norm's factor, and puts the values.
+fn finish(team: Team, first_token: u32, first: u32, sums: ptr<function, array<f32, ROWS * TOKENS>>,
+          squares: ptr<function, array<f32, TOKENS>>) {
+  for (var t = 0u; t < TOKENS; t++) {
+    var factor = 1.0;
+    if (HAS_NORM) { factor = 1.0 / sqrt(team_sum((*squares)[t], team) / f32(params.columns) + params.epsilon); }
+    for (var r = 0u; r < ROWS; r++) { (*sums)[t * ROWS + r] = team_sum((*sums)[t * ROWS + r], team) * factor; }
+  }
+  if (team.lane != 0u) { return; }
+  for (var t = 0u; t < TOKENS; t++) {
+    for (var r = 0u; r < ROWS; r++) {
+      put(first_token + t, first + r, (*sums)[t * ROWS + r], (*sums)[t * ROWS + min(r + 1u, ROWS - 1u)]);
+    }
+  }
+}
