@@ -65,5 +65,8 @@ void set_environment(const std::string& name, const std::string& value);
 /// The largest resident set of this process so far, in bytes; 0 where the system does not tell.
 [[nodiscard]] uint64_t peak_memory_bytes();
 
+/// Processor time that all threads of this process have used so far, in seconds; 0 where the system does not tell.
+[[nodiscard]] double cpu_seconds();
+
 }  // namespace platform
 }  // namespace cria

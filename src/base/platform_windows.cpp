@@ -184,5 +184,14 @@ uint64_t peak_memory_bytes() {
   return counters.PeakWorkingSetSize;
 }
 
+double cpu_seconds() {
+  FILETIME created{}, ended{}, kernel{}, user{};
+  if (!GetProcessTimes(GetCurrentProcess(), &created, &ended, &kernel, &user)) return 0;
+  const auto ticks = [](const FILETIME& time) {
+    return static_cast<double>((uint64_t{time.dwHighDateTime} << 32) | time.dwLowDateTime);
+  };
+  return (ticks(kernel) + ticks(user)) * 1e-7;  // of 100 ns
+}
+
 }  // namespace platform
 }  // namespace cria

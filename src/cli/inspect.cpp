@@ -28,19 +28,6 @@ std::vector<uint32_t> context_lengths(uint32_t limit) {
 constexpr model::Precision kPrecisions[] = {model::Precision::kAsStored, model::Precision::kF32, model::Precision::kF16,
                                             model::Precision::kBF16, model::Precision::kInt8, model::Precision::kInt4};
 
-Json config_json(const model::ModelConfig& config) {
-  return {{"architecture", config.architecture_name},
-          {"hidden_size", config.hidden_size},
-          {"intermediate_size", config.intermediate_size},
-          {"num_layers", config.num_layers},
-          {"num_heads", config.num_heads},
-          {"num_kv_heads", config.num_kv_heads},
-          {"head_dim", config.head_dim},
-          {"vocab_size", config.vocab_size},
-          {"max_position_embeddings", config.max_position_embeddings},
-          {"tie_word_embeddings", config.tie_word_embeddings}};
-}
-
 Json tensor_json(const formats::TensorView& tensor) {
   return {{"name", tensor.name}, {"type", formats::dtype_name(tensor.dtype)}, {"shape", tensor.shape}};
 }
@@ -86,7 +73,8 @@ Status run(const InspectFlags& flags) {
       options.weights.precision = precision;
       options.max_context = context;
       CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
-                      model::plan(device.limits(), device.info().is_software(), opened.config, opened.folder, options));
+                      model::plan(device.limits(), device.info().is_software(), opened.config,
+                                  model::formats_from(opened.folder, options.weights), options));
       if (plan.max_context < context) continue;  // beyond what the device can bind
       if (flags.json) {
         Json entry = plan_json(plan);

@@ -9,29 +9,51 @@ namespace {
 std::string row(std::string_view name, const std::string& value) { return fmt::format("  {:<10}{}\n", name, value); }
 
 /// Kernels by GPU time, the longest first.
-std::vector<std::pair<std::string, engine::KernelProfile>> sorted_kernels(const engine::GenerationStats& stats) {
-  std::vector<std::pair<std::string, engine::KernelProfile>> kernels(stats.kernels.begin(), stats.kernels.end());
+std::vector<std::pair<std::string, engine::Profile::Kernel>> sorted_kernels(const engine::Profile& profile) {
+  std::vector<std::pair<std::string, engine::Profile::Kernel>> kernels(profile.kernels.begin(), profile.kernels.end());
   std::sort(kernels.begin(), kernels.end(),
             [](const auto& a, const auto& b) { return a.second.nanoseconds > b.second.nanoseconds; });
   return kernels;
 }
 
-std::string profile_text(const engine::GenerationStats& stats) {
-  std::string text = fmt::format("\n  {:<40}{:>8}{:>12}{:>10}{:>8}\n", "kernel", "calls", "total ms", "mean us", "share");
+}  // namespace
+
+std::string profile_text(const engine::Profile& profile) {
+  std::string text =
+      fmt::format("\n  {:<40}{:>8}{:>12}{:>10}{:>8}\n", "kernel", "calls", "total ms", "mean us", "share");
   uint64_t sum = 0;
-  for (const auto& [name, profile] : sorted_kernels(stats)) {
-    const auto nanoseconds = static_cast<double>(profile.nanoseconds);
-    text += fmt::format("  {:<40}{:>8}{:>12.2f}{:>10.1f}{:>7.1f}%\n", name, profile.calls, nanoseconds / 1e6,
-                        nanoseconds / 1e3 / static_cast<double>(profile.calls),
-                        100 * nanoseconds / static_cast<double>(std::max<uint64_t>(stats.gpu_nanoseconds, 1)));
-    sum += profile.nanoseconds;
+  for (const auto& [name, kernel] : sorted_kernels(profile)) {
+    const auto nanoseconds = static_cast<double>(kernel.nanoseconds);
+    text += fmt::format("  {:<40}{:>8}{:>12.2f}{:>10.1f}{:>7.1f}%\n", name, kernel.calls, nanoseconds / 1e6,
+                        nanoseconds / 1e3 / static_cast<double>(kernel.calls),
+                        100 * nanoseconds / static_cast<double>(std::max<uint64_t>(profile.gpu_nanoseconds, 1)));
+    sum += kernel.nanoseconds;
   }
   text += fmt::format("  sum of kernels {:.2f} ms, GPU time of all steps {:.2f} ms\n", static_cast<double>(sum) / 1e6,
-                      static_cast<double>(stats.gpu_nanoseconds) / 1e6);
+                      static_cast<double>(profile.gpu_nanoseconds) / 1e6);
   return text;
 }
 
-}  // namespace
+Json profile_json(const engine::Profile& profile) {
+  Json kernels = Json::array();
+  for (const auto& [name, kernel] : sorted_kernels(profile)) {
+    kernels.push_back({{"kernel", name}, {"calls", kernel.calls}, {"nanoseconds", kernel.nanoseconds}});
+  }
+  return {{"kernels", kernels}, {"gpu_nanoseconds", profile.gpu_nanoseconds}};
+}
+
+Json config_json(const model::ModelConfig& config) {
+  return {{"architecture", config.architecture_name},
+          {"hidden_size", config.hidden_size},
+          {"intermediate_size", config.intermediate_size},
+          {"num_layers", config.num_layers},
+          {"num_heads", config.num_heads},
+          {"num_kv_heads", config.num_kv_heads},
+          {"head_dim", config.head_dim},
+          {"vocab_size", config.vocab_size},
+          {"max_position_embeddings", config.max_position_embeddings},
+          {"tie_word_embeddings", config.tie_word_embeddings}};
+}
 
 Json plan_json(const model::MemoryPlan& plan) {
   return {{"kv_type", kernels::kv_type_name(plan.kv_type)},
@@ -50,7 +72,8 @@ std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& devi
   text += row("weights", human_bytes(plan.weight_bytes));
   text += row("KV cache", fmt::format("{} at {} positions ({} each, {})", human_bytes(plan.kv_bytes), plan.max_context,
                                       human_bytes(plan.kv_bytes_per_position), kernels::kv_type_name(plan.kv_type)));
-  text += row("scratch", fmt::format("{} for {} tokens at once", human_bytes(plan.scratch_bytes), plan.max_batch_tokens));
+  text +=
+      row("scratch", fmt::format("{} for {} tokens at once", human_bytes(plan.scratch_bytes), plan.max_batch_tokens));
   text += row("total", human_bytes(plan.total_bytes()));
   if (plan.context_limited_by_binding) {
     text += fmt::format("  the context is limited by the largest binding, {}\n",
@@ -61,26 +84,20 @@ std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& devi
 
 Json stats_json(const engine::Engine& engine, const engine::GenerationStats& stats) {
   const engine::MemoryUse memory = engine.memory();
-  Json report = {{"device", engine.device().info().name},
-                 {"model", engine.path().string()},
-                 {"memory",
-                  {{"weight_bytes", memory.weight_bytes},
-                   {"kv_bytes", memory.kv_bytes},
-                   {"scratch_bytes", memory.scratch_bytes}}},
-                 {"load_seconds", engine.load_seconds()},
-                 {"prompt_tokens", stats.prompt_tokens},
-                 {"generated_tokens", stats.generated_tokens},
-                 {"time_to_first_token_seconds", stats.prefill_seconds},
-                 {"prefill_tokens_per_second", stats.prefill_tokens_per_second()},
-                 {"decode_tokens_per_second", stats.decode_tokens_per_second()},
-                 {"seed", stats.seed},
-                 {"stop_reason", engine::stop_reason_name(stats.stop_reason)}};
-  if (stats.kernels.empty()) return report;
-  Json kernels = Json::array();
-  for (const auto& [name, profile] : sorted_kernels(stats)) {
-    kernels.push_back({{"kernel", name}, {"calls", profile.calls}, {"nanoseconds", profile.nanoseconds}});
-  }
-  report["profile"] = {{"kernels", kernels}, {"gpu_nanoseconds", stats.gpu_nanoseconds}};
+  Json report = {
+      {"device", engine.device().info().name},
+      {"model", engine.path().string()},
+      {"memory",
+       {{"weight_bytes", memory.weight_bytes}, {"kv_bytes", memory.kv_bytes}, {"scratch_bytes", memory.scratch_bytes}}},
+      {"load_seconds", engine.load_seconds()},
+      {"prompt_tokens", stats.prompt_tokens},
+      {"generated_tokens", stats.generated_tokens},
+      {"time_to_first_token_seconds", stats.prefill_seconds},
+      {"prefill_tokens_per_second", stats.prefill_tokens_per_second()},
+      {"decode_tokens_per_second", stats.decode_tokens_per_second()},
+      {"seed", stats.seed},
+      {"stop_reason", engine::stop_reason_name(stats.stop_reason)}};
+  if (!stats.profile.kernels.empty()) report["profile"] = profile_json(stats.profile);
   return report;
 }
 
@@ -93,11 +110,11 @@ std::string stats_text(const engine::Engine& engine, const engine::GenerationSta
   text += row("load", fmt::format("{:.2f} s", engine.load_seconds()));
   text += row("prompt", fmt::format("{} tokens, first token after {:.3f} s ({:.1f} tokens/s)", stats.prompt_tokens,
                                     stats.prefill_seconds, stats.prefill_tokens_per_second()));
-  text += row("decode", fmt::format("{} tokens, {:.1f} tokens/s", stats.generated_tokens,
-                                    stats.decode_tokens_per_second()));
+  text += row("decode",
+              fmt::format("{} tokens, {:.1f} tokens/s", stats.generated_tokens, stats.decode_tokens_per_second()));
   text += row("seed", std::to_string(stats.seed));
   text += row("stopped", std::string(engine::stop_reason_name(stats.stop_reason)));
-  if (!stats.kernels.empty()) text += profile_text(stats);
+  if (!stats.profile.kernels.empty()) text += profile_text(stats.profile);
   return text;
 }
 

@@ -9,8 +9,13 @@
 
 namespace cria::cli {
 
+[[nodiscard]] Json config_json(const model::ModelConfig& config);
 [[nodiscard]] Json plan_json(const model::MemoryPlan& plan);
 [[nodiscard]] std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& device);
+
+/// GPU time by kernel, the longest first.
+[[nodiscard]] Json profile_json(const engine::Profile& profile);
+[[nodiscard]] std::string profile_text(const engine::Profile& profile);
 
 /// The summary after a generation: device, memory by kind, times, speeds, stop reason, profile.
 [[nodiscard]] Json stats_json(const engine::Engine& engine, const engine::GenerationStats& stats);

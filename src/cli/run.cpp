@@ -88,8 +88,9 @@ Result<std::string> read_prompt(const RunFlags& flags) {
 Status print_fit(const RunFlags& flags, const std::filesystem::path& path, const engine::EngineOptions& options) {
   CRIA_TRY_ASSIGN(const engine::OpenedModel opened, engine::open_model(path));
   CRIA_TRY_ASSIGN(const gpu::Device device, gpu::Device::open(options.device));
-  CRIA_TRY_ASSIGN(const model::MemoryPlan plan, model::plan(device.limits(), device.info().is_software(), opened.config,
-                                                            opened.folder, options.model));
+  CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
+                  model::plan(device.limits(), device.info().is_software(), opened.config,
+                              model::formats_from(opened.folder, options.model.weights), options.model));
   fmt::print("{}", flags.json ? plan_json(plan).dump(2) + "\n" : plan_text(plan, device.info()));
   return {};
 }

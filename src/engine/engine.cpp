@@ -63,6 +63,17 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
   return engine;
 }
 
+Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config, const EngineOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
+  std::unique_ptr<Engine> engine(new Engine(std::move(device)));
+  auto model = model::Model::make_up(engine->device_, config, options.model);
+  if (!model) return std::unexpected(std::move(model).error().while_doing("making up weights"));
+  engine->model_ = *std::move(model);
+  engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return engine;
+}
+
 MemoryUse Engine::memory() const {
   return {.weight_bytes = device_.memory_bytes(gpu::MemoryKind::kWeights),
           .kv_bytes = device_.memory_bytes(gpu::MemoryKind::kKv),

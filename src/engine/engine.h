@@ -29,6 +29,9 @@ class Engine {
   /// Loads a model folder. Errors name the file, tensor or option that is at fault.
   static Result<std::unique_ptr<Engine>> load(const std::filesystem::path& path, const EngineOptions& options);
 
+  /// The same with made-up weights and without a tokenizer, for measurements without a checkpoint.
+  static Result<std::unique_ptr<Engine>> make_up(const model::ModelConfig& config, const EngineOptions& options);
+
   [[nodiscard]] gpu::Device& device() { return device_; }
   [[nodiscard]] const gpu::Device& device() const { return device_; }
   [[nodiscard]] model::Model& model() { return model_; }

@@ -13,9 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 /// Positions first … first + count - 1 of slot 0, as a batch.
 model::Batch make_batch(std::vector<uint32_t> tokens, uint32_t first, uint32_t count, uint32_t rope_length) {
@@ -43,6 +41,15 @@ std::string_view stop_reason_name(StopReason reason) {
     case StopReason::kInterrupted: return "interrupted";
   }
   return "?";
+}
+
+void Profile::add(const gpu::SubmissionTimes& times) {
+  for (const gpu::KernelTime& time : times.kernels) {
+    Kernel& kernel = kernels[time.kernel];
+    ++kernel.calls;
+    kernel.nanoseconds += time.nanoseconds;
+  }
+  gpu_nanoseconds += times.total_nanoseconds;
 }
 
 double GenerationStats::decode_tokens_per_second() const {
@@ -95,12 +102,7 @@ Status Sequence::check_prompt(const std::vector<uint32_t>& prompt) const {
 Status Sequence::add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const {
   if (!options.profile) return {};
   CRIA_TRY_ASSIGN(const gpu::SubmissionTimes times, recorder.times());
-  for (const gpu::KernelTime& time : times.kernels) {
-    KernelProfile& profile = stats.kernels[time.kernel];
-    ++profile.calls;
-    profile.nanoseconds += time.nanoseconds;
-  }
-  stats.gpu_nanoseconds += times.total_nanoseconds;
+  stats.profile.add(times);
   return {};
 }
 
@@ -191,6 +193,7 @@ Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, 
     const bool ahead = index + 1 < options.max_tokens && position < context;
     gpu::PendingRead next;
     if (ahead) {
+      const auto recording = Clock::now();
       CRIA_TRY(model.kv_cache().reserve(device, 0, position + 1));
       model::Batch batch = make_batch({}, position, 1, position + 1);
       batch.output_rows = {0};
@@ -198,6 +201,7 @@ Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, 
       CRIA_TRY(model.forward(device, recorder, batch));
       cached_ = position + 1;
       CRIA_TRY(submit_step(recorder, options, stats, next));
+      stats.record_seconds += seconds_since(recording);
     }
     auto token = take_token(pending);
     if (!token) return std::unexpected(std::move(token).error());

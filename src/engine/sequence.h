@@ -16,22 +16,28 @@ namespace cria::engine {
 enum class StopReason : uint8_t { kEndOfText, kMaxTokens, kContextFull, kInterrupted };
 [[nodiscard]] std::string_view stop_reason_name(StopReason reason);
 
-/// GPU time of one kernel over a generation.
-struct KernelProfile {
-  uint64_t calls = 0;
-  uint64_t nanoseconds = 0;
+/// GPU times of one or more submissions, by kernel.
+struct Profile {
+  struct Kernel {
+    uint64_t calls = 0;
+    uint64_t nanoseconds = 0;
+  };
+  std::map<std::string, Kernel> kernels;  ///< empty unless profiling
+  uint64_t gpu_nanoseconds = 0;           ///< of all submissions, from first kernel to last
+
+  void add(const gpu::SubmissionTimes& times);
 };
 
 /// What a generation did and how long it took.
 struct GenerationStats {
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
-  double prefill_seconds = 0;        ///< from the first prompt token to the first generated one
-  double decode_seconds = 0;         ///< from the first generated token to the last
+  double prefill_seconds = 0;  ///< from the first prompt token to the first generated one
+  double decode_seconds = 0;   ///< from the first generated token to the last
+  double record_seconds = 0;   ///< of decoding, spent on the CPU to record and submit steps
   StopReason stop_reason = StopReason::kMaxTokens;
   uint64_t seed = 0;
-  std::map<std::string, KernelProfile> kernels;  ///< empty unless profiling
-  uint64_t gpu_nanoseconds = 0;                  ///< of all steps, from first kernel to last
+  Profile profile;
 
   /// Tokens after the first over the time they took; 0 where there was at most one.
   [[nodiscard]] double decode_tokens_per_second() const;

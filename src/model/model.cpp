@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/checked.h"
+#include "model/synthetic.h"
 
 namespace cria::model {
 namespace {
@@ -77,14 +78,27 @@ kernels::MatVecSpec output_spec(const kernels::Matrix& w) { return matvec_spec(w
 
 Result<Model> Model::load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
                           const ModelOptions& options, const std::function<void(uint64_t)>& on_progress) {
+  return create(device, config, options, formats_from(folder, options.weights), [&](const WeightTable& table) {
+    return load_weights(device, table, folder, options.weights, on_progress);
+  });
+}
+
+Result<Model> Model::make_up(gpu::Device& device, const ModelConfig& config, const ModelOptions& options) {
+  const FormatChoice formats = made_up_formats(options.weights);
+  return create(device, config, options, formats,
+                [&](const WeightTable& table) { return make_up_weights(device, table, formats); });
+}
+
+Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, const ModelOptions& options,
+                            const FormatChoice& formats, const WeightSource& make_weights) {
   Model model;
   model.config_ = config;
-  CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, folder, options));
+  CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, formats, options));
   model.attention_shape_ = {.heads = config.num_heads,
                             .kv_heads = config.num_kv_heads,
                             .head_dim = config.head_dim,
                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)))};
-  CRIA_TRY_ASSIGN(model.weights_, load_weights(device, weight_table(config), folder, options.weights, on_progress));
+  CRIA_TRY_ASSIGN(model.weights_, make_weights(weight_table(config)));
   CRIA_TRY(model.create_kernels(device));
   CRIA_TRY(model.create_step_kernels(device, options.slots));
   CRIA_TRY(model.create_buffers(device, options.slots));
@@ -129,6 +143,7 @@ Status Model::create_step_kernels(gpu::Device& device, uint32_t slots) {
   CRIA_TRY_ASSIGN(attention_parts_,
                   device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
                                        gpu::MemoryKind::kScratch));
+  if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
   std::vector<kernels::MatVecSpec> specs = {output_spec(weights_.output())};
   for (const LayerWeights& layer : weights_.layers) {
     specs.insert(specs.end(), {qkv_spec(layer), o_spec(layer), gate_up_spec(layer), down_spec(layer)});
@@ -139,6 +154,19 @@ Status Model::create_step_kernels(gpu::Device& device, uint32_t slots) {
     kernels_.matvec.emplace_back(spec, std::move(op));
   }
   return {};
+}
+
+/// Puts the two norms of each layer into one buffer, as a decode step binds them.
+Status Model::join_qk_norms(gpu::Device& device) {
+  const uint64_t bytes = uint64_t{config_.head_dim} * 4;
+  gpu::Recorder recorder = device.record("q and k norms");
+  for (const LayerWeights& layer : weights_.layers) {
+    CRIA_TRY_ASSIGN(gpu::Buffer both, device.create_buffer("q and k norms", 2 * bytes, gpu::MemoryKind::kWeights));
+    recorder.copy(layer.q_norm, 0, both, 0, bytes);
+    recorder.copy(layer.k_norm, 0, both, bytes, bytes);
+    qk_norms_.push_back(std::move(both));
+  }
+  return recorder.submit();
 }
 
 Status Model::create_buffers(gpu::Device& device, uint32_t slots) {
@@ -241,6 +269,7 @@ bool Model::is_step(const Batch& batch) const {
 void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
+  const gpu::Buffer no_norms;
   const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
   const kernels::NormOperand mlp_norm{weights.mlp_norm, config_.rms_norm_eps};
   auto& s = scratch_;
@@ -251,7 +280,7 @@ void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t 
                                   .batch = batch_,
                                   .layer = kv_cache_.layer(index),
                                   .cos_sin = cos_sin_,
-                                  .norms = weights.qk_norms,
+                                  .norms = qk_norms_.empty() ? no_norms : qk_norms_[index],
                                   .epsilon = config_.rms_norm_eps,
                                   .window = config_.sliding_window[index],
                                   .longest = longest,

@@ -40,6 +40,7 @@ struct MemoryPlan {
   bool context_limited_by_binding = false;  ///< the device's binding limit is below the wanted context
   uint32_t max_batch_tokens = 0;
   uint64_t weight_bytes = 0;
+  uint64_t step_weight_bytes = 0;  ///< that one decoding step reads: all but an embedding that is only looked up
   uint64_t kv_bytes_per_position = 0;
   uint64_t kv_bytes = 0;  ///< at the full context
   uint64_t scratch_bytes = 0;
@@ -47,10 +48,11 @@ struct MemoryPlan {
   [[nodiscard]] uint64_t total_bytes() const { return weight_bytes + kv_bytes + scratch_bytes; }
 };
 
-/// Decides batch size, context and KV type for a device. Errors: kOutOfMemory where one row of
+/// Decides batch size, context and KV type for a device; options.weights is not used, as `formats` tells the
+/// format of each matrix (formats_from, made_up_formats). Errors: kOutOfMemory where one row of
 /// activations or logits does not fit a binding; kInvalidInput for a context out of range.
-Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
-                        const formats::HuggingFaceFolder& folder, const ModelOptions& options);
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config, const FormatChoice& formats,
+                        const ModelOptions& options);
 
 /// One forward pass over tokens of one or several sequences.
 struct Batch {
@@ -69,6 +71,9 @@ class Model {
   /// Loads the weights of a checked folder onto the device. `on_progress` gets bytes of the checkpoint.
   static Result<Model> load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
                             const ModelOptions& options, const std::function<void(uint64_t)>& on_progress);
+
+  /// The same with made-up weights (make_up_weights), for measurements without a checkpoint.
+  static Result<Model> make_up(gpu::Device& device, const ModelConfig& config, const ModelOptions& options);
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] const MemoryPlan& memory_plan() const { return plan_; }
@@ -116,9 +121,12 @@ class Model {
     kernels::Activation hidden, normed, qkv, attended, projected, gate_up, activated, gathered;
   };
 
+  static Result<Model> create(gpu::Device& device, const ModelConfig& config, const ModelOptions& options,
+                              const FormatChoice& formats, const WeightSource& make_weights);
   Status create_kernels(gpu::Device& device);
   Status create_linear(gpu::Device& device, const kernels::Matrix& weight);
   Status create_step_kernels(gpu::Device& device, uint32_t slots);
+  Status join_qk_norms(gpu::Device& device);
   Status create_buffers(gpu::Device& device, uint32_t slots);
   Status upload_batch(gpu::Device& device, const Batch& batch);
   [[nodiscard]] bool is_step(const Batch& batch) const;
@@ -138,6 +146,7 @@ class Model {
   kernels::AttentionShape attention_shape_;
   kernels::BatchBuffers batch_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
+  std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;  // of a decode step whose context is split; not valid without that kernel
   kernels::Activation logits_;
 };

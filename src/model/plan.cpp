@@ -22,11 +22,10 @@ uint64_t scratch_per_token(const ModelConfig& config) {
          4 + 8 + 16 + 4;
 }
 
-bool all_f32(const WeightTable& table, const formats::HuggingFaceFolder& folder, const WeightChoice& choice) {
+bool all_f32(const WeightTable& table, const FormatChoice& formats) {
   const auto matrices = all_matrices(table);
-  return std::all_of(matrices.begin(), matrices.end(), [&](const MatrixSpec* spec) {
-    return placed_format(*spec, folder, choice) == kernels::WeightType::kF32;
-  });
+  return std::all_of(matrices.begin(), matrices.end(),
+                     [&](const MatrixSpec* spec) { return formats(*spec) == kernels::WeightType::kF32; });
 }
 
 Status check_row(std::string_view what, uint64_t bytes, uint64_t limit) {
@@ -44,12 +43,12 @@ Result<ModelOptions::Kv> parse_kv_type(std::string_view text) {
   return fail(ErrorCode::kInvalidInput, "there is no KV type \"{}\": the types are auto, f32 and f16", text);
 }
 
-Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
-                        const formats::HuggingFaceFolder& folder, const ModelOptions& options) {
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config, const FormatChoice& formats,
+                        const ModelOptions& options) {
   const WeightTable table = weight_table(config);
   MemoryPlan plan;
   using Kv = ModelOptions::Kv;
-  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, folder, options.weights));
+  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, formats));
   plan.kv_type = f32_kv ? kernels::KvType::kF32 : kernels::KvType::kF16;
 
   const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
@@ -69,9 +68,15 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
 
   for (const MatrixSpec* spec : all_matrices(table)) {
-    plan.weight_bytes += placed_bytes(*spec, placed_format(*spec, folder, options.weights));
+    const uint64_t bytes = placed_bytes(*spec, formats(*spec));
+    plan.weight_bytes += bytes;
+    const bool is_only_looked_up = spec == &table.embedding && table.lm_head;
+    if (!is_only_looked_up) plan.step_weight_bytes += bytes;
   }
-  for (const VectorSpec* spec : all_vectors(table)) plan.weight_bytes += uint64_t{spec->size} * 4;
+  for (const VectorSpec* spec : all_vectors(table)) {
+    plan.weight_bytes += uint64_t{spec->size} * 4;
+    plan.step_weight_bytes += uint64_t{spec->size} * 4;
+  }
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
   plan.kv_bytes = plan.kv_bytes_per_position * round_up(plan.max_context, kernels::kPageSize);
   plan.scratch_bytes =

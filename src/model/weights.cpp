@@ -142,32 +142,6 @@ class RowSource {
   std::vector<const TensorView*> tensors_;
 };
 
-/// Creates the shards of a matrix: as many rows in each as one binding holds, pairs of them where rows alternate.
-Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const WeightFormat& format) {
-  Matrix matrix{.format = format, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
-  const uint64_t limit = std::min(device.limits().max_binding_bytes, device.limits().max_buffer_bytes);
-  const auto step = static_cast<uint32_t>(spec.alternating ? spec.parts.size() : 1);
-  const auto rows_per_shard =
-      static_cast<uint32_t>(std::min<uint64_t>(limit / matrix.row_bytes() / step * step, matrix.rows));
-  if (rows_per_shard == 0) {
-    return fail(ErrorCode::kOutOfMemory, "{}: {} takes {} bytes, more than the {} that {} can bind", spec.label,
-                step == 1 ? "one row" : fmt::format("a group of {} rows", step), with_commas(step * matrix.row_bytes()),
-                with_commas(limit), device.info().name);
-  }
-  for (uint32_t row = 0; row < matrix.rows; row += rows_per_shard) {
-    Matrix::Shard shard{
-        .buffer = {}, .scales = {}, .first_row = row, .rows = std::min(rows_per_shard, matrix.rows - row)};
-    CRIA_TRY_ASSIGN(shard.buffer,
-                    device.create_buffer(spec.label, shard.rows * matrix.row_bytes(), gpu::MemoryKind::kWeights));
-    if (format.block != 0) {
-      CRIA_TRY_ASSIGN(shard.scales, device.create_buffer(spec.label + " scales", shard.rows * matrix.scale_row_bytes(),
-                                                         gpu::MemoryKind::kWeights));
-    }
-    matrix.shards.push_back(std::move(shard));
-  }
-  return matrix;
-}
-
 std::vector<float> to_f32(const TensorView& tensor) {
   const uint64_t element = formats::dtype_bytes(tensor.dtype);
   std::vector<float> values(tensor.data.size() / element);
@@ -199,24 +173,6 @@ class Loader {
 
   Result<gpu::Buffer> vector(const VectorSpec& spec) {
     return upload_floats(device_, spec.name, to_f32(*folder_.find(spec.name)));
-  }
-
-  Result<LayerWeights> layer(const LayerSpec& spec) {
-    LayerWeights layer;
-    CRIA_TRY_ASSIGN(layer.input_norm, vector(spec.input_norm));
-    CRIA_TRY_ASSIGN(layer.qkv, matrix(spec.qkv));
-    if (spec.q_norm) {
-      CRIA_TRY_ASSIGN(layer.q_norm, vector(*spec.q_norm));
-      CRIA_TRY_ASSIGN(layer.k_norm, vector(*spec.k_norm));
-      std::vector<float> both = to_f32(*folder_.find(spec.q_norm->name));
-      std::ranges::copy(to_f32(*folder_.find(spec.k_norm->name)), std::back_inserter(both));
-      CRIA_TRY_ASSIGN(layer.qk_norms, upload_floats(device_, spec.q_norm->name + ", k_norm", both));
-    }
-    CRIA_TRY_ASSIGN(layer.o, matrix(spec.o));
-    CRIA_TRY_ASSIGN(layer.mlp_norm, vector(spec.mlp_norm));
-    CRIA_TRY_ASSIGN(layer.gate_up, matrix(spec.gate_up));
-    CRIA_TRY_ASSIGN(layer.down, matrix(spec.down));
-    return layer;
   }
 
  private:
@@ -280,6 +236,21 @@ class Loader {
   gpu::Buffer staging_;
 };
 
+Result<LayerWeights> assemble_layer(const LayerSpec& spec, const MatrixSource& matrix, const VectorSource& vector) {
+  LayerWeights layer;
+  CRIA_TRY_ASSIGN(layer.input_norm, vector(spec.input_norm));
+  CRIA_TRY_ASSIGN(layer.qkv, matrix(spec.qkv));
+  if (spec.q_norm) {
+    CRIA_TRY_ASSIGN(layer.q_norm, vector(*spec.q_norm));
+    CRIA_TRY_ASSIGN(layer.k_norm, vector(*spec.k_norm));
+  }
+  CRIA_TRY_ASSIGN(layer.o, matrix(spec.o));
+  CRIA_TRY_ASSIGN(layer.mlp_norm, vector(spec.mlp_norm));
+  CRIA_TRY_ASSIGN(layer.gate_up, matrix(spec.gate_up));
+  CRIA_TRY_ASSIGN(layer.down, matrix(spec.down));
+  return layer;
+}
+
 struct PrecisionName {
   std::string_view name;
   Precision precision;
@@ -304,17 +275,51 @@ std::string_view precision_name(Precision precision) {
   return "?";
 }
 
-WeightFormat placed_format(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
-                           const WeightChoice& choice) {
+std::optional<WeightFormat> chosen_format(const MatrixSpec& spec, const WeightChoice& choice) {
   switch (choice.precision) {
     case Precision::kF32: return WeightType::kF32;
     case Precision::kF16: return WeightType::kF16;
     case Precision::kBF16: return WeightType::kBF16;
-    case Precision::kInt8: return {WeightType::kInt8, choice.block};
-    case Precision::kInt4: return {spec.keeps_precision ? WeightType::kInt8 : WeightType::kInt4, choice.block};
+    case Precision::kInt8: return WeightFormat(WeightType::kInt8, choice.block);
+    case Precision::kInt4:
+      return WeightFormat(spec.keeps_precision ? WeightType::kInt8 : WeightType::kInt4, choice.block);
     case Precision::kAsStored: break;
   }
-  return RowSource(spec, folder).type();
+  return {};
+}
+
+WeightFormat placed_format(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
+                           const WeightChoice& choice) {
+  return chosen_format(spec, choice).value_or(RowSource(spec, folder).type());
+}
+
+FormatChoice formats_from(const formats::HuggingFaceFolder& folder, const WeightChoice& choice) {
+  return [&folder, choice](const MatrixSpec& spec) { return placed_format(spec, folder, choice); };
+}
+
+Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const WeightFormat& format) {
+  Matrix matrix{.format = format, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
+  const uint64_t limit = std::min(device.limits().max_binding_bytes, device.limits().max_buffer_bytes);
+  const auto step = static_cast<uint32_t>(spec.alternating ? spec.parts.size() : 1);
+  const auto rows_per_shard =
+      static_cast<uint32_t>(std::min<uint64_t>(limit / matrix.row_bytes() / step * step, matrix.rows));
+  if (rows_per_shard == 0) {
+    return fail(ErrorCode::kOutOfMemory, "{}: {} takes {} bytes, more than the {} that {} can bind", spec.label,
+                step == 1 ? "one row" : fmt::format("a group of {} rows", step), with_commas(step * matrix.row_bytes()),
+                with_commas(limit), device.info().name);
+  }
+  for (uint32_t row = 0; row < matrix.rows; row += rows_per_shard) {
+    Matrix::Shard shard{
+        .buffer = {}, .scales = {}, .first_row = row, .rows = std::min(rows_per_shard, matrix.rows - row)};
+    CRIA_TRY_ASSIGN(shard.buffer,
+                    device.create_buffer(spec.label, shard.rows * matrix.row_bytes(), gpu::MemoryKind::kWeights));
+    if (format.block != 0) {
+      CRIA_TRY_ASSIGN(shard.scales, device.create_buffer(spec.label + " scales", shard.rows * matrix.scale_row_bytes(),
+                                                         gpu::MemoryKind::kWeights));
+    }
+    matrix.shards.push_back(std::move(shard));
+  }
+  return matrix;
 }
 
 uint64_t placed_bytes(const MatrixSpec& spec, const WeightFormat& format) {
@@ -323,19 +328,26 @@ uint64_t placed_bytes(const MatrixSpec& spec, const WeightFormat& format) {
          (spec.has_bias() ? uint64_t{matrix.rows} * 4 : 0);
 }
 
+Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector) {
+  Weights weights;
+  CRIA_TRY_ASSIGN(weights.embedding, matrix(table.embedding));
+  for (const LayerSpec& spec : table.layers) {
+    CRIA_TRY_ASSIGN(LayerWeights layer, assemble_layer(spec, matrix, vector));
+    weights.layers.push_back(std::move(layer));
+  }
+  CRIA_TRY_ASSIGN(weights.final_norm, vector(table.final_norm));
+  if (table.lm_head) {
+    CRIA_TRY_ASSIGN(weights.lm_head, matrix(*table.lm_head));
+  }
+  return weights;
+}
+
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::HuggingFaceFolder& folder,
                              const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress) {
   Loader loader(device, folder, choice, on_progress);
-  Weights weights;
-  CRIA_TRY_ASSIGN(weights.embedding, loader.matrix(table.embedding));
-  for (const LayerSpec& spec : table.layers) {
-    CRIA_TRY_ASSIGN(LayerWeights layer, loader.layer(spec));
-    weights.layers.push_back(std::move(layer));
-  }
-  CRIA_TRY_ASSIGN(weights.final_norm, loader.vector(table.final_norm));
-  if (table.lm_head) {
-    CRIA_TRY_ASSIGN(weights.lm_head, loader.matrix(*table.lm_head));
-  }
+  CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
+                                       table, [&](const MatrixSpec& spec) { return loader.matrix(spec); },
+                                       [&](const VectorSpec& spec) { return loader.vector(spec); }));
   CRIA_TRY(device.wait_idle());
   return weights;
 }

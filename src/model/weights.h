@@ -31,7 +31,6 @@ struct WeightChoice {
 struct LayerWeights {
   gpu::Buffer input_norm, mlp_norm;  ///< f32 [hidden_size]
   gpu::Buffer q_norm, k_norm;        ///< f32 [head_dim]; not valid without q/k norms
-  gpu::Buffer qk_norms;              ///< f32 [2, head_dim]: both, for the decode step
   kernels::Matrix qkv, o, gate_up, down;
 };
 
@@ -44,13 +43,36 @@ struct Weights {
   [[nodiscard]] const kernels::Matrix& output() const { return lm_head ? *lm_head : embedding; }
 };
 
+/// The format that a choice gives a matrix; none where it is to keep its own.
+[[nodiscard]] std::optional<kernels::WeightFormat> chosen_format(const MatrixSpec& spec, const WeightChoice& choice);
+
 /// The format that a matrix of the checkpoint gets: the chosen one, or the type of all its parts (f32 where
 /// they differ). Embedding and output get int8 where int4 was chosen.
 [[nodiscard]] kernels::WeightFormat placed_format(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
                                                   const WeightChoice& choice);
 
+/// Tells the format that each matrix gets on the GPU.
+using FormatChoice = std::function<kernels::WeightFormat(const MatrixSpec&)>;
+/// placed_format for the matrices of a folder, which must live as long.
+[[nodiscard]] FormatChoice formats_from(const formats::HuggingFaceFolder& folder, const WeightChoice& choice);
+
+/// Makes the weights of a table, of the formats that a FormatChoice told.
+using WeightSource = std::function<Result<Weights>(const WeightTable&)>;
+
+/// Creates the shards of a matrix (without its bias), as many rows in each as one binding holds, pairs of
+/// them where rows alternate.
+/// Errors: kOutOfMemory, naming the label, the bytes and the limit.
+Result<kernels::Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const kernels::WeightFormat& format);
+
 /// Bytes that a matrix takes on the GPU, row padding and bias included.
 [[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, const kernels::WeightFormat& format);
+
+/// Makes one matrix or vector of a table.
+using MatrixSource = std::function<Result<kernels::Matrix>(const MatrixSpec&)>;
+using VectorSource = std::function<Result<gpu::Buffer>(const VectorSpec&)>;
+
+/// Makes everything in the table, in the order of the forward pass. Errors: those of the sources.
+Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector);
 
 /// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress` gets the bytes of the checkpoint
 /// done since the last call. The tensors must have been checked (check_tensors).
