@@ -40,11 +40,13 @@ void DeviceImpl::forget_bind_groups(uint64_t buffer_id) {
 }
 
 wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings) {
+  CRIA_CHECK(bindings.size() <= BindGroupKey::kMaxBindings);
   BindGroupKey key{.pipeline = &pipeline, .ranges = {}};
-  for (const Binding& binding : bindings) {
+  for (size_t i = 0; i < bindings.size(); ++i) {
+    const Binding& binding = bindings[i];
     const BufferImpl& buffer = binding.buffer.impl();
     const uint64_t size = binding.size_bytes != 0 ? binding.size_bytes : buffer.bytes - binding.offset_bytes;
-    key.ranges.push_back({buffer.id, binding.offset_bytes, size});
+    key.ranges[i] = {buffer.id, binding.offset_bytes, size};
   }
   if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
 
@@ -55,8 +57,8 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   for (size_t i = 0; i < bindings.size(); ++i) {
     entries[i + 1].binding = static_cast<uint32_t>(i + 1);
     entries[i + 1].buffer = bindings[i].buffer.impl().handle;
-    entries[i + 1].offset = key.ranges[i][1];
-    entries[i + 1].size = key.ranges[i][2];
+    entries[i + 1].offset = key.ranges[i].offset;
+    entries[i + 1].size = key.ranges[i].size;
   }
   wgpu::BindGroupDescriptor descriptor;
   descriptor.label = std::string_view(pipeline.name);
@@ -64,8 +66,8 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   descriptor.entryCount = entries.size();
   descriptor.entries = entries.data();
   wgpu::BindGroup group = handle.CreateBindGroup(&descriptor);
-  for (const auto& range : key.ranges) bind_groups_of_buffer.emplace(range[0], key);
-  bind_groups.emplace(std::move(key), group);
+  for (size_t i = 0; i < bindings.size(); ++i) bind_groups_of_buffer.emplace(key.ranges[i].buffer, key);
+  bind_groups.emplace(key, group);
   return group;
 }
 
@@ -141,7 +143,7 @@ Status apply_binding_limit(DeviceInfo& info, uint64_t limit) {
 }  // namespace detail
 
 Result<Device> Device::open(const DeviceOptions& options) {
-  CRIA_TRY_ASSIGN(detail::Instance* instance, detail::shared_instance());
+  CRIA_TRY_ASSIGN(detail::Instance * instance, detail::shared_instance());
   CRIA_TRY_ASSIGN(const size_t index, detail::choose_device(*instance, options.selector));
   const wgpu::Adapter& adapter = instance->adapters[index];
 
@@ -202,9 +204,10 @@ Result<Buffer> Device::create_buffer(std::string_view label, uint64_t bytes, Mem
     return fail(ErrorCode::kOutOfMemory, "{}: needs a buffer of {} bytes, more than the {} that {} allows", label,
                 with_commas(bytes), with_commas(impl_->info.limits.max_buffer_bytes), impl_->info.name);
   }
-  CRIA_TRY_ASSIGN(wgpu::Buffer handle, impl_->create_raw_buffer(label, padded,
-                                                                wgpu::BufferUsage::Storage | wgpu::BufferUsage::CopySrc |
-                                                                    wgpu::BufferUsage::CopyDst));
+  CRIA_TRY_ASSIGN(
+      wgpu::Buffer handle,
+      impl_->create_raw_buffer(label, padded,
+                               wgpu::BufferUsage::Storage | wgpu::BufferUsage::CopySrc | wgpu::BufferUsage::CopyDst));
   auto buffer = std::make_shared<detail::BufferImpl>();
   buffer->device = impl_;
   buffer->handle = std::move(handle);

@@ -11,24 +11,26 @@ struct Params {
   uint32_t pad;
 };
 
-constexpr uint32_t kUnit = 32;         // UNIT in matvec_blocks.wgsl
-constexpr uint32_t kSharedTeam = 32;   // TEAM_SIZE in team_shared.wgsl
+constexpr uint32_t kUnit = 32;        // UNIT in matvec_blocks.wgsl
+constexpr uint32_t kSharedTeam = 32;  // TEAM_SIZE in team_shared.wgsl
 /// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
 constexpr uint32_t kStageBytes = 32768;
 
 /// Units of x that fit in workgroup memory for `tokens` tokens, all columns if possible.
 uint32_t stage_units(const gpu::Limits& limits, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
   const uint32_t unit_bytes = kUnit + 8 + (spec.has_norm ? 4 : 0);
-  const uint32_t reserved = cut.workgroup_size * 4;  // team_shared.wgsl's
+  // Of team_shared.wgsl and matvec_output.wgsl.
+  const uint32_t reserved = cut.workgroup_size * (4 + (cut.rows + 1) * tokens);
   const uint32_t budget = std::min(limits.max_workgroup_memory_bytes, kStageBytes) - reserved;
   return std::min(divide_up(spec.columns, kUnit), std::max(1U, budget / (tokens * unit_bytes)));
 }
 
 MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec) {
-  MatVecCut cut;
-  cut.rows = is_quantised(spec.format.type) ? 4 : 2;
-  cut.workgroup_size = std::min(cut.workgroup_size, device.limits().max_workgroup_invocations);
-  return cut;
+  const uint32_t size = std::min(MatVecCut().workgroup_size, device.limits().max_workgroup_invocations);
+  // Floats are read as fast as memory gives them when teams share rows; quantised rows are short, and summing up
+  // costs more than it saves.
+  if (is_quantised(spec.format.type)) return {.workgroup_size = size, .rows = 2, .split = 1, .depth = 2};
+  return {.workgroup_size = size, .rows = 4, .split = 4, .depth = 1};
 }
 
 Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
@@ -49,6 +51,8 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .constant("OUTPUT", static_cast<uint32_t>(spec.output))
       .constant("ROWS", cut.rows)
       .constant("TOKENS", tokens)
+      .constant("SPLIT", cut.split)
+      .constant("DEPTH", cut.depth)
       .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", kOutputNames[static_cast<size_t>(spec.output)],
                           tokens > 1 ? fmt::format("_x{}", tokens) : ""))
       .build(device, "rrrrrw", sizeof(Params));
@@ -63,7 +67,8 @@ Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint3
   op.cut_ = cut.value_or(default_cut(device, spec));
   CRIA_CHECK(spec.output != MatVecOutput::kSwiGlu || op.cut_.rows % 2 == 0);
   const uint32_t team = device.features().subgroups ? std::max(device.info().subgroup_max_size, 1U) : kSharedTeam;
-  op.teams_ = std::max(1U, op.cut_.workgroup_size / team);
+  const uint32_t teams = std::max(1U, op.cut_.workgroup_size / team);
+  op.sets_ = teams / std::min(op.cut_.split, teams);
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
   for (uint32_t tokens = 1; tokens <= std::min(max_tokens, kMaxTokens); tokens *= 2) {
     CRIA_TRY_ASSIGN(gpu::Pipeline pipeline, build(device, spec, op.cut_, tokens));
@@ -92,7 +97,7 @@ void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activat
                         .pad = 0};
     const uint32_t sets = divide_up(shard.rows, cut_.rows);
     recorder.dispatch(pipelines_[variant], gpu::as_params(params), bindings,
-                      folded_grid(grid_limit_, divide_up(sets, teams_), divide_up(tokens, 1U << variant)));
+                      folded_grid(grid_limit_, divide_up(sets, sets_), divide_up(tokens, 1U << variant)));
   }
 }
 

@@ -26,7 +26,9 @@ struct MatVecSpec {
 /// How the work is cut; chosen by measurement, right for any choice.
 struct MatVecCut {
   uint32_t workgroup_size = 256;  ///< a multiple of 32
-  uint32_t rows = 4;              ///< of a team; even for kSwiGlu
+  uint32_t rows = 1;              ///< that are made together; even for kSwiGlu
+  uint32_t split = 1;             ///< teams (subgroups) that share those rows
+  uint32_t depth = 1;             ///< pieces of a row that each lane reads at once
 };
 
 /// RMSNorm of x before the product; weight is f32 [columns].
@@ -46,13 +48,13 @@ class MatVec {
 
   /// Shapes: x [tokens, weight.columns]; y [tokens, weight.rows], or half as many columns for kSwiGlu.
   /// `norm` where the spec has it. Any number of tokens.
-  void record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const std::optional<NormOperand>& norm,
-              const Activation& y, uint32_t tokens) const;
+  void record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x,
+              const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens) const;
 
  private:
   MatVecSpec spec_;
   MatVecCut cut_;
-  uint32_t teams_ = 1;  // of a workgroup, by the reported subgroup size
+  uint32_t sets_ = 1;                     // of rows in a workgroup, by the reported subgroup size
   std::vector<gpu::Pipeline> pipelines_;  // for 1, 2, 4, … tokens
   uint32_t grid_limit_ = 0;
 };

@@ -7,8 +7,8 @@
 // Bindings: 1 W values, 2 W scales (f16 pairs), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS),
 // 5 norm f32 as vec4 (any buffer without HAS_NORM), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE. Each quantises x into workgroup memory, STAGE_UNITS units at a
-// time, then each team (team module) makes ROWS rows for TOKENS tokens. x and y: row sets, any number of
-// workgroups; z: tokens, TOKENS at a time.
+// time, then SPLIT teams (team module) make ROWS rows for TOKENS tokens, DEPTH units at a time for each
+// lane. x and y: row sets, any number of workgroups; z: tokens, TOKENS at a time.
 // Numerics: |x - xs * xq| <= xs / 2; integer sums are exact, products of scales and sums over units f32.
 // The norm's factor is applied to the finished sum. Columns past the last count as 0 in x.
 // For one or a few tokens (decode).
@@ -69,18 +69,19 @@ fn stage(team: Team, first_unit: u32, first_token: u32) {
 }
 
 fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
+  let share = share_of(team, teams);
   let sets = (params.rows + ROWS - 1u) / ROWS;
+  let step = groups.x * groups.y * sets_of(teams);
   let units = (params.columns + UNIT - 1u) / UNIT;
   let row_units = (params.columns + 2u * BLOCK - 1u) / (2u * BLOCK) * (2u * BLOCK / UNIT);
   let first_token = group.z * TOKENS;
-  let step = groups.x * groups.y * teams;
   if (STAGES == 1u) {
     stage(team, 0u, first_token);
     workgroupBarrier();
   }
-  for (var base = (group.x + group.y * groups.x) * teams; base < sets; base += step) {
-    let first = (base + team.index) * ROWS;
-    var sums = array<f32, ROWS * TOKENS>();
+  for (var base = (group.x + group.y * groups.x) * sets_of(teams); base < sets; base += step) {
+    let first = (base + share.row_set) * ROWS;
+    var sums = array<f32, OUTPUTS>();
     var squares = array<f32, TOKENS>();
     for (var s = 0u; s < STAGES; s++) {
       let first_unit = s * STAGE_UNITS;
@@ -89,25 +90,33 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
         stage(team, first_unit, first_token);
         workgroupBarrier();
       }
-      for (var unit = team.lane; unit < min(STAGE_UNITS, units - first_unit); unit += team.size) {
-        var w = array<Unit, ROWS>();
-        var w_scales = array<f32, ROWS>();
-        for (var r = 0u; r < ROWS; r++) {
-          let at = min(first + r, params.rows - 1u) * row_units + first_unit + unit;
-          w[r] = load_unit(at);
-          w_scales[r] = weight_scale(at / (BLOCK / UNIT));
-        }
-        for (var t = 0u; t < TOKENS; t++) {
-          var integers = array<vec2u, 4>();
-          for (var q = 0u; q < 4u; q++) { integers[q] = x_integers[(4u * t + q) * STAGE_UNITS + unit]; }
-          let scale = x_scales[t * STAGE_UNITS + unit];
-          if (HAS_NORM) { squares[t] += x_squares[t * STAGE_UNITS + unit]; }
+      let staged = min(STAGE_UNITS, units - first_unit);
+      for (var unit = share.lane; unit < staged; unit += DEPTH * share.lanes) {
+        var w = array<Unit, ROWS * DEPTH>();  // all loads first, so that they wait together
+        var w_scales = array<f32, ROWS * DEPTH>();
+        for (var d = 0u; d < DEPTH; d++) {
+          let column = first_unit + min(unit + d * share.lanes, staged - 1u);
           for (var r = 0u; r < ROWS; r++) {
-            sums[t * ROWS + r] += w_scales[r] * (scale.x * unit_dot(w[r], integers, scale.y));
+            let at = min(first + r, params.rows - 1u) * row_units + column;
+            w[d * ROWS + r] = load_unit(at);
+            w_scales[d * ROWS + r] = weight_scale(at / (BLOCK / UNIT));
+          }
+        }
+        for (var d = 0u; d < DEPTH; d++) {
+          let at = unit + d * share.lanes;
+          if (at >= staged) { break; }
+          for (var t = 0u; t < TOKENS; t++) {
+            var integers = array<vec2u, 4>();
+            for (var q = 0u; q < 4u; q++) { integers[q] = x_integers[(4u * t + q) * STAGE_UNITS + at]; }
+            let scale = x_scales[t * STAGE_UNITS + at];
+            if (HAS_NORM) { squares[t] += x_squares[t * STAGE_UNITS + at]; }
+            for (var r = 0u; r < ROWS; r++) {
+              sums[t * ROWS + r] += w_scales[d * ROWS + r] * (scale.x * unit_dot(w[d * ROWS + r], integers, scale.y));
+            }
           }
         }
       }
     }
-    finish(team, first_token, first, &sums, &squares);
+    finish(team, share, first_token, first, &sums, &squares);
   }
 }

@@ -55,18 +55,56 @@ fn put(token: u32, row: u32, value: f32, next: f32) {
   }
 }
 
+/// Row sets that a workgroup of so many teams makes at a time.
+fn sets_of(teams: u32) -> u32 { return teams / min(SPLIT, teams); }
+
+/// What an invocation works on: pieces lane, lane + lanes, … of the rows of one of the workgroup's sets.
+struct Share {
+  row_set: u32,
+  lane: u32,    // past every piece where this team is left over
+  lanes: u32,   // of the teams that share the set
+  split: u32,   // those teams
+}
+
+fn share_of(team: Team, teams: u32) -> Share {
+  let split = min(SPLIT, teams);
+  let row_set = team.index / split;
+  let lane = select(team.index % split * team.size + team.lane, 0x7fffffffu, row_set >= teams / split);
+  return Share(row_set, lane, split * team.size, split);
+}
+
+const OUTPUTS = ROWS * TOKENS;
+const TEAM_SUMS = OUTPUTS + TOKENS;                            // of a team: the rows' sums, the squares
+var<workgroup> team_sums: array<f32, TEAM_SUMS * (WORKGROUP_SIZE / 4u)>;  // no team has fewer than 4 lanes
+
 /// Adds up the lanes' sums of ROWS rows for TOKENS tokens, applies the norm's factor, and puts the values.
-fn finish(team: Team, first_token: u32, first: u32, sums: ptr<function, array<f32, ROWS * TOKENS>>,
+fn finish(team: Team, share: Share, first_token: u32, first: u32, sums: ptr<function, array<f32, OUTPUTS>>,
           squares: ptr<function, array<f32, TOKENS>>) {
+  for (var i = 0u; i < OUTPUTS; i++) { (*sums)[i] = team_sum((*sums)[i], team); }
+  if (HAS_NORM) {
+    for (var t = 0u; t < TOKENS; t++) { (*squares)[t] = team_sum((*squares)[t], team); }
+  }
+  if (SPLIT > 1u) {
+    workgroupBarrier();  // the sums of the rows before have been used
+    if (team.lane == 0u) {
+      for (var i = 0u; i < OUTPUTS; i++) { team_sums[team.index * TEAM_SUMS + i] = (*sums)[i]; }
+      for (var t = 0u; t < TOKENS; t++) { team_sums[team.index * TEAM_SUMS + OUTPUTS + t] = (*squares)[t]; }
+    }
+    workgroupBarrier();
+  }
+  if (share.lane != 0u) { return; }
+  if (SPLIT > 1u) {
+    for (var other = team.index + 1u; other < team.index + share.split; other++) {
+      for (var i = 0u; i < OUTPUTS; i++) { (*sums)[i] += team_sums[other * TEAM_SUMS + i]; }
+      for (var t = 0u; t < TOKENS; t++) { (*squares)[t] += team_sums[other * TEAM_SUMS + OUTPUTS + t]; }
+    }
+  }
   for (var t = 0u; t < TOKENS; t++) {
     var factor = 1.0;
-    if (HAS_NORM) { factor = 1.0 / sqrt(team_sum((*squares)[t], team) / f32(params.columns) + params.epsilon); }
-    for (var r = 0u; r < ROWS; r++) { (*sums)[t * ROWS + r] = team_sum((*sums)[t * ROWS + r], team) * factor; }
-  }
-  if (team.lane != 0u) { return; }
-  for (var t = 0u; t < TOKENS; t++) {
+    if (HAS_NORM) { factor = 1.0 / sqrt((*squares)[t] / f32(params.columns) + params.epsilon); }
     for (var r = 0u; r < ROWS; r++) {
-      put(first_token + t, first + r, (*sums)[t * ROWS + r], (*sums)[t * ROWS + min(r + 1u, ROWS - 1u)]);
+      put(first_token + t, first + r, factor * (*sums)[t * ROWS + r],
+          factor * (*sums)[t * ROWS + min(r + 1u, ROWS - 1u)]);
     }
   }
 }
