@@ -2,7 +2,7 @@
 # (tools/setup.sh, instant once done) and builds with CMake; `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-asan lint format bundle clean distclean
+.PHONY: help setup run build test test-asan lint format docs bundle clean distclean
 
 PROMPT ?= Once upon a time
 # The text as it was typed, for "$$PROMPT" in a recipe: never expanded by make nor pasted into a command.
@@ -39,6 +39,7 @@ help:
 	@echo 'make bundle                       dist/cria-VERSION-linux-ARCH.tar.gz, which runs without installing'
 	@echo '  BUNDLE_MODEL=0                  ... without the model;  BUNDLE_SOFTWARE=1  ... with a driver for the CPU'
 	@echo 'make lint, make format            check or apply the code style'
+	@echo 'make docs                         write docs/kernels.md from the headers of the shaders'
 	@echo 'make setup                        only install and unpack what building needs'
 	@echo 'make clean, make distclean        delete what was built; also what was unpacked'
 
@@ -71,6 +72,9 @@ lint:
 format:
 	@tools/setup.sh lint
 	@$(sources) | xargs clang-format-19 -i
+
+docs:
+	@cmake -P cmake/kernel_docs.cmake
 
 bundle: build
 	@tools/bundle.sh build/release

@@ -14,11 +14,19 @@ int main(int argc, char** argv) {
     return 2;
   }
   auto session = model->create_session();
-  if (!session) return 2;
+  if (!session) {
+    std::cerr << session.error().message << "\n";
+    return 2;
+  }
   const auto result = session->generate(argv[2], {.max_tokens = 64}, [](std::string_view text) {
     std::cout << text << std::flush;
     return true;
   });
   std::cout << "\n";
-  return result ? 0 : 2;
+  if (!result) {
+    std::cerr << result.error().message << "\n";
+    return 2;
+  }
+  std::cerr << result->generated_tokens << " tokens, then: " << result->stop_reason << "\n";
+  return 0;
 }

@@ -18,7 +18,6 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly ROOT
 readonly DEPS=$ROOT/.deps
 readonly APT_ROOT=$DEPS/apt
-readonly KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # What is unpacked, and from which Debian suite. A change of either replaces an older .deps/runtime.
 readonly SUITE=forky
@@ -98,69 +97,8 @@ check_version() {
 
 # ---- packages from the newer Debian suite ----
 
-# The mirrors that apt uses on this machine for Debian itself, the likeliest first.
-debian_mirrors() {
-  if [[ -n ${CRIA_DEBIAN_MIRROR:-} ]]; then
-    echo "$CRIA_DEBIAN_MIRROR"
-    return
-  fi
-  # shellcheck disable=SC2016  # apt fills these in
-  apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 2>/dev/null | sort -u |
-    awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; next } $1 == "" && $3 ~ /debian/ && $3 !~ /security/ { print $3 }'
-}
-
-# apt with a state of its own in .deps/apt: nothing of the system's is read but its keys and network settings.
-private_apt() {
-  apt-get -qq -o Dir::Etc::sourcelist="$APT_ROOT/sources.list" -o Dir::Etc::sourceparts=- \
-    -o Dir::Etc::preferences=- -o Dir::Etc::preferencesparts=- -o Dir::State="$APT_ROOT/state" \
-    -o Dir::State::status="$APT_ROOT/status" -o Dir::Cache="$APT_ROOT/cache" -o APT::Install-Recommends=0 \
-    -o APT::Sandbox::User="$(id -un)" -o APT::Update::Error-Mode=any -o Acquire::Retries=3 -o Acquire::Languages=none \
-    "$@" </dev/null >>"$APT_ROOT/log" 2>&1
-}
-
-apt_complaint() { grep -m1 -E '^(E|W):' "$APT_ROOT/log" || true; }
-
-# Fills .deps/apt with the package lists of the suite, once for each run of this script.
-update_private_apt() {
-  [[ -e $APT_ROOT/updated ]] && return
-  [[ -e $KEYRING ]] || die "$KEYRING is missing: please install the package debian-archive-keyring."
-  rm -rf "$APT_ROOT"
-  mkdir -p "$APT_ROOT"/{state/lists/partial,cache/archives/partial}
-  : >"$APT_ROOT/status"
-  local mirror tried=
-  while read -r mirror; do
-    tried=1
-    echo "deb [signed-by=$KEYRING] $mirror $SUITE main" >"$APT_ROOT/sources.list"
-    if private_apt update; then
-      : >"$APT_ROOT/updated"
-      return
-    fi
-  done < <(debian_mirrors)
-  [[ -n $tried ]] || die "apt has no Debian mirror on this machine: please set CRIA_DEBIAN_MIRROR to one," \
-    "or CRIA_DAWN_ROOT to a Dawn installation."
-  die "Debian's suite $SUITE, which has Dawn, could not be read from this machine's mirror ($(apt_complaint))." \
-    "CRIA_DEBIAN_MIRROR can name another mirror, CRIA_DAWN_ROOT a Dawn installation."
-}
-
-# unpack PACKAGE_FILE FOLDER PATTERN...: the files of a package that match, and nothing else.
-unpack() {
-  local package=$1 folder=$2
-  shift 2
-  mkdir -p "$folder"
-  # tar fails where a pattern matches nothing, as it does for most packages; a broken archive fails in dpkg-deb.
-  dpkg-deb --fsys-tarfile "$package" >"$APT_ROOT/package.tar" || die "$(basename "$package") could not be unpacked."
-  tar -C "$folder" -xf "$APT_ROOT/package.tar" --no-same-owner --wildcards "$@" 2>"$APT_ROOT/tar.log" ||
-    ! grep -v -e 'Not found in archive' -e 'Exiting with failure' "$APT_ROOT/tar.log" >&2 ||
-    die "$(basename "$package") could not be unpacked into $folder."
-}
-
-# replace FOLDER: puts FOLDER.tmp, which is whole now, in its place.
-replace() {
-  rm -rf "$1.old"
-  [[ ! -e $1 ]] || mv -T "$1" "$1.old"
-  mv -T "$1.tmp" "$1"
-  rm -rf "$1.old"
-}
+# shellcheck source=tools/debian.sh
+source "$ROOT/tools/debian.sh"
 
 # ---- Dawn and its runtime ----
 
@@ -192,7 +130,7 @@ setup_runtime() {
   local runtime=$DEPS/runtime.tmp package libraries
   local manifests=$runtime/usr/share/vulkan/icd.d
   say "getting Dawn and a Vulkan driver for the CPU from Debian $SUITE (about 75 MB)"
-  update_private_apt
+  update_private_apt "or CRIA_DAWN_ROOT to a Dawn installation"
   # shellcheck disable=SC2086  # lists of words
   { private_apt --download-only --yes install $RUNTIME_PACKAGES &&
     (cd "$APT_ROOT/cache/archives" && private_apt download $LONE_PACKAGES); } ||
@@ -232,7 +170,7 @@ check_runtime() {
 setup_swiftshader() {
   local folder=$DEPS/swiftshader.tmp package file
   say "getting SwiftShader, for the tests, from Debian $SUITE (about 32 MB)"
-  update_private_apt
+  update_private_apt "or CRIA_DAWN_ROOT to a Dawn installation"
   (cd "$APT_ROOT" && private_apt download chromium-common) ||
     die "chromium-common could not be had from Debian's suite $SUITE ($(apt_complaint))."
   package=$(echo "$APT_ROOT"/chromium-common_*.deb)

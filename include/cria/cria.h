@@ -28,11 +28,11 @@ template <typename T>
 using Expected = std::expected<T, Failure>;
 
 struct LoadOptions {
-  std::string device;            ///< index or part of a name, as `cria devices` lists them; empty: the best
-  std::string disabled_features; ///< "f16,subgroups,subgroup-matrix,timestamps": features not to use
-  std::string weights = "auto";  ///< type of weights on the GPU: auto (as stored), f32, f16, bf16
-  std::string kv_type = "auto";  ///< type of the KV cache: auto, f32, f16
-  uint32_t max_context = 0;      ///< positions; 0: the model's own limit
+  std::string device;             ///< index or part of a name, as `cria devices` lists them; empty: the best
+  std::string disabled_features;  ///< "f16,subgroups,subgroup-matrix,timestamps": features not to use
+  std::string weights = "auto";   ///< type of weights on the GPU: auto (as stored), f32, f16, bf16
+  std::string kv_type = "auto";   ///< type of the KV cache: auto, f32, f16
+  uint32_t max_context = 0;       ///< positions; 0: the model's own limit
 };
 
 /// Unset fields come from the model's generation_config.json, then from the values in brackets.
@@ -53,7 +53,7 @@ struct GenerateResult {
   uint64_t seed = 0;
 };
 
-/// Receives text as it is made, whole UTF-8 characters at a time; returning false stops.
+/// Receives text as it is made, whole UTF-8 characters at a time; returning false stops. May be empty.
 using TextCallback = std::function<bool(std::string_view)>;
 
 /// A text that grows: what was read and generated stays in the model's cache.
@@ -63,7 +63,8 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  /// Reads `text` after what is already there, then generates.
+  /// Reads `text` after what is already there, then generates. A text that is empty, too long for the
+  /// context or not UTF-8 is a failure that changes nothing.
   Expected<GenerateResult> generate(std::string_view text, const GenerateOptions& options, const TextCallback& on_text);
   /// Reads `text` and returns the logits [vocab_size] of the token after it.
   Expected<std::vector<float>> logits(std::string_view text);

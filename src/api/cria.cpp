@@ -16,6 +16,7 @@ Result<engine::EngineOptions> engine_options(const LoadOptions& options) {
   CRIA_TRY_ASSIGN(result.model.weights.precision, model::parse_precision(options.weights));
   CRIA_TRY_ASSIGN(result.model.kv, model::parse_kv_type(options.kv_type));
   result.model.max_context = options.max_context;
+  result.needs_tokenizer = true;
   return result;
 }
 
@@ -30,9 +31,35 @@ struct Session::Impl {
   engine::Sequence sequence;
   text::StreamDecoder decoder;
 
-  /// Tokens of a text; special tokens stand only at the very begin.
+  /// Tokens of a text that can be read next; special tokens stand only at the very begin.
   Result<std::vector<uint32_t>> encode(std::string_view text) const {
-    return engine->tokenizer().encode(text, {.add_special_tokens = sequence.tokens().empty()});
+    CRIA_TRY_ASSIGN(std::vector<uint32_t> tokens,
+                    engine->tokenizer().encode(text, {.add_special_tokens = sequence.tokens().empty()}));
+    CRIA_TRY(sequence.check_prompt(tokens));
+    return tokens;
+  }
+
+  /// Takes the tokens into the decoder, so that what follows goes on where they end.
+  Status pass(const std::vector<uint32_t>& tokens) {
+    for (const uint32_t token : tokens) CRIA_TRY(decoder.push(token));
+    decoder.pause();
+    return {};
+  }
+
+  /// Generates, with the text handed to `on_text` as it becomes certain.
+  Result<engine::GenerationStats> generate(const std::vector<uint32_t>& prompt, const engine::GenerateOptions& options,
+                                           const TextCallback& on_text) {
+    Status decoded;
+    const auto hand_over = [&](const std::string& piece) { return piece.empty() || !on_text || on_text(piece); };
+    auto stats = sequence.generate(prompt, options, [&](text::TokenId token) {
+      auto piece = decoder.push(token);
+      if (!piece) decoded = std::unexpected(std::move(piece).error());
+      return decoded && hand_over(*piece);
+    });
+    const std::string rest = decoder.pause();
+    if (stats && stats->stop_reason != engine::StopReason::kInterrupted) hand_over(rest);
+    CRIA_TRY(decoded);
+    return stats;
   }
 };
 
@@ -46,7 +73,6 @@ Expected<Model> Model::load(const std::filesystem::path& path, const LoadOptions
   if (!parsed) return failure(parsed.error());
   auto engine = engine::Engine::load(path, *parsed);
   if (!engine) return failure(engine.error());
-  if (!(*engine)->has_tokenizer()) return std::unexpected(Failure{path.string() + ": has no tokenizer.json"});
   return Model(std::make_unique<Impl>(Impl{*std::move(engine)}));
 }
 
@@ -83,20 +109,9 @@ Expected<GenerateResult> Session::generate(std::string_view text, const Generate
                                                   .seed = options.seed},
                                                  defaults);
   generation.stop_tokens = engine::stop_tokens(impl_->engine->config(), defaults);
-  for (const uint32_t token : *prompt) {
-    if (auto piece = impl_->decoder.push(token); !piece) return failure(piece.error());
-  }
-  Status decoded;
-  auto stats = impl_->sequence.generate(*prompt, generation, [&](text::TokenId token) {
-    auto piece = impl_->decoder.push(token);
-    if (!piece) {
-      decoded = std::unexpected(std::move(piece).error());
-      return false;
-    }
-    return piece->empty() || on_text(*piece);
-  });
+  if (auto passed = impl_->pass(*prompt); !passed) return failure(passed.error());
+  auto stats = impl_->generate(*prompt, generation, on_text);
   if (!stats) return failure(stats.error());
-  if (!decoded) return failure(decoded.error());
   return GenerateResult{.prompt_tokens = stats->prompt_tokens,
                         .generated_tokens = stats->generated_tokens,
                         .stop_reason = std::string(engine::stop_reason_name(stats->stop_reason)),
@@ -106,6 +121,7 @@ Expected<GenerateResult> Session::generate(std::string_view text, const Generate
 Expected<std::vector<float>> Session::logits(std::string_view text) {
   auto tokens = impl_->encode(text);
   if (!tokens) return failure(tokens.error());
+  if (auto passed = impl_->pass(*tokens); !passed) return failure(passed.error());
   auto rows = impl_->sequence.read_logits(*tokens, 1);
   if (!rows) return failure(rows.error());
   return std::move(rows->front());

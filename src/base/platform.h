@@ -46,6 +46,9 @@ namespace platform {
 /// True where standard input is a terminal: nobody piped a prompt.
 [[nodiscard]] bool stdin_is_terminal();
 
+/// From now on a write to a pipe that nobody reads is an error, and not the end of the process.
+void ignore_broken_pipes();
+
 /// From now on an interrupt (Ctrl-C) or termination request only sets a flag; a second one ends the process.
 void catch_interrupts();
 [[nodiscard]] bool interrupted();

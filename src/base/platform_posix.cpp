@@ -73,7 +73,9 @@ void MappedFile::release(size_t offset, size_t size) const {
 namespace platform {
 namespace {
 
-volatile std::sig_atomic_t interrupt_count = 0;
+// Signals may arrive on several threads at once; the handler needs an atomic without a lock.
+std::atomic<int> interrupt_count = 0;
+static_assert(std::atomic<int>::is_always_lock_free);
 
 /// Names a temporary file beside `path`: hidden, and told from those of other processes and threads.
 std::filesystem::path temporary_name(const std::filesystem::path& path) {
@@ -104,10 +106,9 @@ void flush_folder(const std::filesystem::path& folder) {
 }
 
 void on_interrupt(int signal) {
-  interrupt_count = interrupt_count + 1;
-  if (interrupt_count > 1) {
+  if (++interrupt_count > 1) {
     std::signal(signal, SIG_DFL);
-    std::raise(signal);
+    std::raise(signal);  // taken when the handler returns
   }
 }
 
@@ -116,9 +117,12 @@ void on_interrupt(int signal) {
 bool stderr_is_terminal() { return ::isatty(STDERR_FILENO) != 0; }
 bool stdin_is_terminal() { return ::isatty(STDIN_FILENO) != 0; }
 
+void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
 void catch_interrupts() {
   struct sigaction action{};
   action.sa_handler = on_interrupt;
+  action.sa_flags = SA_RESTART;  // a write of text that waits for its reader goes on
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);

@@ -155,6 +155,7 @@ DWORD write_new_file(const std::filesystem::path& path, std::span<const std::spa
 bool stderr_is_terminal() { return is_terminal(STD_ERROR_HANDLE); }
 bool stdin_is_terminal() { return is_terminal(STD_INPUT_HANDLE); }
 
+void ignore_broken_pipes() {}  // there is no signal for them
 void catch_interrupts() { SetConsoleCtrlHandler(on_interrupt, TRUE); }
 bool interrupted() { return interrupt_count > 0; }
 

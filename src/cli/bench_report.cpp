@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/ranges.h>
+
 #include "cli/report.h"
 
 namespace cria::cli {
@@ -57,18 +59,18 @@ std::string markdown_row(const BenchSetup& setup, const BenchEntry& entry) {
 
 std::string csv_header() {
   return "device,driver,read_bytes_per_second,model,weights,kv_type,test,batch,depth,repetitions,tokens_per_second,"
-         "lowest,highest,bytes_per_token,bandwidth_share,cpu_us_per_token,record_us_per_token\n";
+         "lowest,highest,samples,bytes_per_token,bandwidth_share,cpu_us_per_token,record_us_per_token\n";
 }
 
 std::string csv_row(const BenchSetup& setup, const BenchEntry& entry) {
   const BenchResult& result = entry.result;
   const std::string test = fmt::format("{}{}", is_prompt(result) ? "pp" : "tg", result.what.tokens);
-  return fmt::format("{},{},{:.0f},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.0f},{:.4f},{:.2f},{:.2f}\n",
+  return fmt::format("{},{},{:.0f},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.3f},{:.0f},{:.4f},{:.2f},{:.2f}\n",
                      csv_field(setup.device.name), csv_field(setup.device.driver), setup.bandwidth.bytes_per_second,
                      csv_field(setup.model), entry.weights, kernels::kv_type_name(entry.plan.kv_type), test,
                      result.what.batch, result.what.depth, result.tokens_per_second.size(), result.speed(),
-                     lowest(result), highest(result), result.bytes_per_token, share(setup, result),
-                     result.cpu_seconds_per_token * 1e6, result.record_seconds_per_token * 1e6);
+                     lowest(result), highest(result), fmt::join(result.tokens_per_second, " "), result.bytes_per_token,
+                     share(setup, result), result.cpu_seconds_per_token * 1e6, result.record_seconds_per_token * 1e6);
 }
 
 Json setup_json(const BenchSetup& setup) {

@@ -27,7 +27,7 @@ struct BenchEntry {
 };
 
 /// The lines above a table of results, and one line of it. Markdown names the device and model above the
-/// table, CSV on every line.
+/// table, CSV on every line; its field `samples` holds the speeds of all repetitions, separated by blanks.
 [[nodiscard]] std::string markdown_header(const BenchSetup& setup);
 [[nodiscard]] std::string markdown_row(const BenchSetup& setup, const BenchEntry& entry);
 [[nodiscard]] std::string csv_header();

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <concepts>
+#include <cstdlib>
 #include <functional>
 #include <string>
 
@@ -15,11 +18,33 @@ using Command = std::function<Status()>;
 
 /// Each adds a subcommand with its options and stores its body in `chosen` when it is the one called.
 void add_run(CLI::App& app, Command& chosen);
-void add_bench(CLI::App& app, Command& chosen);
 void add_devices(CLI::App& app, Command& chosen);
 void add_inspect(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
+void add_bench(CLI::App& app, Command& chosen);
 void add_selftest(CLI::App& app, Command& chosen);
+
+/// Accepts nothing but numbers from `low` to `high`; its refusal names the value and the limits.
+template <typename T>
+CLI::Validator number_from(T low, T high) {
+  const auto check = [low, high](const std::string& input) -> std::string {
+    const char* const end = input.data() + input.size();
+    T value{};
+    const char* stop = nullptr;
+    if constexpr (std::integral<T>) {
+      const auto read = std::from_chars(input.data(), end, value);
+      stop = read.ec == std::errc() ? read.ptr : nullptr;
+    } else {
+      char* behind = nullptr;
+      value = static_cast<T>(std::strtod(input.c_str(), &behind));
+      stop = input.empty() ? nullptr : behind;
+    }
+    if (stop == end && value >= low && value <= high) return {};  // NaN is in no range
+    return fmt::format("\"{}\" is not a {} from {} to {}", input, std::integral<T> ? "whole number" : "number", low,
+                       high);
+  };
+  return CLI::Validator(check, fmt::format("{} to {}", low, high));
+}
 
 /// --device, --disable and --limit-binding.
 struct DeviceFlags {

@@ -1,8 +1,6 @@
 // `cria devices`: the GPUs of this machine and what they can do.
-#include <fmt/core.h>
-
-#include "base/json.h"
 #include "cli/command.h"
+#include "cli/streams.h"
 
 namespace cria::cli {
 namespace {
@@ -21,6 +19,7 @@ Json to_json(const gpu::DeviceInfo& info) {
             {"timestamps", info.features.timestamps}}},
           {"subgroup_min_size", info.subgroup_min_size},
           {"subgroup_max_size", info.subgroup_max_size},
+          {"memory_bytes", info.memory_bytes},
           {"max_buffer_bytes", info.limits.max_buffer_bytes},
           {"max_binding_bytes", info.limits.max_binding_bytes},
           {"max_storage_buffers", info.limits.max_storage_buffers},
@@ -28,14 +27,18 @@ Json to_json(const gpu::DeviceInfo& info) {
           {"max_workgroup_invocations", info.limits.max_workgroup_invocations}};
 }
 
-void print(const gpu::DeviceInfo& info) {
-  fmt::print("{}: {} ({}, {}; {})\n", info.index, info.name, info.type, info.backend, info.driver);
-  fmt::print("   features: {}", gpu::feature_names(info.features));
-  if (info.features.subgroups) fmt::print("; subgroups of {} to {}", info.subgroup_min_size, info.subgroup_max_size);
-  fmt::print("\n   limits: buffer {}, binding {}, workgroup memory {}, {} invocations, {} storage buffers\n",
-             human_bytes(info.limits.max_buffer_bytes), human_bytes(info.limits.max_binding_bytes),
-             human_bytes(info.limits.max_workgroup_memory_bytes), info.limits.max_workgroup_invocations,
-             info.limits.max_storage_buffers);
+std::string to_text(const gpu::DeviceInfo& info) {
+  std::string text = fmt::format("{}: {} ({}, {}; {})\n", info.index, info.name, info.type, info.backend, info.driver);
+  text += "   features: " + gpu::feature_names(info.features);
+  if (info.features.subgroups) {
+    text += fmt::format("; subgroups of {} to {}", info.subgroup_min_size, info.subgroup_max_size);
+  }
+  if (info.memory_bytes != 0) text += "\n   memory: " + human_bytes(info.memory_bytes);
+  text += fmt::format("\n   limits: buffer {}, binding {}, workgroup memory {}, {} invocations, {} storage buffers\n",
+                      human_bytes(info.limits.max_buffer_bytes), human_bytes(info.limits.max_binding_bytes),
+                      human_bytes(info.limits.max_workgroup_memory_bytes), info.limits.max_workgroup_invocations,
+                      info.limits.max_storage_buffers);
+  return text;
 }
 
 Status run(bool as_json) {
@@ -43,11 +46,11 @@ Status run(bool as_json) {
   if (as_json) {
     Json list = Json::array();
     for (const gpu::DeviceInfo& info : devices) list.push_back(to_json(info));
-    fmt::print("{}\n", list.dump(2));
-    return {};
+    return write_json(list);
   }
-  for (const gpu::DeviceInfo& info : devices) print(info);
-  return {};
+  std::string text;
+  for (const gpu::DeviceInfo& info : devices) text += to_text(info);
+  return write_output(text);
 }
 
 }  // namespace

@@ -8,9 +8,11 @@ namespace cria::cli {
 void DeviceFlags::add_to(CLI::App& command) {
   command.add_option("--device", device, "Device: its index in `cria devices`, or part of its name")
       ->type_name("INDEX|NAME");
-  command.add_option("--disable", disable, "Pretend that features are absent: f16,subgroups,subgroup-matrix,timestamps")
+  command
+      .add_option("--disable", disable, "Pretend that features are absent: f16,subgroups,subgroup-matrix,timestamps")
       ->type_name("FEATURES");
   command.add_option("--limit-binding", limit_binding, "Lower the largest buffer binding; tensors above it are split")
+      ->check(number_from(uint64_t{1}, UINT64_MAX))
       ->type_name("BYTES");
 }
 
@@ -29,10 +31,10 @@ void ModelFlags::add_model_to(CLI::App& command) {
 
 void ModelFlags::add_to(CLI::App& command) {
   add_model_to(command);
-  command.add_option("--weights", weights, "Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4")
-      ->capture_default_str()
-      ->type_name("TYPE");
-  command.add_flag("--f16-weights", f16_weights, "The same as --weights f16");
+  auto* type = command.add_option("--weights", weights,
+                                  "Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4");
+  type->capture_default_str()->type_name("TYPE");
+  command.add_flag("--f16-weights", f16_weights, "The same as --weights f16")->excludes(type);
   command.add_option("--weight-block,--gemm-int8-block-size", weight_block, "Columns that share a scale with int8 and int4")
       ->check(CLI::IsMember({32U, 64U, 128U}))
       ->capture_default_str();
@@ -40,10 +42,10 @@ void ModelFlags::add_to(CLI::App& command) {
       ->capture_default_str()
       ->type_name("TYPE");
   command.add_option("--max-context", max_context, "Positions of context at most; by default the model's own limit")
-      ->check(CLI::Range(1U, 1U << 24U))
+      ->check(number_from(1U, 1U << 24U))
       ->type_name("TOKENS");
   command.add_option("--batch-tokens", batch_tokens, "Prompt tokens in one pass; by default chosen for the device")
-      ->check(CLI::Range(1U, 4096U))
+      ->check(number_from(1U, 4096U))
       ->type_name("TOKENS");
 }
 

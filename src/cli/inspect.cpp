@@ -1,11 +1,11 @@
 // `cria inspect`: what a model folder holds, and the memory it would need, without loading it.
-#include <fmt/core.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/streams.h"
 
 namespace cria::cli {
 namespace {
@@ -41,19 +41,22 @@ uint64_t parameter_count(const formats::HuggingFaceFolder& folder) {
   return count;
 }
 
-void print_model(const engine::OpenedModel& opened, bool tensors) {
+std::string model_text(const engine::OpenedModel& opened, bool tensors) {
   const model::ModelConfig& config = opened.config;
-  fmt::print("{}: {}, {} parameters\n", opened.folder.path().string(), config.architecture_name,
-             with_commas(parameter_count(opened.folder)));
-  fmt::print("  layers {}, hidden {}, intermediate {}, heads {} of {} ({} key/value), vocabulary {}, context {}{}\n",
-             config.num_layers, config.hidden_size, config.intermediate_size, config.num_heads, config.head_dim,
-             config.num_kv_heads, config.vocab_size, config.max_position_embeddings,
-             config.tie_word_embeddings ? ", tied embeddings" : "");
-  if (!tensors) return;
+  std::string text = fmt::format("{}: {}, {} parameters\n", opened.folder.path().string(), config.architecture_name,
+                                 with_commas(parameter_count(opened.folder)));
+  text += fmt::format(
+      "  layers {}, hidden {}, intermediate {}, heads {} of {} ({} key/value), vocabulary {}, context {}{}\n",
+      config.num_layers, config.hidden_size, config.intermediate_size, config.num_heads, config.head_dim,
+      config.num_kv_heads, config.vocab_size, config.max_position_embeddings,
+      config.tie_word_embeddings ? ", tied embeddings" : "");
+  if (!tensors) return text;
   for (const std::string& name : opened.folder.names()) {
     const formats::TensorView& tensor = *opened.folder.find(name);
-    fmt::print("  {:<60} {:<5} [{}]\n", name, formats::dtype_name(tensor.dtype), fmt::join(tensor.shape, ", "));
+    text +=
+        fmt::format("  {:<60} {:<5} [{}]\n", name, formats::dtype_name(tensor.dtype), fmt::join(tensor.shape, ", "));
   }
+  return text;
 }
 
 Status run(const InspectFlags& flags) {
@@ -62,11 +65,9 @@ Status run(const InspectFlags& flags) {
   CRIA_TRY_ASSIGN(const gpu::DeviceOptions device_options, flags.device.options());
   CRIA_TRY_ASSIGN(const gpu::Device device, gpu::Device::open(device_options));
   Json plans = Json::array();
-  if (!flags.json) {
-    print_model(opened, flags.tensors);
-    fmt::print("memory on {}:\n  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", device.info().name, "weights", "context",
-               "KV", "weights", "KV cache", "scratch", "total");
-  }
+  std::string text = model_text(opened, flags.tensors);
+  text += fmt::format("memory on {}:\n  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", device.info().name, "weights",
+                      "context", "KV", "weights", "KV cache", "scratch", "total");
   for (const model::Precision precision : kPrecisions) {
     for (const uint32_t context : context_lengths(opened.config.max_position_embeddings)) {
       CRIA_TRY_ASSIGN(model::ModelOptions options, flags.model.options());
@@ -76,27 +77,22 @@ Status run(const InspectFlags& flags) {
                       model::plan(device.limits(), device.info().is_software(), opened.config,
                                   model::formats_from(opened.folder, options.weights), options));
       if (plan.max_context < context) continue;  // beyond what the device can bind
-      if (flags.json) {
-        Json entry = plan_json(plan);
-        entry["weights"] = model::precision_name(precision);
-        plans.push_back(entry);
-      } else {
-        fmt::print("  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", model::precision_name(precision), plan.max_context,
-                   kernels::kv_type_name(plan.kv_type), human_bytes(plan.weight_bytes), human_bytes(plan.kv_bytes),
-                   human_bytes(plan.scratch_bytes), human_bytes(plan.total_bytes()));
-      }
+      Json entry = plan_json(plan);
+      entry["weights"] = model::precision_name(precision);
+      plans.push_back(entry);
+      text += fmt::format("  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", model::precision_name(precision),
+                          plan.max_context, kernels::kv_type_name(plan.kv_type), human_bytes(plan.weight_bytes),
+                          human_bytes(plan.kv_bytes), human_bytes(plan.scratch_bytes), human_bytes(plan.total_bytes()));
     }
   }
-  if (!flags.json) return {};
+  if (!flags.json) return write_output(text);
   Json tensors = Json::array();
   for (const std::string& name : opened.folder.names()) tensors.push_back(tensor_json(*opened.folder.find(name)));
-  fmt::print("{}\n", Json{{"model", config_json(opened.config)},
-                          {"parameters", parameter_count(opened.folder)},
-                          {"device", device.info().name},
-                          {"memory", plans},
-                          {"tensors", tensors}}
-                         .dump(2));
-  return {};
+  return write_json({{"model", config_json(opened.config)},
+                     {"parameters", parameter_count(opened.folder)},
+                     {"device", device.info().name},
+                     {"memory", plans},
+                     {"tensors", tensors}});
 }
 
 }  // namespace

@@ -75,6 +75,7 @@ std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& devi
   text +=
       row("scratch", fmt::format("{} for {} tokens at once", human_bytes(plan.scratch_bytes), plan.max_batch_tokens));
   text += row("total", human_bytes(plan.total_bytes()));
+  if (device.memory_bytes != 0) text += row("device", human_bytes(device.memory_bytes));
   if (plan.context_limited_by_binding) {
     text += fmt::format("  the context is limited by the largest binding, {}\n",
                         human_bytes(device.limits.max_binding_bytes));

@@ -25,23 +25,43 @@ Result<OpenedModel> open_model(const std::filesystem::path& path) {
 
 Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder) {
   if (folder.tokenizer_json().empty()) {
-    return fail(ErrorCode::kNotFound, "{}: has no tokenizer.json", folder.path().string());
+    return fail(ErrorCode::kNotFound, "{}: has no tokenizer.json, so that no text can be read", folder.path().string());
   }
   return text::Tokenizer::from_json(folder.tokenizer_json(), folder.tokenizer_config_json(),
                                     (folder.path() / "tokenizer.json").string());
 }
 
+namespace {
+
+/// Says where the context is not what the user, or the model, might expect.
+void warn_about_context(Engine& engine) {
+  const model::MemoryPlan& plan = engine.model().memory_plan();
+  if (plan.context_limited_by_binding) {
+    log::warning("the context is limited to {} positions: {} binds at most {} bytes at once", plan.max_context,
+                 engine.device().info().name, with_commas(engine.device().limits().max_binding_bytes));
+  }
+  const model::ModelConfig& config = engine.config();
+  if (plan.max_context > config.max_position_embeddings && config.rope.scaling != model::RopeScaling::kDynamic) {
+    log::warning("the model was made for {} positions: beyond them its text may make no sense",
+                 config.max_position_embeddings);
+  }
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
+  std::unique_ptr<text::Tokenizer> tokenizer;
+  if (options.needs_tokenizer || !opened.folder.tokenizer_json().empty()) {
+    CRIA_TRY_ASSIGN(text::Tokenizer read, open_tokenizer(opened.folder));
+    tokenizer = std::make_unique<text::Tokenizer>(std::move(read));
+  }
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
   std::unique_ptr<Engine> engine(new Engine(std::move(device)));
   engine->path_ = path;
   engine->defaults_ = std::move(opened.defaults);
-  if (!opened.folder.tokenizer_json().empty()) {
-    CRIA_TRY_ASSIGN(text::Tokenizer tokenizer, open_tokenizer(opened.folder));
-    engine->tokenizer_ = std::make_unique<text::Tokenizer>(std::move(tokenizer));
-  }
+  engine->tokenizer_ = std::move(tokenizer);
   for (const std::string& name : opened.folder.names()) {
     engine->checkpoint_bytes_ += opened.folder.find(name)->data.size();
   }
@@ -54,11 +74,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
     }
     engine->model_ = *std::move(model);
   }
-  if (engine->model_.memory_plan().context_limited_by_binding) {
-    log::warning("the context is limited to {} positions: {} binds at most {} bytes at once",
-                 engine->model_.memory_plan().max_context, engine->device_.info().name,
-                 with_commas(engine->device_.limits().max_binding_bytes));
-  }
+  warn_about_context(*engine);
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
 }

@@ -14,7 +14,8 @@ namespace cria::engine {
 struct EngineOptions {
   gpu::DeviceOptions device;
   model::ModelOptions model;
-  bool show_progress = false;  ///< a progress bar on the terminal while weights are uploaded
+  bool show_progress = false;    ///< a progress bar on the terminal while weights are uploaded
+  bool needs_tokenizer = false;  ///< a folder without tokenizer.json is an error
 };
 
 /// GPU memory in use, in bytes, by what it is for.
@@ -35,8 +36,8 @@ class Engine {
   [[nodiscard]] gpu::Device& device() { return device_; }
   [[nodiscard]] const gpu::Device& device() const { return device_; }
   [[nodiscard]] model::Model& model() { return model_; }
+  /// Only with EngineOptions::needs_tokenizer, or where the folder has one.
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
-  [[nodiscard]] bool has_tokenizer() const { return tokenizer_ != nullptr; }
   [[nodiscard]] const model::ModelConfig& config() const { return model_.config(); }
   [[nodiscard]] const model::GenerationDefaults& defaults() const { return defaults_; }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }

@@ -119,9 +119,8 @@ Status Sequence::submit_step(gpu::Recorder& recorder, const GenerateOptions& opt
   return add_profile(recorder, options, stats);
 }
 
-/// Appends tokens that are to be read, and makes room for them.
+/// Appends checked tokens that are to be read, and makes room for them.
 Status Sequence::begin_reading(const std::vector<uint32_t>& more) {
-  CRIA_TRY(check_prompt(more));
   const auto length = static_cast<uint32_t>(tokens_.size() + more.size());
   CRIA_TRY(engine_->model().kv_cache().reserve(engine_->device(), 0, length));
   tokens_.insert(tokens_.end(), more.begin(), more.end());
@@ -174,10 +173,12 @@ Result<uint32_t> Sequence::take_token(gpu::PendingRead& read) const {
   return result[0];
 }
 
-/// Takes back the count of a token that was drawn ahead and is not part of the text.
-Status Sequence::uncount(uint32_t token) {
-  const auto count = static_cast<uint32_t>(std::count(tokens_.begin(), tokens_.end(), token));
-  return engine_->device().write(seen_, uint64_t{token} * 4, std::as_bytes(std::span(&count, 1)));
+Status Sequence::settle() {
+  counted_ = static_cast<uint32_t>(tokens_.size());
+  cached_ = std::min(cached_, counted_);
+  std::vector<uint32_t> counts(engine_->config().vocab_size);
+  for (const uint32_t token : tokens_) ++counts[token];
+  return engine_->device().write(seen_, 0, std::as_bytes(std::span(counts)));
 }
 
 Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, gpu::PendingRead first,
@@ -223,42 +224,49 @@ Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, 
     }
     if (stop) {
       stats.decode_seconds += seconds_since(start);
-      cached_ = std::min(cached_, static_cast<uint32_t>(tokens_.size()));
-      counted_ = static_cast<uint32_t>(tokens_.size());
-      if (stats.stop_reason == StopReason::kEndOfText) CRIA_TRY(uncount(*token));
-      if (!ahead) return {};
-      auto extra = take_token(next);
       // A failure of a step that nobody asked for is of no interest, unless the device is gone.
-      return extra ? uncount(*extra) : device.check();
+      if (ahead && !take_token(next)) return device.check();
+      return {};
     }
     pending = std::move(next);
   }
 }
 
-Result<GenerationStats> Sequence::generate(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
-                                           const TokenCallback& on_token) {
-  CRIA_TRY(validate(options.sampling));
-  GenerationStats stats;
-  stats.prompt_tokens = static_cast<uint32_t>(prompt.size());
-  stats.seed = options.sampling.seed;
+Status Sequence::read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
+                                 GenerationStats& stats, const TokenCallback& on_token) {
   const auto start = Clock::now();
   gpu::PendingRead first;
   CRIA_TRY(read_prompt(prompt, options, stats, first));
-  if (platform::interrupted() || options.max_tokens == 0) {
-    stats.stop_reason = platform::interrupted() ? StopReason::kInterrupted : StopReason::kMaxTokens;
-    stats.prefill_seconds = seconds_since(start);
-    return stats;
-  }
   const auto on_first = [&, seen_first = false](text::TokenId token) mutable {
     if (!std::exchange(seen_first, true)) stats.prefill_seconds = seconds_since(start);
     return on_token(token);
   };
-  CRIA_TRY(decode(options, stats, std::move(first), on_first));
+  if (platform::interrupted() || options.max_tokens == 0) {
+    stats.stop_reason = platform::interrupted() ? StopReason::kInterrupted : StopReason::kMaxTokens;
+    if (first.valid()) CRIA_TRY(take_token(first));
+  } else {
+    CRIA_TRY(decode(options, stats, std::move(first), on_first));
+  }
   if (stats.generated_tokens == 0) stats.prefill_seconds = seconds_since(start);
+  return {};
+}
+
+Result<GenerationStats> Sequence::generate(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
+                                           const TokenCallback& on_token) {
+  CRIA_TRY(validate(options.sampling));
+  CRIA_TRY(check_prompt(prompt));
+  GenerationStats stats;
+  stats.prompt_tokens = static_cast<uint32_t>(prompt.size());
+  stats.seed = options.sampling.seed;
+  const Status generated = read_and_decode(prompt, options, stats, on_token);
+  const Status settled = settle();  // also after a failure: the text so far can be continued
+  CRIA_TRY(generated);
+  CRIA_TRY(settled);
   return stats;
 }
 
 Result<std::vector<std::vector<float>>> Sequence::read_logits(const std::vector<uint32_t>& more, uint32_t rows) {
+  CRIA_TRY(check_prompt(more));
   CRIA_CHECK(rows >= 1 && rows <= more.size());
   gpu::Device& device = engine_->device();
   model::Model& model = engine_->model();

@@ -72,12 +72,15 @@ class Sequence {
   /// Reads more tokens and returns the logits f32 [rows, vocab_size] after each of the last `rows`.
   Result<std::vector<std::vector<float>>> read_logits(const std::vector<uint32_t>& more, uint32_t rows);
 
+  /// Errors (kInvalidInput) where these tokens cannot be read next: there are none, they do not fit the
+  /// context, or one is outside the vocabulary.
+  [[nodiscard]] Status check_prompt(const std::vector<uint32_t>& prompt) const;
+
   /// Forgets all tokens.
   Status clear();
 
  private:
   explicit Sequence(Engine& engine) : engine_(&engine) {}
-  Status check_prompt(const std::vector<uint32_t>& prompt) const;
   Status begin_reading(const std::vector<uint32_t>& more);
   Status read_batch(gpu::Recorder& recorder, const model::Batch& batch);
   Status read_prompt(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
@@ -88,7 +91,10 @@ class Sequence {
                 const TokenCallback& on_token);
   Status add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const;
   Result<uint32_t> take_token(gpu::PendingRead& read) const;
-  Status uncount(uint32_t token);
+  Status read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
+                         const TokenCallback& on_token);
+  /// Makes the cache's length and the counts those of tokens_: tokens drawn ahead are no part of the text.
+  Status settle();
 
   Engine* engine_;
   std::vector<uint32_t> tokens_;

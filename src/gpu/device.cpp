@@ -50,6 +50,11 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   }
   if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
 
+  for (const auto& range : key.ranges) {  // the driver would take more where the limit was lowered
+    if (range[2] <= info.limits.max_binding_bytes || !first_error.empty()) continue;
+    first_error = fmt::format("the kernel {} binds {} bytes of a buffer, more than the limit of {}", pipeline.name,
+                              with_commas(range[2]), with_commas(info.limits.max_binding_bytes));
+  }
   std::vector<wgpu::BindGroupEntry> entries(bindings.size() + 1);
   entries[0].binding = 0;
   entries[0].buffer = params;
@@ -153,6 +158,8 @@ Result<Device> Device::open(const DeviceOptions& options) {
   impl->info.features = detail::wanted_features(impl->info.features, options.disabled);
   if (!impl->info.features.subgroups) impl->info.subgroup_min_size = impl->info.subgroup_max_size = 0;
   CRIA_TRY(detail::apply_binding_limit(impl->info, options.binding_limit));
+  uint32_t& grid_limit = impl->info.limits.max_workgroups_per_dimension;
+  if (options.grid_limit != 0) grid_limit = std::min(grid_limit, options.grid_limit);
 
   std::vector<wgpu::FeatureName> features;
   if (impl->info.features.f16) features.push_back(wgpu::FeatureName::ShaderF16);
@@ -187,7 +194,10 @@ Result<Device> Device::open(const DeviceOptions& options) {
       },
       impl.get());
   impl->handle = adapter.CreateDevice(&descriptor);
-  if (!impl->handle) return fail(ErrorCode::kDevice, "{}: the device could not be opened", impl->info.name);
+  if (!impl->handle) {
+    return fail(ErrorCode::kDevice, "{}: the device could not be opened: {}", impl->info.name,
+                impl->lost_reason.empty() ? "the driver gives no reason" : impl->lost_reason);
+  }
   impl->queue = impl->handle.GetQueue();
   impl->params_slot_bytes = std::max<uint32_t>(impl->info.limits.uniform_alignment, 64);
   CRIA_TRY_ASSIGN(impl->params,

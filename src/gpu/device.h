@@ -35,7 +35,7 @@ Result<FeatureSet> parse_features(std::string_view list);
 /// The limits that decide how work is cut, in bytes or counts, as requested from the device.
 struct Limits {
   uint64_t max_buffer_bytes = 0;
-  uint64_t max_binding_bytes = 0;  ///< one storage binding; lowered by DeviceOptions::binding_limit
+  uint64_t max_binding_bytes = 0;    ///< one storage binding; lowered by DeviceOptions::binding_limit
   uint32_t max_storage_buffers = 0;  ///< per shader stage
   uint32_t max_workgroup_memory_bytes = 0;
   uint32_t max_workgroup_invocations = 0;
@@ -45,14 +45,15 @@ struct Limits {
 };
 
 struct DeviceInfo {
-  uint32_t index = 0;       ///< position in list_devices()
-  std::string name;         ///< "NVIDIA H100 80GB HBM3"
-  std::string vendor;       ///< "nvidia"
-  std::string driver;       ///< the driver's own description
-  std::string backend;      ///< "Vulkan", "Metal", "D3D12"
-  std::string type;         ///< "discrete GPU", "integrated GPU", "CPU"
+  uint32_t index = 0;   ///< position in list_devices()
+  std::string name;     ///< "NVIDIA H100 80GB HBM3"
+  std::string vendor;   ///< "nvidia"
+  std::string driver;   ///< the driver's own description
+  std::string backend;  ///< "Vulkan", "Metal", "D3D12"
+  std::string type;     ///< "discrete GPU", "integrated GPU", "CPU"
   FeatureSet features;
   Limits limits;
+  uint64_t memory_bytes = 0;       ///< all that it can reach, shared or its own; 0 where it does not tell
   uint32_t subgroup_min_size = 0;  ///< 0 where there are no subgroups
   uint32_t subgroup_max_size = 0;
 
@@ -67,6 +68,7 @@ struct DeviceOptions {
   std::string selector;        ///< index in list_devices(), part of a name, or empty for the best
   FeatureSet disabled;         ///< features to pretend absent
   uint64_t binding_limit = 0;  ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
+  uint32_t grid_limit = 0;     ///< lowers Limits::max_workgroups_per_dimension, for tests; 0 leaves the device's own
 };
 
 /// What a buffer is for, so that memory can be reported by kind.
@@ -118,12 +120,12 @@ struct Constant {
 /// Everything that decides a compute pipeline. Binding 0 of group 0 is a uniform struct of
 /// `params_bytes`; the storage bindings 1, 2, … have the access given in `bindings`.
 struct PipelineSpec {
-  std::string name;                        ///< the shader's name and variant: label in traces and errors
-  std::vector<std::string> enables;        ///< WGSL `enable` extensions
-  std::vector<std::string> requirements;   ///< WGSL `requires` language features
+  std::string name;                       ///< the shader's name and variant: label in traces and errors
+  std::vector<std::string> enables;       ///< WGSL `enable` extensions
+  std::vector<std::string> requirements;  ///< WGSL `requires` language features
   std::vector<Constant> constants;
-  std::vector<std::string_view> modules;   ///< shared WGSL put between the prelude and the shader
-  std::string_view source;                 ///< the shader file's text
+  std::vector<std::string_view> modules;  ///< shared WGSL put between the prelude and the shader
+  std::string_view source;                ///< the shader file's text
   std::vector<Access> bindings;
   uint32_t params_bytes = 0;
 };
@@ -144,6 +146,7 @@ class PendingRead {
  public:
   PendingRead() = default;
   explicit PendingRead(std::shared_ptr<detail::ReadImpl> impl) : impl_(std::move(impl)) {}
+  [[nodiscard]] bool valid() const { return impl_ != nullptr; }
   /// Blocks until the submission that holds the read has run. Errors: kDevice.
   Result<std::vector<std::byte>> wait();
 
@@ -178,6 +181,8 @@ class Recorder {
   void copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset, uint64_t bytes);
   /// Copies a range to the CPU when the work before it is done.
   Result<PendingRead> read(const Buffer& buffer, uint64_t offset, uint64_t bytes);
+  /// The name of the pipeline that was dispatched last; empty before the first.
+  [[nodiscard]] std::string_view last_kernel() const;
   /// Hands everything recorded to the GPU. Errors: kDevice with the driver's diagnostic.
   Status submit();
   /// Waits for this submission and returns its times; empty unless the device is profiling.

@@ -108,6 +108,7 @@ struct ReadImpl {
 struct RecorderImpl {
   std::shared_ptr<DeviceImpl> device;
   std::string label;
+  const PipelineImpl* last_kernel = nullptr;  // the device keeps it
   bool profile = false;
   wgpu::CommandEncoder encoder;
   wgpu::ComputePassEncoder pass;
@@ -130,7 +131,8 @@ inline constexpr uint32_t kParamSlots = 8192;       // dispatches in one submiss
 inline constexpr uint32_t kMaxTimedKernels = 2000;  // a query set holds 4,096 timestamps
 inline constexpr uint64_t kMaxStagingKept = 8;
 
-/// Runs `create` inside validation and out-of-memory error scopes and returns what they caught.
+/// Runs `create` inside validation and out-of-memory error scopes and returns what they caught. A device
+/// that is lost makes objects as if nothing was wrong: that is an error too.
 template <typename Create>
 Status scoped(DeviceImpl& device, std::string_view what, Create&& create) {
   struct Caught {
@@ -152,6 +154,7 @@ Status scoped(DeviceImpl& device, std::string_view what, Create&& create) {
         &caught);
     CRIA_TRY(device.wait(future));
   }
+  if (!device.lost_reason.empty()) return device.check();
   if (caught.message.empty()) return {};
   return fail(caught.out_of_memory ? ErrorCode::kOutOfMemory : ErrorCode::kDevice, "{}: {}", what, caught.message);
 }

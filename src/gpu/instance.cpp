@@ -45,7 +45,10 @@ int rank(const DeviceInfo& info) {
 DeviceInfo describe(const wgpu::Instance& instance, const wgpu::Adapter& adapter) {
   DeviceInfo info;
   wgpu::AdapterInfo details;
+  wgpu::AdapterPropertiesMemoryHeaps heaps;
+  if (adapter.HasFeature(wgpu::FeatureName::AdapterPropertiesMemoryHeaps)) details.nextInChain = &heaps;
   adapter.GetInfo(&details);
+  for (size_t i = 0; i < heaps.heapCount; ++i) info.memory_bytes += heaps.heapInfo[i].size;
   info.name = to_string(details.device);
   info.vendor = to_string(details.vendor);
   info.driver = to_string(details.description);
@@ -149,7 +152,7 @@ Result<std::vector<DeviceInfo>> list_devices() {
 namespace {
 struct FeatureName {
   const char* name;
-  bool FeatureSet::*member;
+  bool FeatureSet::* member;
 };
 constexpr FeatureName kFeatureNames[] = {{"f16", &FeatureSet::f16},
                                          {"subgroups", &FeatureSet::subgroups},

@@ -114,6 +114,7 @@ void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> par
   self.params.resize(offset + self.device->params_slot_bytes);
   std::memcpy(self.params.data() + offset, params.data(), params.size());
   ++self.used_slots;
+  self.last_kernel = &kernel;
   self.begin_pass(kernel.name);
   self.pass.SetPipeline(kernel.handle);
   self.pass.SetBindGroup(0, self.device->bind_group(kernel, bindings), 1, &offset);
@@ -145,6 +146,10 @@ Result<PendingRead> Recorder::read(const Buffer& buffer, uint64_t offset, uint64
   impl_->encoder.CopyBufferToBuffer(buffer.impl().handle, offset, read->staging, 0, bytes);
   impl_->reads.push_back(read);
   return PendingRead(std::move(read));
+}
+
+std::string_view Recorder::last_kernel() const {
+  return impl_->last_kernel == nullptr ? std::string_view() : impl_->last_kernel->name;
 }
 
 Status Recorder::submit() {

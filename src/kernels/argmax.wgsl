@@ -1,9 +1,11 @@
 // Greedy sampling: the token with the highest penalised logit, the lowest token among equals.
 //
-// Shapes and bindings: sampler_logits.wgsl (1 logits, 2 rows, 3 seen, 4 tokens, 5 results).
+// Shapes: those of sampler_logits.wgsl.
+// Bindings: 1 logits, 2 rows, 3 seen, 4 tokens, 5 results, as in sampler_logits.wgsl.
 // Dispatch: one workgroup of WORKGROUP_SIZE per row (folded into x and y).
 // Numerics: exact; logits are compared as integers. Any NaN or infinity among a row's logits gives
 // token 0 with STATUS_NOT_FINITE. Padding is not used.
+// Source: greedy decoding; the penalty's source is in sampler_logits.wgsl.
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3u,

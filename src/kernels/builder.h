@@ -15,6 +15,7 @@ namespace cria::kernels {
 
 /// The storage type of keys and values in the cache.
 enum class KvType : uint8_t { kF32, kF16 };
+inline constexpr KvType kKvTypes[] = {KvType::kF32, KvType::kF16};
 [[nodiscard]] std::string_view kv_type_name(KvType type);
 [[nodiscard]] constexpr uint32_t kv_type_bytes(KvType type) { return type == KvType::kF32 ? 4 : 2; }
 
@@ -50,6 +51,8 @@ class SpecBuilder {
     return *this;
   }
 
+  /// The pipeline's name: the shader's, and what was added so far.
+  [[nodiscard]] const std::string& name() const { return spec_.name; }
   /// The access of bindings 1, 2, …: one letter each, 'r' (read) or 'w' (read and write).
   Result<gpu::Pipeline> build(gpu::Device& device, std::string_view access, uint32_t params_bytes);
 

@@ -1,9 +1,10 @@
 // Counts the tokens of a batch: seen[slot, tokens[first + i]] += 1 for i in [0, count).
 //
 // Shapes: tokens [at least first + count], seen [slots, vocab_size].
-// Bindings: 1 tokens u32, 2 seen u32.
+// Bindings: 1 tokens u32, 2 seen u32, updated atomically.
 // Dispatch: one invocation per token, in workgroups of WORKGROUP_SIZE (folded into x and y).
 // Numerics: exact, whatever the order. Ids outside the vocabulary are ignored.
+// Source: the occurrences that the repetition penalty asks for; its source is in sampler_logits.wgsl.
 
 struct Params {
   vocab_size: u32,

@@ -4,7 +4,7 @@
 // Bindings: 1 and 2 W (weight module), 3 tokens u32, 4 y f32 (rows of `stride` vec4s).
 // Dispatch: x over chunks of 8 elements in groups of WORKGROUP_SIZE, y = token. With several row
 // shards one dispatch runs per shard, and each token is written by the shard that holds its row.
-// Numerics: a copy, exact. Columns past the last are not written.
+// Numerics: a copy, exact. The vec4 with the last column is written whole: y's padding in it becomes W's.
 // Source: the input layer of Vaswani et al. 2017, without the factor sqrt(d), as in Llama.
 
 struct Params {

@@ -1,9 +1,10 @@
 // Row gather: y[r, :] = x[rows[r], :]; picks the tokens whose logits are wanted.
 //
-// Shapes: x [tokens, columns], rows [count], y [count, columns], `stride` elements a row.
+// Shapes: x [tokens, columns], rows [count], y [count, columns]; x and y have `stride` elements a row.
 // Bindings: 1 x f32, 2 rows u32, 3 y f32.
 // Dispatch: x over columns in groups of WORKGROUP_SIZE, y = row of y.
-// Numerics: a copy. Padding is not written.
+// Numerics: a copy, exact. Padding is not written.
+// Source: indexing alone; of a prompt only the last token's logits are needed.
 
 struct Params {
   columns: u32,

@@ -1,4 +1,5 @@
-// RMSNorm of each query or key head, in place: x[h, i] = x[h, i] / sqrt(mean_j(x[h, j]^2) + epsilon) * weight[i]
+// RMSNorm of each query or key head, in place:
+//   x[h, i] = x[h, i] / sqrt(mean_j(x[h, j]^2) + epsilon) * weight[i]
 //
 // Shapes: x holds [tokens, heads, head_dim] inside the rows of the q/k/v product: head h of token t begins
 // at element t * stride + offset + h * head_dim; weight [head_dim].

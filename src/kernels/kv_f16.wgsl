@@ -1,5 +1,9 @@
 // Module: keys and values cached as f16, two to a u32, so that no device feature is needed.
-// A pair is two neighbouring elements of a head. Rounds to f16 when written.
+// A pair is two neighbouring elements of a head.
+//
+// Gives: KvPair, pack_pair, unpack_pair.
+// Numerics: rounds to f16 when written (either neighbour, as WGSL leaves it open); magnitudes above 65504 have
+// no f16. Reading is exact for normal numbers; a device may flush subnormal halves (below 6.1e-5) to zero.
 
 alias KvPair = u32;
 

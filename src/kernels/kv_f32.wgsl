@@ -1,4 +1,7 @@
 // Module: keys and values cached as f32. A pair is two neighbouring elements of a head.
+//
+// Gives: KvPair, pack_pair, unpack_pair.
+// Numerics: exact.
 
 alias KvPair = vec2f;
 

@@ -1,8 +1,9 @@
 // Module: reductions over a workgroup, through workgroup memory alone (devices without subgroups).
 //
-// Every invocation of the workgroup calls with its own value, in uniform control flow, and gets the
-// result. WORKGROUP_SIZE is a power of two.
-// Numerics: f32, pairwise tree.
+// Gives: Lanes (the builtins of an invocation), workgroup_sum4, workgroup_sum, workgroup_max. Every invocation
+// of the workgroup calls with its own value, in uniform control flow, and gets the result. WORKGROUP_SIZE
+// is a power of two.
+// Numerics: f32, pairwise tree: always the same order of additions.
 
 struct Lanes {
   @builtin(local_invocation_index) index: u32,

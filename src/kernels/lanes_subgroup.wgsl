@@ -1,7 +1,8 @@
 // Module: reductions over a workgroup, through subgroups of any size.
 //
-// Every invocation of the workgroup calls with its own value, in uniform control flow, and gets the
-// result. Works for any subgroup size (4 to 128), also one larger than the workgroup.
+// Gives: Lanes (the builtins of an invocation), workgroup_sum4, workgroup_sum, workgroup_max. Every invocation
+// of the workgroup calls with its own value, in uniform control flow, and gets the result. Works for any
+// subgroup size (4 to 128), also one larger than the workgroup.
 // Numerics: f32; the order of additions depends on the subgroup size, not on timing.
 
 struct Lanes {

@@ -1,12 +1,14 @@
 // Tiled matrix-matrix product: y[t, first_row + r] = sum_k x[t, k] * W[r, k] (+ bias[first_row + r])
+// For prompts (prefill): each weight is read once per 64 tokens.
 //
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], y [tokens, all rows], bias [all rows].
 // Bindings: 1 and 2 W (weight module), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 y f32.
 // Dispatch: workgroups of 256; x = tile of 64 rows of W (folded into y), z = tile of 64 tokens. Each
-// invocation makes a 4 x 4 block of y. Tiles of 16 columns pass through workgroup memory (8 KiB).
+// invocation makes a 4 x 4 block of y. Tiles of 16 columns pass through workgroup memory (8.5 KiB).
 // Numerics: decoded to f32, f32 products and sums. Rows, tokens and columns past the last are zero in
 // the tiles and not written, so padding may hold NaN.
-// For prompts (prefill): each weight is read once per 64 tokens.
+// Source: the linear layers of Vaswani et al. 2017; biases as in Qwen2. Tiling: Goto & van de Geijn 2008,
+// "Anatomy of High-Performance Matrix Multiplication".
 
 struct Params {
   rows: u32,

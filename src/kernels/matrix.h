@@ -12,8 +12,9 @@
 namespace cria::kernels {
 
 /// How the elements of a weight matrix are stored on the GPU. Every type decodes exactly to f32.
-/// kInt8 and kInt4 are integers with a scale for each block of columns (quant/blocks.h).
 enum class WeightType : uint8_t { kF32, kF16, kBF16, kInt8, kInt4 };
+inline constexpr WeightType kWeightTypes[] = {WeightType::kF32, WeightType::kF16, WeightType::kBF16, WeightType::kInt8,
+                                              WeightType::kInt4};
 
 [[nodiscard]] constexpr bool is_quantised(WeightType type) {
   return type == WeightType::kInt8 || type == WeightType::kInt4;

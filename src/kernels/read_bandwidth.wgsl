@@ -6,6 +6,7 @@
 // Dispatch: any number of workgroups of WORKGROUP_SIZE in x; neighbouring invocations read neighbouring
 // 16 bytes, four such reads in flight each.
 // Numerics: exact; all sums together are the sum of all words, which shows that each was read once.
+// Source: after the STREAM benchmark, McCalpin 1995; reading alone, as decoding does.
 
 struct Params {
   vec4s: u32,

@@ -8,7 +8,8 @@
 //      with a probability in proportion to w
 // Tokens tied at a threshold of 3 and 4 are kept together; the likeliest token is always kept.
 //
-// Shapes and bindings: sampler_logits.wgsl (1 logits, 2 rows, 3 seen, 4 tokens, 5 results).
+// Shapes: those of sampler_logits.wgsl.
+// Bindings: 1 logits, 2 rows, 3 seen, 4 tokens, 5 results, as in sampler_logits.wgsl.
 // Dispatch: one workgroup of WORKGROUP_SIZE = 256 per row (folded into x and y).
 // Method: sampler_threshold.wgsl finds the thresholds of 3 and 4 by radix selection. Where a cheap lower
 // bound of a threshold leaves few tokens, they are listed once and only the list is looked at.

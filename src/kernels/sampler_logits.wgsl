@@ -1,12 +1,17 @@
 // Module: what argmax.wgsl and sample.wgsl share: a row's settings, its penalised logits as ordered
 // keys, the best pair of a workgroup, and the writing of the result.
 //
-// Shapes: logits [any, vocab_size] with `stride` vec4s a row, rows [rows], seen [slots, vocab_size],
-// tokens [any], results [rows].
-// Repetition penalty p, of every token that occurs in the sequence so far: logit > 0 ? logit / p : logit * p.
-// Keys: a float's bits, mapped to a u32 that has the same order (-0 counts as 0), so that comparing and
-// counting are exact. No finite float has the key NOT_FINITE, which stands for NaN and infinity.
-// Source of the penalty: Keskar et al. 2019, "CTRL", in the form of Hugging Face transformers.
+//   penalised logit = seen ? (logit > 0 ? logit / penalty : logit * penalty) : logit
+//
+// Gives: Params and Row, own_highest (the best token of an invocation), workgroup_best, penalised_key,
+// value_of_key, finish.
+// Shapes: logits [any, vocab_size] with `stride` vec4s a row, rows [rows], seen [slots, vocab_size] (how often
+// each token occurs in a sequence so far), tokens [any], results [rows].
+// Bindings: 1 logits, the bits of f32 as vec4u, 2 rows Row, 3 seen u32, 4 tokens u32, 5 results vec2u: token,
+// status. Row r's token goes to tokens[token_index] and results[r], and its count in seen[slot] grows by one.
+// Numerics: a key is a float's bits, mapped to a u32 that has the same order (-0 counts as 0), so that comparing
+// and counting are exact. No finite float has the key NOT_FINITE, which stands for NaN and infinity.
+// Source: Keskar et al. 2019, "CTRL" (the penalty), in the form of Hugging Face transformers.
 
 struct Params {
   vocab_size: u32,

@@ -10,12 +10,17 @@
 
 namespace cria::kernels {
 
+/// A gap below which f32 on the GPU may decide otherwise than f64 on the CPU. Scores are sums of a z of
+/// at most some 30 and a logarithm, each with an error of a few units in the last place: 30 * 2^-23 is
+/// 3.6e-6, and WGSL allows exp and log several times the half unit of a perfect rounding.
+inline constexpr double kSamplerRoundingGap = 2e-5;
+
 /// A draw, and how close it was to another outcome.
 struct ReferenceDraw {
   SampledToken sampled;
   /// The closest decision of all that were taken: a gap between logits (relative), scores, or
-  /// probabilities, or between the log-probabilities around min_p. Where it is at the level of f32
-  /// rounding (1e-5), the GPU may draw another token. Infinite where every comparison was exact.
+  /// probabilities, or between the log-probabilities around min_p. Below kSamplerRoundingGap the GPU
+  /// may draw another token. Infinite where every comparison was exact.
   double margin = 0;
 };
 

@@ -1,9 +1,11 @@
 // Module: the thresholds of sample.wgsl. The key such that the keys from it on reach a count or a mass of
 // probability, found by radix selection: four histograms of 8 bits each narrow the key down.
 //
-// Needs sampler_logits.wgsl, and WORKGROUP_SIZE = 256: one invocation per bin.
+// Gives: select_threshold, list_candidates, Items, Context. Needs sampler_logits.wgsl, and WORKGROUP_SIZE = 256:
+// one invocation per bin.
 // Numerics: masses are integers, w * 2^26 rounded, summed in pairs of words that cannot overflow below 2^19
 // tokens; so the order of additions does not matter.
+// Source: Alabi et al. 2012, "Fast k-selection algorithms for graphics processing units" (radix selection).
 
 const CAPACITY = 2048u;       // of the list of candidates
 const MASS_ONE = 67108864.0;  // the mass of weight 1: 2^26

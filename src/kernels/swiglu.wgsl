@@ -1,9 +1,10 @@
 // SwiGLU: y[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g))
 //
-// Shapes: gate_up [tokens, size, 2]: gate and up alternate in each row of `x_stride` pairs; y [tokens, size].
+// Shapes: gate_up [tokens, size, 2]: gate and up alternate in each row of `x_stride` pairs; y [tokens, size] in
+// rows of `y_stride` elements.
 // Bindings: 1 gate_up f32 pairs, 2 y f32.
 // Dispatch: x over size in groups of WORKGROUP_SIZE, y = token.
-// Numerics: f32; gates below -80 give 0.
+// Numerics: f32; gates below -80 give 0. Padding is neither read nor written.
 // Source: Shazeer 2020, "GLU Variants Improve Transformer".
 
 struct Params {

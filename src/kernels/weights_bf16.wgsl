@@ -1,7 +1,8 @@
 // Module: weights stored as bfloat16 (the upper half of an f32); two to a u32, 8 to a chunk.
 //
-// Binding 1: the rows of one shard, chunk after chunk, read 16 bytes at a time. Decoding is a shift,
-// and exact.
+// Gives: load_chunk, which reads chunk i of the shard: 8 elements of one row as two vec4f.
+// Bindings: 1 the rows of one shard, chunk after chunk, read 16 bytes at a time.
+// Numerics: decoding is a shift, and exact.
 
 struct Eight { low: vec4f, high: vec4f }
 

@@ -1,6 +1,8 @@
 // Module: weights stored as f16, on a device with shader-f16; a chunk is 8 elements, 16 bytes.
 //
-// Binding 1: the rows of one shard, chunk after chunk, read 16 bytes at a time. Decoding is exact.
+// Gives: load_chunk, which reads chunk i of the shard: 8 elements of one row as two vec4f.
+// Bindings: 1 the rows of one shard, chunk after chunk, read 16 bytes at a time.
+// Numerics: decoding is exact for normal numbers; a device may flush subnormal halves (below 6.1e-5) to zero.
 
 struct Eight { low: vec4f, high: vec4f }
 

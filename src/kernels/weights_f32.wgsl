@@ -1,6 +1,8 @@
 // Module: weights stored as f32; a chunk is 8 consecutive elements, 32 bytes.
 //
-// Binding 1: the rows of one shard, chunk after chunk. Decoding is exact.
+// Gives: load_chunk, which reads chunk i of the shard: 8 elements of one row as two vec4f.
+// Bindings: 1 the rows of one shard, chunk after chunk, read 32 bytes at a time.
+// Numerics: decoding is exact.
 
 struct Eight { low: vec4f, high: vec4f }
 

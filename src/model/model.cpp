@@ -74,6 +74,15 @@ kernels::MatVecSpec gate_up_spec(const LayerWeights& w) { return matvec_spec(w.g
 kernels::MatVecSpec down_spec(const LayerWeights& w) { return matvec_spec(w.down, false, MatVecOutput::kAdd); }
 kernels::MatVecSpec output_spec(const kernels::Matrix& w) { return matvec_spec(w, true, MatVecOutput::kStore); }
 
+/// Refuses what cannot fit before it is loaded: a driver for the CPU would take memory until the system ends us.
+Status check_memory(const gpu::DeviceInfo& device, const MemoryPlan& plan) {
+  const uint64_t needed = plan.weight_bytes + plan.scratch_bytes;
+  if (device.memory_bytes == 0 || needed <= device.memory_bytes) return {};
+  return fail(ErrorCode::kOutOfMemory, "the weights take {} bytes and scratch {}, more than the {} bytes of {}",
+              with_commas(plan.weight_bytes), with_commas(plan.scratch_bytes), with_commas(device.memory_bytes),
+              device.name);
+}
+
 }  // namespace
 
 Result<Model> Model::load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
@@ -94,6 +103,7 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
   Model model;
   model.config_ = config;
   CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, formats, options));
+  CRIA_TRY(check_memory(device.info(), model.plan_));
   model.attention_shape_ = {.heads = config.num_heads,
                             .kv_heads = config.num_kv_heads,
                             .head_dim = config.head_dim,

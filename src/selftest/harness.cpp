@@ -131,19 +131,40 @@ CaseOutcome compare(std::string_view name, const Image& before, std::span<const 
   return outcome;
 }
 
-Result<gpu::Buffer> upload(gpu::Device& device, std::string_view name, const Image& image) {
-  const auto bytes = std::as_bytes(image.words());
-  CRIA_TRY_ASSIGN(gpu::Buffer buffer, device.create_buffer(name, bytes.size(), gpu::MemoryKind::kScratch));
-  CRIA_TRY(device.write(buffer, 0, bytes));
+CaseOutcome compare_words(std::string_view name, std::span<const uint32_t> expected, std::span<const uint32_t> after) {
+  CRIA_CHECK(expected.size() == after.size());
+  const auto [right, got] = std::mismatch(expected.begin(), expected.end(), after.begin());
+  if (right == expected.end()) return {};
+  return {.worst = std::numeric_limits<double>::infinity(),
+          .failure = fmt::format("{}[{}] is {} instead of {}", name, right - expected.begin(), *got, *right)};
+}
+
+void add_tail(std::vector<uint32_t>& words) {
+  words.resize(words.size() + kTailWords, static_cast<uint32_t>(Poison::kInput));
+}
+
+namespace {
+Result<gpu::Buffer> upload_words(gpu::Device& device, std::string_view name, std::span<const uint32_t> words) {
+  CRIA_TRY_ASSIGN(gpu::Buffer buffer, device.create_buffer(name, words.size_bytes(), gpu::MemoryKind::kScratch));
+  CRIA_TRY(device.write(buffer, 0, std::as_bytes(words)));
   return buffer;
+}
+}  // namespace
+
+Result<gpu::Buffer> upload(gpu::Device& device, std::string_view name, const Image& image) {
+  return upload_words(device, name, image.words());
 }
 
 Result<gpu::Buffer> upload(gpu::Device& device, std::string_view name, std::vector<uint32_t> words) {
-  words.resize(words.size() + kTailWords, static_cast<uint32_t>(Poison::kInput));
-  const auto bytes = std::as_bytes(std::span(words));
-  CRIA_TRY_ASSIGN(gpu::Buffer buffer, device.create_buffer(name, bytes.size(), gpu::MemoryKind::kScratch));
-  CRIA_TRY(device.write(buffer, 0, bytes));
-  return buffer;
+  add_tail(words);
+  return upload_words(device, name, words);
+}
+
+Result<std::vector<uint32_t>> download(gpu::Device& device, const gpu::Buffer& buffer) {
+  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, device.read(buffer, 0, buffer.size_bytes()));
+  std::vector<uint32_t> words(bytes.size() / 4);
+  std::memcpy(words.data(), bytes.data(), bytes.size());
+  return words;
 }
 
 Result<Target> Target::create(gpu::Device& device, std::string_view name, Image before) {
@@ -152,9 +173,7 @@ Result<Target> Target::create(gpu::Device& device, std::string_view name, Image 
 }
 
 Result<CaseOutcome> Target::check(gpu::Device& device, const Expectation& expectation) const {
-  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, device.read(buffer, 0, before.words().size_bytes()));
-  std::vector<uint32_t> words(bytes.size() / 4);
-  std::memcpy(words.data(), bytes.data(), bytes.size());
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(device, buffer));
   return compare(name, before, words, expectation);
 }
 

@@ -90,10 +90,19 @@ struct CaseOutcome {
 [[nodiscard]] CaseOutcome compare(std::string_view name, const Image& before, std::span<const uint32_t> after,
                                   const Expectation& expectation);
 
+/// The same for words that have only one right value, `expected` having a tail of poison too.
+[[nodiscard]] CaseOutcome compare_words(std::string_view name, std::span<const uint32_t> expected,
+                                        std::span<const uint32_t> after);
+
 /// A buffer with the image's words.
 Result<gpu::Buffer> upload(gpu::Device& device, std::string_view name, const Image& image);
+/// Puts the tail of poison behind words.
+void add_tail(std::vector<uint32_t>& words);
 /// A buffer with u32 words and a tail of poison.
 Result<gpu::Buffer> upload(gpu::Device& device, std::string_view name, std::vector<uint32_t> words);
+
+/// All words of a buffer. Errors: kDevice.
+Result<std::vector<uint32_t>> download(gpu::Device& device, const gpu::Buffer& buffer);
 
 /// A buffer that a kernel writes, with what it held before.
 struct Target {

@@ -25,9 +25,7 @@ class Random {
   }
 
   /// Uniform in [0, bound).
-  [[nodiscard]] uint32_t below(uint32_t bound) {
-    return static_cast<uint32_t>((uint64_t{next()} * bound) >> 32);
-  }
+  [[nodiscard]] uint32_t below(uint32_t bound) { return static_cast<uint32_t>((uint64_t{next()} * bound) >> 32); }
 
   /// Uniform in [-1, 1), never so small that f32 would hold it as a subnormal.
   [[nodiscard]] float unit() { return static_cast<float>(static_cast<int32_t>(next() >> 8) - (1 << 23)) * 0x1p-23F; }

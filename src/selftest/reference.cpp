@@ -197,9 +197,13 @@ Expected swiglu(const Table& gate_up) {
     for (size_t i = 0; i < size; ++i) {
       const double gate = gate_up.at(t, i);
       const double value = gate / (1 + std::exp(-gate)) * gate_up.at(t, size + i);
+      if (gate < -80) {
+        y.set(t, i, 0, std::abs(value) + kTiny);
+        continue;
+      }
       const double share = 1 / (1 + std::exp(gate));  // of exp(-gate) in 1 + exp(-gate)
       const double relative_error = (share * (3 + 2 * std::abs(gate)) + 4.5) * kUlp;
-      y.set(t, i, value, (gate < -80 ? 1 : relative_error) * std::abs(value) + kTiny);
+      y.set(t, i, value, relative_error * std::abs(value) + kTiny);
     }
   }
   return y;

@@ -105,7 +105,7 @@ Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::
 
 /// y[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)); gate_up rows hold gates, then ups
 /// (Shazeer 2020). Tolerance: exp's error counts by its share of 1 + exp(-g); the sum, the division and the
-/// product add 4.5 ulp; below -80 silu may be 0.
+/// product add 4.5 ulp. Below -80 silu may be 0, which is returned, with the formula's value as tolerance.
 Expected swiglu(const Table& gate_up);
 
 /// y + x (He et al. 2015). Tolerance: 1 ulp.

@@ -205,6 +205,14 @@ std::string TextBuilder::push(std::string_view spelling) {
   return strip(std::move(token));
 }
 
+std::string TextBuilder::pause() {
+  std::string text = std::exchange(pending_, {});
+  text.resize(text.size() - incomplete_utf8_tail(text));
+  checked_ = 0;
+  run_is_invalid_ = false;
+  return strip(std::move(text));
+}
+
 std::string TextBuilder::finish() {
   std::string text = rules_->byte_level ? to_valid_utf8(pending_) : strip(end_fallback_run());
   *this = TextBuilder(*rules_);

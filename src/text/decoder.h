@@ -44,6 +44,9 @@ class TextBuilder {
   std::string push(std::string_view spelling);
   /// The rest of the text; the builder begins anew.
   std::string finish();
+  /// Ends what is held back where the text pauses: its whole characters, without one that has only begun.
+  /// The text goes on: what comes next is not taken for its begin.
+  std::string pause();
 
  private:
   [[nodiscard]] std::string strip(std::string text);

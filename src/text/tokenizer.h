@@ -94,6 +94,8 @@ class StreamDecoder {
   Result<std::string> push(TokenId id);
   /// What is left at the end; bytes that are no characters become U+FFFD. The decoder begins anew.
   std::string finish() { return builder_.finish(); }
+  /// What is left where the text pauses, in whole characters; the text goes on with the next token.
+  std::string pause() { return builder_.pause(); }
 
  private:
   const Tokenizer* tokenizer_;

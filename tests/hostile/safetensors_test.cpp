@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <ctime>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <random>
 
 #include "base/platform.h"
@@ -187,6 +189,21 @@ TEST(HostileSafetensors, TruncationAtEveryByteIsRefused) {
     SCOPED_TRACE(size);
     const double seconds = seconds_of([&] { expect_refused(std::string_view(file).substr(0, size), ""); });
     EXPECT_LT(seconds, CRIA_SLOW_BUILD ? 0.1 : 0.01);
+  }
+}
+
+TEST(HostileSafetensors, RealFilesTruncatedAnywhereAreRefused) {
+  const std::filesystem::path models = std::filesystem::path(CRIA_SOURCE_DIR) / "tests/golden/models";
+  for (const char* name : {"llama-mha-f32", "llama-gqa-tied-bf16"}) {
+    std::ifstream stream(models / name / "model.safetensors", std::ios::binary);
+    const std::string file{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+    const auto whole = parse_safetensors(bytes_of(file), "x");
+    ASSERT_TRUE(whole) << whole.error().message();
+    const size_t data = whole->tensors.front().file_offset;
+    for (size_t size = 0; size < file.size(); size += size < data ? 1 : 997) {  // a prime: every alignment
+      SCOPED_TRACE(size);
+      expect_refused(std::string_view(file).substr(0, size), size < data ? "bytes" : "past the end of the file");
+    }
   }
 }
 

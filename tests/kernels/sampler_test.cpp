@@ -20,11 +20,6 @@ namespace {
 constexpr uint32_t kSentinel = 0xa5a5a5a5;
 constexpr size_t kSentinels = 64;  // words behind each output that must stay as they are
 
-/// A gap below which f32 on the GPU may decide otherwise than f64 on the CPU. Scores are sums of a z of
-/// at most some 30 and a logarithm, each with an error of a few units in the last place: 30 * 2^-23 is
-/// 3.6e-6, and WGSL allows exp and log several times the half unit of a perfect rounding.
-constexpr double kRoundingGap = 2e-5;
-
 template <typename T>
 std::vector<T> from_bytes(const std::vector<std::byte>& bytes) {
   std::vector<T> values(bytes.size() / sizeof(T));
@@ -196,7 +191,7 @@ Batch mixed_batch(uint32_t vocab, uint32_t seeds) {
 
 struct Agreement {
   size_t draws = 0;
-  size_t roundings = 0;  // other tokens where the reference was within kRoundingGap of another outcome
+  size_t roundings = 0;  // other tokens where the reference was within kSamplerRoundingGap of another outcome
 };
 
 /// Fails the test for every row whose token or outputs differ from the reference by more than rounding.
@@ -211,8 +206,8 @@ Agreement expect_agreement(GpuSampler& sampler, const Batch& batch, bool greedy 
     ++agreement.draws;
     if (sampled.token == draw.sampled.token) continue;
     ++agreement.roundings;
-    EXPECT_LT(draw.margin, kRoundingGap) << "vocabulary of " << batch.vocab << ", row " << r << ": token "
-                                         << sampled.token << " instead of " << draw.sampled.token;
+    EXPECT_LT(draw.margin, kSamplerRoundingGap) << "vocabulary of " << batch.vocab << ", row " << r << ": token "
+                                                << sampled.token << " instead of " << draw.sampled.token;
   }
   return agreement;
 }

@@ -72,6 +72,22 @@ TEST(StreamDecoder, HoldsARunOfByteTokensUntilItEnds) {
   EXPECT_EQ(decoder.finish(), "\uFFFD");
 }
 
+TEST(StreamDecoder, APauseEndsARunAndTheTextGoesOn) {
+  const auto tokenizer = tokenizer_of(tiny_tokenizer()).value();
+  const auto byte = [](int value) { return static_cast<TokenId>(3 + value); };
+  StreamDecoder decoder(tokenizer, true);
+  EXPECT_EQ(decoder.push(byte(0xC3)).value(), "");
+  EXPECT_EQ(decoder.push(byte(0xA9)).value(), "");
+  EXPECT_EQ(decoder.push(byte(0xE2)).value(), "");
+  EXPECT_EQ(decoder.pause(), "\u00e9") << "a character that has only begun is left out";
+  EXPECT_EQ(decoder.pause(), "");
+  EXPECT_EQ(decoder.push(266).value(), " a") << "the blank of a word that is not the text's first stays";
+  EXPECT_EQ(decoder.push(byte(0xFF)).value(), "\uFFFD");
+  EXPECT_EQ(decoder.pause(), "");
+  EXPECT_EQ(decoder.push(byte(0x41)).value(), "") << "a new run, of which nothing is wrong yet";
+  EXPECT_EQ(decoder.pause(), "A");
+}
+
 TEST(StreamDecoder, StripsOneBlankAtTheBeginOfTheTextOnly) {
   const auto tokenizer = tokenizer_of(tiny_tokenizer()).value();
   StreamDecoder decoder(tokenizer, true);

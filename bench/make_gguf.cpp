@@ -1,0 +1,285 @@
+// Writes a GGUF file of a Llama-shaped model with made-up weights, for measuring the speed of other programs.
+//
+//   make-gguf hidden=2048,layers=22,heads=32,kv_heads=4,intermediate=5632,vocab=32000[,head_dim=64][,tied=1]
+//             f16|q8_0|q4_0 FILE
+//
+// Needs nothing but the standard library, so that it can be linked statically and taken to any machine
+// (bench/peers.sh). Every matrix has the named type, embedding and output too; norms are 1.
+// The other weights are about N(0, 0.018): the same few MB again and again, as speed does not depend on them.
+// Source: the GGUF specification, version 3; block layouts as in its list of tensor types.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace {
+
+constexpr uint64_t kAlignment = 32;
+constexpr uint64_t kPoolBlocks = 1U << 17;
+constexpr uint32_t kBlock = 32;  // elements of a block, in every type
+constexpr uint32_t kContext = 131072;
+constexpr float kDeviation = 0.018F;
+
+[[noreturn]] void die(const std::string& sentence) {
+  std::cerr << "make-gguf: " << sentence << '\n';
+  std::exit(2);
+}
+
+struct TensorType {
+  std::string_view name;
+  uint32_t id;           // in the file
+  uint32_t file_type;    // general.file_type
+  uint32_t block_bytes;  // of 32 elements
+};
+constexpr TensorType kF32 = {"f32", 0, 0, 128};
+constexpr TensorType kTypes[] = {{"f16", 1, 1, 64}, {"q8_0", 8, 7, 34}, {"q4_0", 2, 2, 18}};
+
+struct Shape {
+  uint32_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, intermediate = 0, vocab = 0, head_dim = 0, tied = 0;
+};
+
+Shape parse_shape(const std::string& text) {
+  Shape shape;
+  const std::map<std::string, uint32_t*> fields = {{"hidden", &shape.hidden},
+                                                   {"layers", &shape.layers},
+                                                   {"heads", &shape.heads},
+                                                   {"kv_heads", &shape.kv_heads},
+                                                   {"intermediate", &shape.intermediate},
+                                                   {"vocab", &shape.vocab},
+                                                   {"head_dim", &shape.head_dim},
+                                                   {"tied", &shape.tied}};
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    const size_t equals = std::min(part.find('='), part.size());
+    const auto field = fields.find(part.substr(0, equals));
+    if (field == fields.end())
+      die("there is no dimension \"" + part + "\"; only shapes of the Llama family are written");
+    char* stop = nullptr;
+    const char* value = part.c_str() + std::min(equals + 1, part.size());
+    *field->second = static_cast<uint32_t>(std::strtoul(value, &stop, 10));
+    if (*value == '\0' || *stop != '\0') die("\"" + part + "\" does not give a whole number");
+    begin = end + 1;
+  }
+  if (shape.head_dim == 0 && shape.heads != 0) shape.head_dim = shape.hidden / shape.heads;
+  for (const uint32_t size : {shape.hidden, shape.intermediate, shape.heads * shape.head_dim}) {
+    if (size == 0 || size % kBlock != 0)
+      die("a matrix of \"" + text + "\" has rows of " + std::to_string(size) + " elements, not whole blocks of " +
+          std::to_string(kBlock));
+  }
+  if (shape.layers == 0 || shape.kv_heads == 0) die("\"" + text + "\" does not say layers or kv_heads");
+  if (shape.vocab < 259) die("a vocabulary of " + std::to_string(shape.vocab) + " has no room for 256 bytes");
+  return shape;
+}
+
+/// The bytes of a header, in the order of the file; all numbers are little-endian, as this machine's are.
+class Header {
+ public:
+  template <typename T>
+  void number(T value) {
+    bytes_.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+  void text(std::string_view value) {
+    number<uint64_t>(value.size());
+    bytes_ += value;
+  }
+  template <typename T>
+  void field(std::string_view key, uint32_t kind, T value) {
+    text(key);
+    number(kind);
+    number(value);
+    ++fields_;
+  }
+  void u32(std::string_view key, uint32_t value) { field(key, 4, value); }
+  void f32(std::string_view key, float value) { field(key, 6, value); }
+  void string(std::string_view key, std::string_view value) {
+    text(key);
+    number<uint32_t>(8);
+    text(value);
+    ++fields_;
+  }
+  /// Begins an array whose elements the caller writes.
+  void array(std::string_view key, uint32_t kind, uint64_t count) {
+    text(key);
+    number<uint32_t>(9);
+    number(kind);
+    number(count);
+    ++fields_;
+  }
+  [[nodiscard]] const std::string& bytes() const { return bytes_; }
+  [[nodiscard]] uint64_t fields() const { return fields_; }
+
+ private:
+  std::string bytes_;
+  uint64_t fields_ = 0;
+};
+
+struct Tensor {
+  std::string name;
+  uint64_t columns, rows;
+  TensorType type;
+
+  [[nodiscard]] uint64_t bytes() const { return columns * rows / kBlock * type.block_bytes; }
+};
+
+std::vector<Tensor> tensors_of(const Shape& s, const TensorType& type) {
+  const uint64_t q = uint64_t{s.heads} * s.head_dim;
+  const uint64_t kv = uint64_t{s.kv_heads} * s.head_dim;
+  std::vector<Tensor> tensors = {{"token_embd.weight", s.hidden, s.vocab, type},
+                                 {"output_norm.weight", s.hidden, 1, kF32}};
+  if (s.tied == 0) tensors.push_back({"output.weight", s.hidden, s.vocab, type});
+  for (uint32_t i = 0; i < s.layers; ++i) {
+    const std::string layer = "blk." + std::to_string(i) + ".";
+    tensors.push_back({layer + "attn_norm.weight", s.hidden, 1, kF32});
+    tensors.push_back({layer + "attn_q.weight", s.hidden, q, type});
+    tensors.push_back({layer + "attn_k.weight", s.hidden, kv, type});
+    tensors.push_back({layer + "attn_v.weight", s.hidden, kv, type});
+    tensors.push_back({layer + "attn_output.weight", q, s.hidden, type});
+    tensors.push_back({layer + "ffn_norm.weight", s.hidden, 1, kF32});
+    tensors.push_back({layer + "ffn_gate.weight", s.hidden, s.intermediate, type});
+    tensors.push_back({layer + "ffn_up.weight", s.hidden, s.intermediate, type});
+    tensors.push_back({layer + "ffn_down.weight", s.intermediate, s.hidden, type});
+  }
+  return tensors;
+}
+
+/// A tokenizer without merges: bytes, and one word for each further id.
+void describe_tokens(Header& header, uint32_t vocab) {
+  header.string("tokenizer.ggml.model", "llama");
+  header.array("tokenizer.ggml.tokens", 8, vocab);
+  for (const char* special : {"<unk>", "<s>", "</s>"}) header.text(special);
+  for (int byte = 0; byte < 256; ++byte) {
+    char name[8];
+    std::snprintf(name, sizeof(name), "<0x%02X>", byte);
+    header.text(name);
+  }
+  for (uint32_t id = 259; id < vocab; ++id) header.text("\u2581w" + std::to_string(id));
+  header.array("tokenizer.ggml.scores", 6, vocab);
+  for (uint32_t id = 0; id < vocab; ++id) header.number(-static_cast<float>(id));
+  header.array("tokenizer.ggml.token_type", 5, vocab);
+  for (uint32_t id = 0; id < vocab; ++id) header.number<int32_t>(id == 0 ? 2 : id < 3 ? 3 : id < 259 ? 6 : 1);
+  header.u32("tokenizer.ggml.bos_token_id", 1);
+  header.u32("tokenizer.ggml.eos_token_id", 2);
+}
+
+Header describe_model(const Shape& s, const TensorType& type) {
+  Header header;
+  header.string("general.architecture", "llama");
+  header.string("general.name", "made-up weights");
+  header.u32("general.file_type", type.file_type);
+  header.u32("llama.context_length", kContext);
+  header.u32("llama.embedding_length", s.hidden);
+  header.u32("llama.block_count", s.layers);
+  header.u32("llama.feed_forward_length", s.intermediate);
+  header.u32("llama.attention.head_count", s.heads);
+  header.u32("llama.attention.head_count_kv", s.kv_heads);
+  header.u32("llama.attention.key_length", s.head_dim);
+  header.u32("llama.attention.value_length", s.head_dim);
+  header.f32("llama.attention.layer_norm_rms_epsilon", 1e-5F);
+  header.u32("llama.rope.dimension_count", s.head_dim);
+  header.f32("llama.rope.freq_base", 10000);
+  header.u32("llama.vocab_size", s.vocab);
+  describe_tokens(header, s.vocab);
+  return header;
+}
+
+/// An f16 near the value, which is 0 or of a magnitude that f16 holds as a normal number.
+uint16_t half(float value) {
+  if (value == 0) return 0;
+  uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const uint32_t exponent = ((bits >> 23) & 0xFFU) - 112U;
+  return static_cast<uint16_t>(((bits >> 16) & 0x8000U) | (exponent << 10) | ((bits >> 13) & 0x3FFU));
+}
+
+/// Blocks of made-up weights to fill matrices with: f16 numbers, or a scale and random integers.
+std::string make_pool(const TensorType& type) {
+  std::mt19937_64 random(1);
+  std::normal_distribution<float> normal(0, kDeviation);
+  std::string pool;
+  const auto append = [&](uint16_t bits) { pool.append(reinterpret_cast<const char*>(&bits), sizeof(bits)); };
+  // Uniform integers of n values deviate by n / sqrt(12).
+  const uint16_t scale = half(kDeviation * 3.4641F / (type.name == "q8_0" ? 256.0F : 16.0F));
+  for (uint64_t block = 0; block < kPoolBlocks; ++block) {
+    if (type.name == "f16") {
+      for (uint32_t i = 0; i < kBlock; ++i) {
+        const float value = normal(random);
+        append(half(std::abs(value) < 1e-4F ? 0 : value));
+      }
+      continue;
+    }
+    append(scale);
+    for (uint32_t bytes = type.block_bytes - 2; bytes > 0; bytes -= 8) {
+      const uint64_t bits = random();
+      pool.append(reinterpret_cast<const char*>(&bits), sizeof(bits));
+    }
+  }
+  return pool;
+}
+
+void write_padding(std::ofstream& file, uint64_t bytes) {
+  file << std::string((kAlignment - bytes % kAlignment) % kAlignment, '\0');
+}
+
+void write_data(std::ofstream& file, const Tensor& tensor, const std::string& pool) {
+  if (tensor.type.id == kF32.id) {
+    const std::vector<float> ones(tensor.columns, 1.0F);
+    file.write(reinterpret_cast<const char*>(ones.data()), static_cast<std::streamsize>(tensor.bytes()));
+  }
+  for (uint64_t left = tensor.type.id == kF32.id ? 0 : tensor.bytes(); left > 0;) {
+    const uint64_t piece = std::min<uint64_t>(left, pool.size());
+    file.write(pool.data(), static_cast<std::streamsize>(piece));
+    left -= piece;
+  }
+  write_padding(file, tensor.bytes());
+}
+
+void write_model(const Shape& shape, const TensorType& type, const std::string& path) {
+  const std::vector<Tensor> tensors = tensors_of(shape, type);
+  const Header model = describe_model(shape, type);
+  Header header;
+  header.number<uint32_t>(0x46554747);  // "GGUF"
+  header.number<uint32_t>(3);
+  header.number<uint64_t>(tensors.size());
+  header.number<uint64_t>(model.fields());
+  Header directory;
+  uint64_t offset = 0;
+  for (const Tensor& tensor : tensors) {
+    directory.text(tensor.name);
+    const uint32_t dimensions = tensor.rows == 1 ? 1 : 2;
+    directory.number(dimensions);
+    directory.number(tensor.columns);
+    if (dimensions == 2) directory.number(tensor.rows);
+    directory.number(tensor.type.id);
+    directory.number(offset);
+    offset += (tensor.bytes() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  std::ofstream file(path, std::ios::binary);
+  if (!file) die(path + ": cannot be created");
+  file << header.bytes() << model.bytes() << directory.bytes();
+  write_padding(file, header.bytes().size() + model.bytes().size() + directory.bytes().size());
+  const std::string pool = make_pool(type);
+  for (const Tensor& tensor : tensors) write_data(file, tensor, pool);
+  file.close();
+  if (!file) die(path + ": cannot be written, perhaps for want of space (" + std::to_string(offset) + " bytes)");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) die("give a shape, a type and a file: make-gguf hidden=2048,... f16|q8_0|q4_0 FILE");
+  const std::string name = argv[2];
+  for (const TensorType& type : kTypes) {
+    if (type.name != name) continue;
+    write_model(parse_shape(argv[1]), type, argv[3]);
+    return 0;
+  }
+  die("there is no type \"" + name + "\": the types are f16, q8_0 and q4_0");
+}

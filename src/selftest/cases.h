@@ -1,0 +1,31 @@
+// What the cases_*.cpp files share. Each adds the cases of some kernels to the list of all_cases().
+#pragma once
+
+#include <fmt/format.h>
+
+#include "selftest/selftest.h"
+
+namespace cria::selftest {
+
+void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_elementwise_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_embedding_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_linear_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_norm_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);
+
+/// Random values, see Random::value().
+[[nodiscard]] Table random_table(Random& random, size_t rows, size_t columns);
+[[nodiscard]] std::vector<double> random_vector(Random& random, size_t count);
+/// Numbers below `bound`.
+[[nodiscard]] std::vector<uint32_t> random_indices(Random& random, size_t count, uint32_t bound);
+
+/// Bytes of activations [rows, columns].
+[[nodiscard]] uint64_t activation_bytes(uint64_t rows, uint32_t columns);
+
+/// Cuts the rows of a matrix into `parts` shards of different sizes, and into more where a shard would not fit
+/// into the device's largest binding.
+[[nodiscard]] std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns, Element type,
+                                             uint32_t parts);
+
+}  // namespace cria::selftest

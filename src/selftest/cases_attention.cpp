@@ -1,0 +1,293 @@
+// Cases of kv_write and of attention over the paged cache, decode and prefill.
+//
+// Of the cache only what a query may see is set: every other position, page and entry of the page table is
+// poison. The pages of a sequence lie scattered, and the sequences' slots stand in another order than their tokens.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
+
+#include "kernels/attention.h"
+#include "selftest/cases.h"
+
+namespace cria::selftest {
+namespace {
+
+using kernels::AttentionKernel;
+using kernels::kPageSize;
+using kernels::KvType;
+
+/// Tokens of one sequence in a batch, at consecutive positions.
+struct Run {
+  uint32_t position = 0;
+  uint32_t count = 1;
+  [[nodiscard]] uint32_t pages() const { return divide_up(position + count, kPageSize); }
+};
+
+struct BatchShape {
+  uint32_t heads = 1;
+  uint32_t kv_heads = 1;
+  uint32_t head_dim = 2;
+  uint32_t window = 0;
+  std::vector<Run> runs;
+
+  [[nodiscard]] kernels::AttentionShape attention() const {
+    const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
+    return {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim, .scale = scale};
+  }
+  [[nodiscard]] uint32_t tokens() const {
+    return std::accumulate(runs.begin(), runs.end(), 0U, [](uint32_t sum, const Run& run) { return sum + run.count; });
+  }
+  /// Pages in the cache: those of the sequences, and two that belong to none.
+  [[nodiscard]] uint32_t pages() const {
+    return std::accumulate(runs.begin(), runs.end(), 2U,
+                           [](uint32_t sum, const Run& run) { return sum + run.pages(); });
+  }
+  /// The slot of a run: they are numbered from the last to the first.
+  [[nodiscard]] uint32_t slot(size_t run) const { return static_cast<uint32_t>(runs.size() - 1 - run); }
+};
+
+std::string describe(const BatchShape& shape) {
+  std::string text = fmt::format("heads {} over {} of {}, positions", shape.heads, shape.kv_heads, shape.head_dim);
+  for (const Run& run : shape.runs) {
+    text += fmt::format(" {}", run.position);
+    if (run.count > 1) text += fmt::format("-{}", run.position + run.count - 1);
+  }
+  if (shape.window > 0) text += fmt::format(", window {}", shape.window);
+  return text;
+}
+
+Element element_of(KvType type) { return type == KvType::kF32 ? Element::kF32 : Element::kF16; }
+
+/// The places of a batch, for the reference and for kernels.
+struct Batch {
+  std::vector<BatchToken> tokens;
+  PageTable table;
+  kernels::BatchBuffers buffers;
+};
+
+PageTable scatter_pages(Random& random, const BatchShape& shape) {
+  std::vector<uint32_t> free(shape.pages());
+  std::iota(free.begin(), free.end(), 0U);
+  PageTable table;
+  for (const Run& run : shape.runs) table.pages_per_slot = std::max(table.pages_per_slot, run.pages() + 1);
+  table.pages.assign(table.pages_per_slot * shape.runs.size(), static_cast<uint32_t>(Poison::kInput));
+  for (size_t r = 0; r < shape.runs.size(); ++r) {
+    for (uint32_t page = 0; page < shape.runs[r].pages(); ++page) {
+      const auto taken = free.begin() + random.below(static_cast<uint32_t>(free.size()));
+      table.pages[size_t{shape.slot(r)} * table.pages_per_slot + page] = *taken;
+      free.erase(taken);
+    }
+  }
+  return table;
+}
+
+/// `tile_tokens` is what the prefill kernel takes at once.
+Result<Batch> make_batch(Trial& trial, const BatchShape& shape, uint32_t tile_tokens) {
+  Batch batch;
+  batch.table = scatter_pages(trial.random, shape);
+  std::vector<uint32_t> info;
+  std::vector<uint32_t> tiles;
+  for (size_t r = 0; r < shape.runs.size(); ++r) {
+    const Run& run = shape.runs[r];
+    for (uint32_t done = 0; done < run.count; done += tile_tokens) {
+      const auto first = static_cast<uint32_t>(batch.tokens.size()) + done;
+      tiles.insert(tiles.end(), {first, std::min(tile_tokens, run.count - done), shape.slot(r), run.position + done});
+    }
+    for (uint32_t i = 0; i < run.count; ++i) {
+      batch.tokens.push_back({.position = run.position + i, .slot = shape.slot(r)});
+      info.insert(info.end(), {run.position + i, shape.slot(r)});
+    }
+  }
+  batch.buffers.tokens = shape.tokens();
+  batch.buffers.tile_count = static_cast<uint32_t>(tiles.size() / 4);
+  batch.buffers.pages_per_slot = batch.table.pages_per_slot;
+  CRIA_TRY_ASSIGN(batch.buffers.token_info, upload(trial.device, "token_info", std::move(info)));
+  CRIA_TRY_ASSIGN(batch.buffers.tiles, upload(trial.device, "tiles", std::move(tiles)));
+  CRIA_TRY_ASSIGN(batch.buffers.page_table, upload(trial.device, "page_table", batch.table.pages));
+  return batch;
+}
+
+Image cache_image(const BatchShape& shape, KvType type, Poison poison) {
+  return {element_of(type), poison, size_t{shape.pages()} * shape.kv_heads * kPageSize, shape.head_dim};
+}
+
+/// What storing a value in the cache may do to it. f32 is copied. Rounding to f16 may go either way (WGSL 15.7.6),
+/// so it is off by less than the distance of two f16 numbers, 2^-10 of the value or, below the normal ones,
+/// 2^-24; and those below the normal ones may become 0.
+double storage_error(KvType type, double value) {
+  if (type == KvType::kF32) return 0;
+  const double smallest = smallest_normal(Element::kF16);
+  return std::abs(value) < smallest ? std::max(std::abs(value), 0x1p-24) : std::abs(value) * 0x1p-10;
+}
+
+/// The elements of a cache's keys or values that hold something, as a kernel should have left them.
+Expectation expect_cache(const Target& target, const BatchShape& shape, KvType type,
+                         const std::vector<double>& values) {
+  Expectation expectation(target.before);
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (std::isnan(values[i])) continue;
+    expectation.set(i / shape.head_dim, i % shape.head_dim, values[i], storage_error(type, values[i]));
+  }
+  return expectation;
+}
+
+Result<CaseOutcome> run_kv_write(Trial& trial, KvType type, const BatchShape& shape) {
+  const kernels::AttentionShape attention = shape.attention();
+  CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, 1));
+  Table qkv = random_table(trial.random, shape.tokens(), attention.qkv_size());
+  for (size_t t = 0; t < qkv.rows; ++t) {  // queries are not the kernel's to use
+    for (size_t i = 0; i < attention.q_size(); ++i) qkv.at(t, i) = std::nan("");
+  }
+  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "qkv", qkv));
+  const Image empty = cache_image(shape, type, Poison::kOutput);
+  CRIA_TRY_ASSIGN(const Target keys, Target::create(trial.device, "keys", empty));
+  CRIA_TRY_ASSIGN(const Target values, Target::create(trial.device, "values", empty));
+  CRIA_TRY_ASSIGN(const auto op, kernels::KvWrite::create(trial.device, type));
+  gpu::Recorder recorder = trial.device.record("kv_write");
+  op.record(recorder, attention, input, batch.buffers, {.keys = keys.buffer, .values = values.buffer});
+  CRIA_TRY(trial.submit(recorder));
+  PagedCache cache(shape.pages(), shape.kv_heads, shape.head_dim);
+  reference::kv_write(qkv, attention, batch.tokens, batch.table, cache);
+  CRIA_TRY_ASSIGN(CaseOutcome outcome, keys.check(trial.device, expect_cache(keys, shape, type, cache.keys)));
+  CRIA_TRY_ASSIGN(CaseOutcome second, values.check(trial.device, expect_cache(values, shape, type, cache.values)));
+  outcome.add(std::move(second));
+  return outcome;
+}
+
+/// A cache on both sides.
+struct FilledCache {
+  PagedCache cpu;
+  kernels::KvLayer gpu;
+};
+
+/// Sets what the queries of the batch may see, and nothing else.
+Result<FilledCache> fill_cache(Trial& trial, KvType type, const BatchShape& shape, const PageTable& table) {
+  FilledCache filled{.cpu = PagedCache(shape.pages(), shape.kv_heads, shape.head_dim), .gpu = {}};
+  Image keys = cache_image(shape, type, Poison::kInput);
+  Image values = keys;
+  for (size_t r = 0; r < shape.runs.size(); ++r) {
+    const Run& run = shape.runs[r];
+    const uint32_t begin = shape.window == 0 ? 0 : run.position + 1 - std::min(shape.window, run.position + 1);
+    for (uint32_t position = begin; position < run.position + run.count; ++position) {
+      for (uint32_t head = 0; head < shape.kv_heads; ++head) {
+        const size_t at = filled.cpu.at(table.page(shape.slot(r), position), head, position);
+        for (uint32_t i = 0; i < shape.head_dim; ++i) {
+          keys.set(at / shape.head_dim, i, trial.random.unit());
+          values.set(at / shape.head_dim, i, trial.random.value());
+          filled.cpu.keys[at + i] = keys.get(at / shape.head_dim, i);
+          filled.cpu.values[at + i] = values.get(at / shape.head_dim, i);
+        }
+      }
+    }
+  }
+  CRIA_TRY_ASSIGN(filled.gpu.keys, upload(trial.device, "keys", keys));
+  CRIA_TRY_ASSIGN(filled.gpu.values, upload(trial.device, "values", values));
+  return filled;
+}
+
+/// Queries so long that a softmax is neither flat nor all in one place; in every other case longer still. The
+/// keys and values of their rows, which the kernels take from the cache, are poison.
+Result<kernels::Activation> upload_queries(Trial& trial, const BatchShape& shape, Table& queries) {
+  const float length = trial.random.below(2) == 0 ? 8 : 30;
+  for (double& value : queries.values) value = length * trial.random.unit();
+  const uint32_t columns = shape.attention().qkv_size();
+  Image image = activation_image(Poison::kInput, queries.rows, columns);
+  image.set_rows(queries);
+  CRIA_TRY_ASSIGN(gpu::Buffer buffer, upload(trial.device, "qkv", image));
+  return kernels::Activation{.buffer = std::move(buffer), .columns = columns};
+}
+
+Result<CaseOutcome> run_attention(Trial& trial, AttentionKernel kernel, KvType type, const BatchShape& shape) {
+  const kernels::AttentionShape attention = shape.attention();
+  CRIA_TRY_ASSIGN(const auto op, kernels::Attention::create(trial.device, type, shape.head_dim));
+  CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, op.tile_tokens()));
+  CRIA_TRY_ASSIGN(const FilledCache cache, fill_cache(trial, type, shape, batch.table));
+  Table queries(shape.tokens(), attention.q_size());
+  CRIA_TRY_ASSIGN(const kernels::Activation qkv, upload_queries(trial, shape, queries));
+  CRIA_TRY_ASSIGN(
+      const Target y,
+      Target::create(trial.device, "y", activation_image(Poison::kOutput, shape.tokens(), attention.q_size())));
+  gpu::Recorder recorder = trial.device.record("attention");
+  op.record(recorder, kernel, attention, qkv, batch.buffers, cache.gpu, shape.window,
+            activation_of(y, attention.q_size()));
+  CRIA_TRY(trial.submit(recorder));
+  Expectation expectation(y.before);
+  expectation.set_rows(reference::attention(queries, attention, batch.tokens, batch.table, cache.cpu, shape.window,
+                                            smallest_normal(element_of(type))));
+  return y.check(trial.device, expectation);
+}
+
+/// The lengths of heads are shared out between the cache's types, because each costs a pipeline and neither
+/// decides how the other is handled. 64 and 80 are in both.
+std::vector<uint32_t> head_dims(KvType type) {
+  if (type == KvType::kF32) return {2, 6, 64, 80, 256};
+  return {4, 32, 64, 80, 96, 128, kernels::kMaxHeadDim};
+}
+
+constexpr uint32_t kWindows[] = {1, 2, 31, 32, 33, 200};
+
+/// Every length of heads and several groupings on few tokens, then `many` and what windows leave of `some`.
+std::vector<BatchShape> batch_shapes(KvType type, const std::vector<Run>& few, const std::vector<Run>& some,
+                                     const std::vector<Run>& many) {
+  std::vector<BatchShape> shapes;
+  for (const uint32_t head_dim : head_dims(type)) shapes.push_back({4, 2, head_dim, 0, few});
+  shapes.push_back({8, 1, 64, 0, few});
+  shapes.push_back({3, 3, 80, 0, few});
+  shapes.push_back({1, 1, 64, 0, many});
+  shapes.push_back({2, 1, type == KvType::kF32 ? 256U : 128U, 0, some});
+  for (const uint32_t window : kWindows) shapes.push_back({2, 1, 64, window, some});
+  // Long heads make prefill's tiles of keys so short that some lie before the window of a tile's last queries.
+  shapes.push_back({2, 1, head_dims(type).back(), 3, few});
+  return shapes;
+}
+
+/// Positions round the ends of pages (32) and of decode's blocks (128 positions, or 256 for the longest heads).
+std::vector<BatchShape> decode_shapes(KvType type) {
+  const std::vector<Run> few = {{31}, {0}, {140}, {32}};
+  const std::vector<Run> some = {{33}, {1}, {128}, {300}};
+  const std::vector<Run> many = {{1}, {30}, {33}, {63}, {64}, {127}, {128}, {129}, {255}, {256}, {257}, {600}};
+  return batch_shapes(type, few, some, many);
+}
+
+/// Runs that begin and end round the ends of pages (32), of tiles of queries (16 and fewer) and of keys (64).
+std::vector<BatchShape> prefill_shapes(KvType type) {
+  const std::vector<Run> few = {{30, 5}, {0, 17}, {61, 1}};
+  const std::vector<Run> some = {{0, 40}, {126, 20}, {5, 1}, {250, 9}};
+  std::vector<BatchShape> shapes = batch_shapes(type, few, some, some);
+  for (const uint32_t count : {1U, 2U, 15U, 16U, 17U, 31U, 32U, 33U, 63U, 64U, 65U}) {
+    shapes.push_back({2, 2, 64, 0, {{0, count}, {64 - count % 64, 3}}});
+  }
+  return shapes;
+}
+
+uint64_t cache_bytes(const BatchShape& shape, KvType type) {
+  return uint64_t{shape.pages()} * shape.kv_heads * kPageSize * shape.head_dim * kernels::kv_type_bytes(type);
+}
+
+}  // namespace
+
+void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases) {
+  const auto add = [&](const std::string& kernel, KvType type, const BatchShape& shape, auto body) {
+    const uint64_t activations = activation_bytes(shape.tokens(), shape.attention().qkv_size());
+    cases.push_back({.kernel = kernel,
+                     .shape = describe(shape),
+                     .binding_bytes = std::max(activations, cache_bytes(shape, type)),
+                     .body = std::move(body)});
+  };
+  for (const KvType type : kernels::kKvTypes) {
+    const std::string write = kernels::SpecBuilder(device, "kv_write").kv(type).name();
+    const std::string decode = kernels::SpecBuilder(device, "attention_decode").kv(type).reductions(1).name();
+    const std::string prefill = kernels::SpecBuilder(device, "attention_prefill").kv(type).name();
+    for (const BatchShape& shape : decode_shapes(type)) {
+      add(decode, type, shape, [=](Trial& t) { return run_attention(t, AttentionKernel::kDecode, type, shape); });
+    }
+    for (const BatchShape& shape : prefill_shapes(type)) {
+      add(prefill, type, shape, [=](Trial& t) { return run_attention(t, AttentionKernel::kPrefill, type, shape); });
+      if (shape.window > 0) continue;  // which has no meaning for it
+      add(write, type, shape, [=](Trial& t) { return run_kv_write(t, type, shape); });
+    }
+  }
+}
+
+}  // namespace cria::selftest

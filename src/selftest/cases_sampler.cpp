@@ -1,0 +1,198 @@
+// Cases of argmax, sample and count_tokens: a compact check of every path. tests/kernels/sampler_test.cpp also
+// proves the distribution.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/sampler_reference.h"
+#include "selftest/cases.h"
+
+namespace cria::selftest {
+namespace {
+
+using kernels::SampledToken;
+using kernels::SamplerRow;
+using kernels::SamplerStatus;
+
+constexpr uint32_t kOutputPoison = static_cast<uint32_t>(Poison::kOutput);
+
+/// Each filter alone and all together, with and without a list of candidates (see sample.wgsl).
+std::vector<SamplerRow> settings(bool greedy) {
+  if (greedy) return {{.temperature = 0}, {.temperature = 0, .repetition_penalty = 2}};
+  return {{.temperature = 1},
+          {.temperature = 0.7F, .top_k = 40, .top_p = 0.95F, .repetition_penalty = 1.1F},
+          {.temperature = 0.8F, .top_k = 300, .top_p = 0.9F, .min_p = 0.1F, .repetition_penalty = 0.5F},
+          {.temperature = 2, .top_p = 0.9F},
+          {.temperature = 1, .min_p = 0.05F},
+          {.temperature = 0, .repetition_penalty = 2}};
+}
+
+enum class Kind { kSpread, kTies, kFlat, kNotFinite };
+
+std::vector<float> make_logits(Random& random, Kind kind, uint32_t vocab_size) {
+  std::vector<float> logits(vocab_size);
+  for (float& logit : logits) {
+    const float spread = 4 * (random.unit() + random.unit() + random.unit());
+    logit = kind == Kind::kTies ? std::round(spread) : kind == Kind::kFlat ? 1 + spread * 1e-3F : spread;
+  }
+  if (kind == Kind::kNotFinite) logits[random.below(vocab_size)] = std::numeric_limits<float>::quiet_NaN();
+  return logits;
+}
+
+/// Rows to sample in one dispatch, every setting on every kind of logits.
+struct Batch {
+  uint32_t vocab_size = 1;
+  std::vector<std::vector<float>> logits;
+  std::vector<SamplerRow> rows;  // each with a slot and a token of its own
+  std::vector<uint32_t> seen;    // [rows, vocab_size]
+
+  [[nodiscard]] std::span<uint32_t> seen_row(size_t slot) {
+    return std::span(seen).subspan(slot * vocab_size, vocab_size);
+  }
+};
+
+/// Words in `tokens`: some belong to no row.
+size_t token_words(const Batch& batch) { return batch.rows.size() + 3; }
+
+Batch make_batch(Random& random, uint32_t vocab_size, bool greedy) {
+  Batch batch{.vocab_size = vocab_size, .logits = {}, .rows = {}, .seen = {}};
+  for (const Kind kind : {Kind::kSpread, Kind::kTies, Kind::kFlat, Kind::kNotFinite}) {
+    batch.logits.push_back(make_logits(random, kind, vocab_size));
+    for (SamplerRow row : settings(greedy)) {
+      row.seed_low = random.next();
+      row.seed_high = random.next();
+      row.step = random.below(1000);
+      row.logits_row = static_cast<uint32_t>(batch.logits.size() - 1);
+      batch.rows.push_back(row);
+    }
+  }
+  const auto count = static_cast<uint32_t>(batch.rows.size());
+  for (uint32_t r = 0; r < count; ++r) {
+    batch.rows[r].slot = (r + 1) % count;
+    batch.rows[r].token_index = count - r;
+  }
+  batch.seen.resize(size_t{count} * vocab_size);
+  for (uint32_t& times : batch.seen) times = random.below(3) == 0 ? 1 + random.below(2) : 0;
+  return batch;
+}
+
+struct SamplerBuffers {
+  kernels::Activation logits;
+  gpu::Buffer rows, seen, tokens, results;
+};
+
+Result<SamplerBuffers> upload_batch(gpu::Device& device, const Batch& batch) {
+  SamplerBuffers buffers;
+  Image logits = activation_image(Poison::kInput, batch.logits.size(), batch.vocab_size);
+  for (size_t r = 0; r < batch.logits.size(); ++r) {
+    for (size_t token = 0; token < batch.vocab_size; ++token) logits.set(r, token, batch.logits[r][token]);
+  }
+  std::vector<uint32_t> rows(batch.rows.size() * sizeof(SamplerRow) / 4);
+  std::memcpy(rows.data(), batch.rows.data(), rows.size() * 4);
+  buffers.logits.columns = batch.vocab_size;
+  CRIA_TRY_ASSIGN(buffers.logits.buffer, upload(device, "logits", logits));
+  CRIA_TRY_ASSIGN(buffers.rows, upload(device, "rows", std::move(rows)));
+  CRIA_TRY_ASSIGN(buffers.seen, upload(device, "seen", batch.seen));
+  CRIA_TRY_ASSIGN(buffers.tokens, upload(device, "tokens", std::vector<uint32_t>(token_words(batch), kOutputPoison)));
+  CRIA_TRY_ASSIGN(buffers.results,
+                  upload(device, "results", std::vector<uint32_t>(2 * batch.rows.size(), kOutputPoison)));
+  return buffers;
+}
+
+/// Compares a row's draw with the reference's. Another token is right only where f32 may decide otherwise, which
+/// it may not where nothing is drawn.
+CaseOutcome check_draw(Batch& batch, size_t index, const SampledToken& sampled) {
+  const SamplerRow& row = batch.rows[index];
+  const kernels::ReferenceDraw draw =
+      kernels::reference_draw(batch.logits[row.logits_row], batch.seen_row(row.slot), row);
+  if (sampled.status == draw.sampled.status && sampled.token == draw.sampled.token) return {};
+  const double ratio = draw.margin / kernels::kSamplerRoundingGap;
+  if (sampled.status == draw.sampled.status && sampled.token < batch.vocab_size && ratio < 1)
+    return {.worst = ratio, .failure = {}};
+  return {.worst = std::numeric_limits<double>::infinity(),
+          .failure = fmt::format("row {} gives token {} (status {}) instead of {} (status {})", index, sampled.token,
+                                 static_cast<uint32_t>(sampled.status), draw.sampled.token,
+                                 static_cast<uint32_t>(draw.sampled.status))};
+}
+
+/// Compares everything that the kernel wrote, given that the draws themselves are right.
+Result<CaseOutcome> check_batch(gpu::Device& device, Batch& batch, const SamplerBuffers& buffers) {
+  CaseOutcome outcome;
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> results, download(device, buffers.results));
+  std::vector<uint32_t> right_results(results.begin(), results.begin() + 2 * std::ssize(batch.rows));
+  std::vector<uint32_t> right_tokens(token_words(batch), kOutputPoison);
+  for (size_t r = 0; r < batch.rows.size(); ++r) {
+    const SampledToken sampled{.token = results[2 * r], .status = static_cast<SamplerStatus>(results[2 * r + 1])};
+    outcome.add(check_draw(batch, r, sampled));
+    if (!outcome.ok()) return outcome;
+    right_tokens[batch.rows[r].token_index] = sampled.token;
+    if (sampled.status == SamplerStatus::kOk) ++batch.seen_row(batch.rows[r].slot)[sampled.token];
+  }
+  const auto compare_buffer = [&](std::string_view name, std::vector<uint32_t> expected,
+                                  const gpu::Buffer& buffer) -> Status {
+    add_tail(expected);
+    CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(device, buffer));
+    outcome.add(compare_words(name, expected, words));
+    return {};
+  };
+  CRIA_TRY(compare_buffer("results", std::move(right_results), buffers.results));
+  CRIA_TRY(compare_buffer("tokens", std::move(right_tokens), buffers.tokens));
+  CRIA_TRY(compare_buffer("seen", batch.seen, buffers.seen));
+  return outcome;
+}
+
+Result<CaseOutcome> run_sampler(Trial& trial, uint32_t vocab_size, bool greedy) {
+  Batch batch = make_batch(trial.random, vocab_size, greedy);
+  CRIA_TRY_ASSIGN(const SamplerBuffers buffers, upload_batch(trial.device, batch));
+  CRIA_TRY_ASSIGN(const auto op, kernels::Sampler::create(trial.device, vocab_size));
+  gpu::Recorder recorder = trial.device.record("sampler");
+  op.record(recorder, buffers.logits, buffers.rows, buffers.seen, buffers.tokens, buffers.results,
+            static_cast<uint32_t>(batch.rows.size()), greedy);
+  CRIA_TRY(trial.submit(recorder));
+  return check_batch(trial.device, batch, buffers);
+}
+
+constexpr uint32_t kCountedVocab = 50;
+constexpr uint32_t kCountedSlots = 3;
+
+/// Counts tokens [3, 3 + count) in the middle one of three slots; some ids lie outside the vocabulary.
+Result<CaseOutcome> run_count(Trial& trial, uint32_t count) {
+  constexpr uint32_t kFirst = 3;
+  const std::vector<uint32_t> ids = random_indices(trial.random, kFirst + count + 5, kCountedVocab + 9);
+  std::vector<uint32_t> seen = random_indices(trial.random, size_t{kCountedSlots} * kCountedVocab, 9);
+  CRIA_TRY_ASSIGN(const gpu::Buffer tokens, upload(trial.device, "tokens", ids));
+  CRIA_TRY_ASSIGN(const gpu::Buffer seen_buffer, upload(trial.device, "seen", seen));
+  CRIA_TRY_ASSIGN(const auto op, kernels::Sampler::create(trial.device, kCountedVocab));
+  gpu::Recorder recorder = trial.device.record("count_tokens");
+  op.record_count(recorder, tokens, kFirst, count, 1, seen_buffer);
+  CRIA_TRY(trial.submit(recorder));
+  for (uint32_t i = kFirst; i < kFirst + count; ++i) {
+    if (ids[i] < kCountedVocab) ++seen[kCountedVocab + ids[i]];
+  }
+  add_tail(seen);
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(trial.device, seen_buffer));
+  return compare_words("seen", seen, words);
+}
+
+}  // namespace
+
+void add_sampler_cases(const gpu::Device&, std::vector<Case>& cases) {
+  // Round the 256 of a workgroup and the 2,048 of the list of candidates.
+  for (const uint32_t vocab_size : {1U, 2U, 7U, 255U, 256U, 257U, 1023U, 1025U, 2048U, 2049U, 5000U, 32003U}) {
+    for (const bool greedy : {false, true}) {
+      const uint64_t rows = 4 * settings(greedy).size();
+      cases.push_back({.kernel = greedy ? "argmax" : "sample",
+                       .shape = fmt::format("vocabulary {}, rows {}", vocab_size, rows),
+                       .binding_bytes = activation_bytes(rows, vocab_size),
+                       .body = [=](Trial& trial) { return run_sampler(trial, vocab_size, greedy); }});
+    }
+  }
+  for (const uint32_t count : {1U, 63U, 64U, 65U, 1000U}) {
+    cases.push_back({.kernel = "count_tokens", .shape = fmt::format("tokens {}", count), .body = [=](Trial& trial) {
+                       return run_count(trial, count);
+                     }});
+  }
+}
+
+}  // namespace cria::selftest

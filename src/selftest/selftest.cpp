@@ -1,0 +1,98 @@
+#include "selftest/selftest.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "selftest/cases.h"
+
+namespace cria::selftest {
+
+Status Trial::submit(gpu::Recorder& recorder) const {
+  const std::string ran(recorder.last_kernel());
+  CRIA_TRY(recorder.submit());
+  if (ran != kernel) return fail(ErrorCode::kDevice, "the kernel {} ran where {} was to be tested", ran, kernel);
+  return {};
+}
+
+Result<CaseOutcome> Case::run(gpu::Device& device) const {
+  Trial trial{.device = device, .kernel = kernel, .random = Random(fmt::format("{} {}", kernel, shape))};
+  return body(trial);
+}
+
+std::vector<Case> all_cases(const gpu::Device& device) {
+  std::vector<Case> cases;
+  for (const auto add : {add_attention_cases, add_elementwise_cases, add_embedding_cases, add_linear_cases,
+                         add_norm_cases, add_sampler_cases}) {
+    add(device, cases);
+  }
+  const uint64_t limit = device.limits().max_binding_bytes;
+  std::erase_if(cases, [&](const Case& one) { return one.binding_bytes + kTailWords * 4 > limit; });
+  std::stable_sort(cases.begin(), cases.end(), [](const Case& a, const Case& b) { return a.kernel < b.kernel; });
+  return cases;
+}
+
+std::set<std::string> kernels_of(std::span<const Case> cases) {
+  std::set<std::string> kernels;
+  for (const Case& one : cases) kernels.insert(one.kernel);
+  return kernels;
+}
+
+namespace {
+
+void count(KernelReport& report, const Case& one, const Result<CaseOutcome>& outcome) {
+  ++report.shapes;
+  report.worst = std::max(report.worst, outcome ? outcome->worst : std::numeric_limits<double>::infinity());
+  if (outcome && outcome->ok()) return;
+  ++report.failed;
+  if (!report.failure.empty()) return;
+  report.failure = fmt::format("{}: {}", one.shape, outcome ? outcome->failure : outcome.error().message());
+}
+
+}  // namespace
+
+void run_cases(gpu::Device& device, std::span<const Case> cases,
+               const std::function<void(const KernelReport&)>& report) {
+  while (!cases.empty()) {
+    const auto start = std::chrono::steady_clock::now();
+    KernelReport kernel{.kernel = cases.front().kernel, .failure = {}};
+    for (; !cases.empty() && cases.front().kernel == kernel.kernel; cases = cases.subspan(1)) {
+      count(kernel, cases.front(), cases.front().run(device));
+    }
+    kernel.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report(kernel);
+  }
+}
+
+Table random_table(Random& random, size_t rows, size_t columns) {
+  Table table(rows, columns);
+  for (double& value : table.values) value = random.value();
+  return table;
+}
+
+std::vector<double> random_vector(Random& random, size_t count) { return random_table(random, 1, count).values; }
+
+std::vector<uint32_t> random_indices(Random& random, size_t count, uint32_t bound) {
+  std::vector<uint32_t> indices(count);
+  for (uint32_t& index : indices) index = random.below(bound);
+  return indices;
+}
+
+uint64_t activation_bytes(uint64_t rows, uint32_t columns) { return rows * kernels::padded_columns(columns) * 4; }
+
+std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns, Element type,
+                               uint32_t parts) {
+  const uint64_t row_bytes = uint64_t{kernels::padded_columns(columns)} * kernels::weight_type_bytes(type);
+  const uint64_t most = std::max<uint64_t>((device.limits().max_binding_bytes - kTailWords * 4) / row_bytes, 1);
+  std::vector<uint32_t> shards;
+  uint32_t left = rows;
+  for (uint32_t part = 1; left > 0; ++part) {
+    const uint32_t share = rows * part / (parts * (parts + 1) / 2);  // 1, 2, 3, … parts of the whole
+    const uint32_t own = part >= parts ? left : std::clamp(share, 1U, left);
+    shards.push_back(static_cast<uint32_t>(std::min<uint64_t>(own, most)));
+    left -= shards.back();
+  }
+  return shards;
+}
+
+}  // namespace cria::selftest

@@ -1,0 +1,102 @@
+# docs/cli.md tells of every subcommand and flag that `cria --help` lists, each in the section of its subcommand,
+# and its lists name no flag that does not exist.
+#
+#   cmake -DCRIA=PROGRAM -DPAGE=docs/cli.md -P check_cli.cmake
+cmake_minimum_required(VERSION 3.25)
+
+set(failures "")
+
+# help_of(RESULT ARGUMENTS…): what `cria ARGUMENTS… --help` prints.
+function(help_of result)
+  execute_process(COMMAND "${CRIA}" ${ARGN} --help OUTPUT_VARIABLE text ERROR_VARIABLE error RESULT_VARIABLE code)
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "cria ${ARGN} --help ended with ${code}: ${error}")
+  endif()
+  # Brackets and semicolons have a meaning in CMake's lists.
+  string(REGEX REPLACE "[][;]" " " text "${text}")
+  set(${result} "${text}" PARENT_SCOPE)
+endfunction()
+
+# The flags at the beginning of the help's lines, such as -p and --prompt.
+function(flags_of help result)
+  string(REGEX MATCHALL "\n  +-[a-z-][a-z0-9,-]*" lines "${help}")
+  set(flags "")
+  foreach(line IN LISTS lines)
+    string(STRIP "${line}" line)
+    string(REPLACE "," ";" line "${line}")
+    list(APPEND flags ${line})
+  endforeach()
+  set(${result} "${flags}" PARENT_SCOPE)
+endfunction()
+
+# The part of the page from the heading "## TITLE" to the next of its kind; empty where there is none.
+function(section_of title result)
+  set(${result} "" PARENT_SCOPE)
+  string(FIND "${page}" "\n## ${title}\n" begin)
+  if(begin EQUAL -1)
+    return()
+  endif()
+  string(SUBSTRING "${page}" ${begin} -1 rest)
+  string(SUBSTRING "${rest}" 4 -1 rest)
+  string(FIND "${rest}" "\n## " end)
+  string(SUBSTRING "${rest}" 0 ${end} rest)
+  set(${result} "${rest}" PARENT_SCOPE)
+endfunction()
+
+# The flags that the items of a section's lists begin with, up to the colon.
+function(listed_flags section result)
+  string(REGEX MATCHALL "\n- `-[^:]*" items "${section}")
+  string(REGEX MATCHALL "`-[a-z0-9-]+" flags "${items}")
+  list(TRANSFORM flags REPLACE "`" "")
+  set(${result} "${flags}" PARENT_SCOPE)
+endfunction()
+
+macro(complain text)
+  string(APPEND failures "\n  ${text}")
+endmacro()
+
+file(READ "${PAGE}" page)
+string(REGEX REPLACE "[][;]" " " page "${page}")
+help_of(main_help)
+string(REGEX REPLACE "^.*\nSubcommands:\n" "" names "${main_help}")
+string(REGEX MATCHALL "(^|\n)  [a-z]+" names "${names}")
+list(TRANSFORM names STRIP)
+if(NOT names)
+  message(FATAL_ERROR "cria --help lists no subcommands")
+endif()
+
+set(all_flags "")
+foreach(name IN LISTS names ITEMS "")
+  string(STRIP "cria ${name}" title)
+  help_of(help ${name})
+  flags_of("${help}" flags)
+  list(APPEND all_flags ${flags})
+  section_of("${title}" section)
+  if(section STREQUAL "")
+    complain("there is no section \"## ${title}\"")
+    continue()
+  endif()
+  foreach(flag IN LISTS flags)
+    if(NOT flag MATCHES "^(-h|--help)$" AND NOT section MATCHES "`${flag}[` ]")
+      complain("the section \"${title}\" does not mention ${flag}")
+    endif()
+  endforeach()
+  listed_flags("${section}" listed)
+  foreach(flag IN LISTS listed)
+    if(NOT flag IN_LIST flags)
+      complain("the section \"${title}\" lists ${flag}, which `${title} --help` does not know")
+    endif()
+  endforeach()
+endforeach()
+
+section_of("Options of several subcommands" shared)
+listed_flags("${shared}" listed)
+foreach(flag IN LISTS listed)
+  if(NOT flag IN_LIST all_flags)
+    complain("the section on shared options lists ${flag}, which no subcommand knows")
+  endif()
+endforeach()
+
+if(failures)
+  message(FATAL_ERROR "docs/cli.md is not true to the program:${failures}")
+endif()

@@ -1,0 +1,76 @@
+// Sequences when things go wrong in the middle of a generation.
+#include "engine/sequence.h"
+
+#include <gtest/gtest.h>
+
+#include "tiny_model.h"
+
+namespace cria::engine {
+namespace {
+
+std::unique_ptr<Engine> load(const TinyModel& model) {
+  auto engine = Engine::load(model.path(), {});
+  EXPECT_TRUE(engine) << engine.error().message();
+  return *std::move(engine);
+}
+
+TEST(Sequence, ADeviceLostInTheMiddleEndsTheGenerationWithAnError) {
+  const auto engine = load(TinyModel());
+  auto sequence = Sequence::create(*engine).value();
+  int tokens = 0;
+  const auto stats = sequence.generate({5, 6, 7}, {}, [&](text::TokenId) {
+    if (++tokens == 3) engine->device().force_loss("the test pulled the plug");
+    return true;
+  });
+  ASSERT_FALSE(stats);
+  EXPECT_EQ(stats.error().code(), ErrorCode::kDevice);
+  EXPECT_NE(stats.error().message().find("the device was lost: the test pulled the plug"), std::string::npos)
+      << stats.error().message();
+  EXPECT_EQ(tokens, 3);
+  EXPECT_FALSE(sequence.generate({5}, {}, [](text::TokenId) { return true; }));
+}
+
+TEST(Sequence, TokensOutsideTheVocabularyAreRefused) {
+  const auto engine = load(TinyModel());
+  auto sequence = Sequence::create(*engine).value();
+  for (const uint32_t token : {384U, UINT32_MAX}) {
+    const auto stats = sequence.generate({1, token}, {}, [](text::TokenId) { return true; });
+    ASSERT_FALSE(stats);
+    EXPECT_EQ(stats.error().message(),
+              fmt::format("the prompt holds the token {}, outside the vocabulary of 384 tokens", token));
+    EXPECT_FALSE(sequence.read_logits({token}, 1));
+  }
+  EXPECT_TRUE(sequence.tokens().empty());
+}
+
+/// The counts behind the repetition penalty must be those of the text, whatever was drawn ahead of it.
+TEST(Sequence, AStoppedGenerationGoesOnAsIfItHadNotBeenStopped) {
+  const auto engine = load(TinyModel());
+  GenerateOptions options;
+  options.sampling = {.temperature = 0, .top_k = 0, .top_p = 1, .min_p = 0, .repetition_penalty = 5, .seed = 0};
+  options.max_tokens = 24;
+  const auto all = [](text::TokenId) { return true; };
+  auto whole = Sequence::create(*engine).value();
+  ASSERT_TRUE(whole.clear());
+  ASSERT_TRUE(whole.generate({5, 6, 7}, options, all));
+  const std::vector<uint32_t> expected = whole.tokens();
+
+  for (const uint32_t stop_after : {0U, 1U, 9U}) {
+    SCOPED_TRACE(stop_after);
+    auto parts = Sequence::create(*engine).value();
+    ASSERT_TRUE(parts.clear());
+    GenerateOptions first = options;
+    uint32_t seen = 0;
+    if (stop_after == 0) first.max_tokens = 0;
+    ASSERT_TRUE(parts.generate({5, 6, 7}, first, [&](text::TokenId) { return ++seen < stop_after; }));
+    ASSERT_EQ(parts.tokens().size(), 3 + stop_after);
+    // Reading what the whole text has next puts this sequence where the other one was.
+    options.max_tokens = 24 - stop_after - 1;
+    ASSERT_TRUE(parts.generate({expected[3 + stop_after]}, options, all));
+    EXPECT_EQ(parts.tokens(), expected);
+    options.max_tokens = 24;
+  }
+}
+
+}  // namespace
+}  // namespace cria::engine
