@@ -9,6 +9,8 @@ constexpr uint32_t kCombineWorkgroup = 64;
 /// Positions of a split, at least: below it, a second dispatch costs more than it saves.
 constexpr uint32_t kSplitPositions = 256;
 constexpr uint32_t kMaxSplits = 64;
+/// Chunks of keys, and as many of values, that an invocation holds in registers: 64 words of each.
+constexpr uint32_t kFetch = 16;
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
@@ -37,6 +39,7 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
                                 .constant("GROUP", op.group_)
                                 .constant("QK_NORM", qk_norm)
                                 .constant("PAGE_SIZE", kPageSize)
+                                .constant("FETCH", type == KvType::kF32 ? kFetch / 2 : kFetch)
                                 .build(device, "rrrwwrrw", sizeof(StepParams)));
   CRIA_TRY_ASSIGN(op.combine_, SpecBuilder(device, "attention_combine")
                                    .constant("WORKGROUP_SIZE", kCombineWorkgroup)

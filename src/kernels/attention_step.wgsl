@@ -132,13 +132,45 @@ fn keep_new(place: Place, lane: u32, writes: bool) {
   workgroupBarrier();
 }
 
+/// Keys and values that an invocation asks for at once, before they are needed: they wait together, and while
+/// queries are prepared.
+const FETCHED_KEYS = min(CHUNKS, FETCH);
+const VALUE_STEPS = (WORKGROUP_SIZE + PARTS - 1u) / PARTS;
+const FETCHED_VALUES = min(VALUE_STEPS, FETCH);
+alias Keys = array<KvChunk, FETCHED_KEYS>;
+alias Values = array<KvChunk, FETCHED_VALUES>;
+
+fn fetch_keys(place: Place, position: u32) -> Keys {
+  var fetched: Keys;
+  if (position < place.own) {
+    let at = locate(place, position);
+    for (var c = 0u; c < FETCHED_KEYS; c++) { fetched[c] = keys[at + c]; }
+  }
+  return fetched;
+}
+
+fn fetch_values(place: Place, first: u32, end: u32, part: u32, chunk: u32) -> Values {
+  var fetched: Values;
+  for (var i = 0u; i < FETCHED_VALUES; i++) {
+    let position = first + part + i * PARTS;
+    if (position < min(end, place.own)) { fetched[i] = values[locate(place, position) + chunk]; }
+  }
+  return fetched;
+}
+
 /// The scores of a position with the GROUP queries.
-fn scores(place: Place, position: u32) -> vec2f {
+fn scores(place: Place, position: u32, fetched: Keys) -> vec2f {
   var sums = vec2f(0.0);
-  let at = locate(place, position);
+  var kept = fetched;
   for (var c = 0u; c < CHUNKS; c++) {
     var key: KvChunk;
-    if (position == place.own) { key = new_key[c]; } else { key = keys[at + c]; }
+    if (position == place.own) {
+      key = new_key[c];
+    } else if (c < FETCHED_KEYS) {
+      key = kept[min(c, FETCHED_KEYS - 1u)];
+    } else {
+      key = keys[locate(place, position) + c];
+    }
     for (var g = 0u; g < GROUP; g++) {
       let q = g * 2u * CHUNKS + 2u * c;
       sums[g] += dot(turned[q], chunk_low(key)) + dot(turned[q + 1u], chunk_high(key));
@@ -152,23 +184,29 @@ fn main(lanes: Lanes, @builtin(workgroup_id) id: vec3u) {
   let lane = lanes.index;
   let info = token_info[id.z];
   let place = Place(id.z, id.x / params.groups_per_kv, id.x * GROUP, info.x, info.y);
-  prepare(place, lane);
   let all_end = info.x + 1u;
   let all_begin = select(0u, all_end - min(params.window, all_end), params.window > 0u);
   let begin = min(all_begin + id.y * params.split_positions, all_end);
   let end = min(begin + params.split_positions, all_end);
+  let chunk = lane % CHUNKS;
+  let part = lane / CHUNKS;
+  var block_keys = fetch_keys(place, begin + lane);
+  var block_values = fetch_values(place, begin, end, part, chunk);
+  prepare(place, lane);
   keep_new(place, lane, id.x % params.groups_per_kv == 0u && end == all_end && begin < end);
 
   var highest = vec2f(LOWEST);
   var weight_sum = vec2f(0.0);
   var low_sums = array<vec4f, GROUP>();
   var high_sums = array<vec4f, GROUP>();
-  let chunk = lane % CHUNKS;
-  let part = lane / CHUNKS;
   for (var first = begin; first < end; first += WORKGROUP_SIZE) {
     let position = first + lane;
+    if (first != begin) {
+      block_keys = fetch_keys(place, position);
+      block_values = fetch_values(place, first, end, part, chunk);
+    }
     var own = vec2f(LOWEST);
-    if (position < end) { own = scores(place, position); }
+    if (position < end) { own = scores(place, position, block_keys); }
     let new_highest = max(highest, workgroup_max4(vec4f(own, own), lanes).xy);
     let shrink = exp(highest - new_highest);
     highest = new_highest;
@@ -179,17 +217,23 @@ fn main(lanes: Lanes, @builtin(workgroup_id) id: vec3u) {
       low_sums[g] *= shrink[g];
       high_sums[g] *= shrink[g];
     }
-    if (part < PARTS) {
-      for (var j = part; j < min(WORKGROUP_SIZE, end - first); j += PARTS) {
-        var value: KvChunk;
-        if (first + j == place.own) { value = new_value[chunk]; } else { value = values[locate(place, first + j) + chunk]; }
-        let low = chunk_low(value);
-        let high = chunk_high(value);
-        let weights = block_weights[j];
-        for (var g = 0u; g < GROUP; g++) {
-          low_sums[g] += weights[g] * low;
-          high_sums[g] += weights[g] * high;
-        }
+    for (var i = 0u; i < VALUE_STEPS; i++) {
+      let j = part + i * PARTS;
+      if (part >= PARTS || j >= min(WORKGROUP_SIZE, end - first)) { break; }
+      var value: KvChunk;
+      if (first + j == place.own) {
+        value = new_value[chunk];
+      } else if (i < FETCHED_VALUES) {
+        value = block_values[min(i, FETCHED_VALUES - 1u)];
+      } else {
+        value = values[locate(place, first + j) + chunk];
+      }
+      let low = chunk_low(value);
+      let high = chunk_high(value);
+      let weights = block_weights[j];
+      for (var g = 0u; g < GROUP; g++) {
+        low_sums[g] += weights[g] * low;
+        high_sums[g] += weights[g] * high;
       }
     }
     workgroupBarrier();

@@ -18,6 +18,7 @@
 
 const UNIT = 32u;                  // columns that share a scale of x
 const STAGED = TOKENS * STAGE_UNITS;
+const STAGE_DEPTH = min(4u, (4u * STAGED + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE);  // items that are read at once
 
 var<workgroup> x_integers: array<vec2u, 4u * STAGED>;  // [token][quarter of a unit][unit]
 var<workgroup> x_scales: array<vec2f, STAGED>;         // scale, sum of the integers
@@ -32,40 +33,80 @@ fn largest_of(values: vec4f) -> f32 {
   return max(two.x, two.y);
 }
 
-/// Quantises units first_unit … of TOKENS tokens; four invocations, a quad, share a unit.
+/// Quantises units first_unit … of TOKENS tokens; four invocations, a quad, share a unit. Several are read at
+/// once, so that they wait together.
 fn stage(team: Team, first_unit: u32, first_token: u32) {
-  for (var base = 0u; base < 4u * STAGED; base += WORKGROUP_SIZE) {
-    let item = base + (team.index * team.size + team.lane);
-    let is_item = item < 4u * STAGED;  // of none or all of a quad
-    let token = item / (4u * STAGE_UNITS);
-    let unit = item / 4u % STAGE_UNITS;
-    let quarter = item % 4u;
-    let column = (first_unit + unit) * UNIT + 8u * quarter;
-    var low = vec4f(0.0);
-    var high = vec4f(0.0);
-    var squares = 0.0;
-    if (is_item && column < params.columns) {
-      let at = min(first_token + token, params.tokens - 1u) * params.x_stride + column / 4u;
-      low = masked(x[at], column);
-      high = masked(x[at + 1u], column + 4u);
+  for (var base = 0u; base < 4u * STAGED; base += STAGE_DEPTH * WORKGROUP_SIZE) {
+    var low = array<vec4f, STAGE_DEPTH>();
+    var high = array<vec4f, STAGE_DEPTH>();
+    var low_norms = array<vec4f, STAGE_DEPTH>();
+    var high_norms = array<vec4f, STAGE_DEPTH>();
+    for (var d = 0u; d < STAGE_DEPTH; d++) {
+      let item = base + d * WORKGROUP_SIZE + team.index * team.size + team.lane;
+      let token = min(first_token + item / (4u * STAGE_UNITS), params.tokens - 1u);
+      let chunk = min((first_unit + item / 4u % STAGE_UNITS) * (UNIT / 8u) + item % 4u, (params.columns - 1u) / 8u);
+      low[d] = x[token * params.x_stride + 2u * chunk];
+      high[d] = x[token * params.x_stride + 2u * chunk + 1u];
       if (HAS_NORM) {
-        squares = dot(low, low) + dot(high, high);
-        low = masked(low * norm[column / 4u], column);
-        high = masked(high * norm[column / 4u + 1u], column + 4u);
+        low_norms[d] = norm[2u * chunk];
+        high_norms[d] = norm[2u * chunk + 1u];
       }
     }
-    let largest = quad_max(max(largest_of(low), largest_of(high)), team);
-    let inverse = select(0.0, 127.0 / largest, largest > 0.0);
-    let integers = vec2u(packed(low * inverse), packed(high * inverse));
-    if (is_item) { x_integers[(4u * token + quarter) * STAGE_UNITS + unit] = integers; }
-    let own_sum = dot4I8Packed(integers.x, 0x01010101u) + dot4I8Packed(integers.y, 0x01010101u);
-    let sum = quad_sum(f32(own_sum), team);
-    if (HAS_NORM) { squares = quad_sum(squares, team); }
-    if (is_item && quarter == 0u) {
-      x_scales[token * STAGE_UNITS + unit] = vec2f(largest / 127.0, sum);
-      if (HAS_NORM) { x_squares[token * STAGE_UNITS + unit] = squares; }
+    for (var d = 0u; d < STAGE_DEPTH; d++) {
+      let item = base + d * WORKGROUP_SIZE + team.index * team.size + team.lane;
+      keep(team, item, first_unit, low[d], high[d], low_norms[d], high_norms[d]);
     }
   }
+}
+
+/// Quantises the eight values of one item and leaves them, the unit's scale and its sums in workgroup memory.
+fn keep(team: Team, item: u32, first_unit: u32, values_low: vec4f, values_high: vec4f, norms_low: vec4f, norms_high: vec4f) {
+  let is_item = item < 4u * STAGED;  // of none or all of a quad
+  let token = item / (4u * STAGE_UNITS);
+  let unit = item / 4u % STAGE_UNITS;
+  let quarter = item % 4u;
+  let column = (first_unit + unit) * UNIT + 8u * quarter;
+  var low = masked(values_low, column);
+  var high = masked(values_high, column + 4u);
+  var squares = 0.0;
+  if (HAS_NORM) {
+    squares = quad_sum(dot(low, low) + dot(high, high), team);
+    low *= masked(norms_low, column);
+    high *= masked(norms_high, column + 4u);
+  }
+  let largest = quad_max(max(largest_of(low), largest_of(high)), team);
+  let inverse = select(0.0, 127.0 / largest, largest > 0.0);
+  let integers = vec2u(packed(low * inverse), packed(high * inverse));
+  let own_sum = dot4I8Packed(integers.x, 0x01010101u) + dot4I8Packed(integers.y, 0x01010101u);
+  let sum = quad_sum(f32(own_sum), team);
+  if (!is_item) { return; }
+  x_integers[(4u * token + quarter) * STAGE_UNITS + unit] = integers;
+  if (quarter == 0u) {
+    x_scales[token * STAGE_UNITS + unit] = vec2f(largest / 127.0, sum);
+    if (HAS_NORM) { x_squares[token * STAGE_UNITS + unit] = squares; }
+  }
+}
+
+const PIECE = ROWS * DEPTH;
+
+/// What an invocation reads at a time: DEPTH units of ROWS rows.
+struct Piece {
+  values: array<Unit, PIECE>,
+  scales: array<f32, PIECE>,
+}
+
+/// Units `unit`, unit + lanes, … of the rows from `first` on; behind the last of a row the last again.
+fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32, row_units: u32) -> Piece {
+  var piece: Piece;
+  for (var d = 0u; d < DEPTH; d++) {
+    let column = min(unit + d * lanes, end_unit - 1u);
+    for (var r = 0u; r < ROWS; r++) {
+      let at = min(first + r, params.rows - 1u) * row_units + column;
+      piece.values[d * ROWS + r] = load_unit(at);
+      piece.scales[d * ROWS + r] = weight_scale(at / (BLOCK / UNIT));
+    }
+  }
+  return piece;
 }
 
 fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
@@ -75,11 +116,15 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let units = (params.columns + UNIT - 1u) / UNIT;
   let row_units = (params.columns + 2u * BLOCK - 1u) / (2u * BLOCK) * (2u * BLOCK / UNIT);
   let first_token = group.z * TOKENS;
+  let first_base = (group.x + group.y * groups.x) * sets_of(teams);
+  // The first weights are asked for before x is quantised, so that memory is never idle.
+  var piece = load_piece((first_base + share.row_set) * ROWS, share.lane, share.lanes, min(STAGE_UNITS, units), row_units);
+  var is_loaded = true;
   if (STAGES == 1u) {
     stage(team, 0u, first_token);
     workgroupBarrier();
   }
-  for (var base = (group.x + group.y * groups.x) * sets_of(teams); base < sets; base += step) {
+  for (var base = first_base; base < sets; base += step) {
     let first = (base + share.row_set) * ROWS;
     var sums = array<f32, OUTPUTS>();
     var squares = array<f32, TOKENS>();
@@ -92,16 +137,10 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
       }
       let staged = min(STAGE_UNITS, units - first_unit);
       for (var unit = share.lane; unit < staged; unit += DEPTH * share.lanes) {
-        var w = array<Unit, ROWS * DEPTH>();  // all loads first, so that they wait together
-        var w_scales = array<f32, ROWS * DEPTH>();
-        for (var d = 0u; d < DEPTH; d++) {
-          let column = first_unit + min(unit + d * share.lanes, staged - 1u);
-          for (var r = 0u; r < ROWS; r++) {
-            let at = min(first + r, params.rows - 1u) * row_units + column;
-            w[d * ROWS + r] = load_unit(at);
-            w_scales[d * ROWS + r] = weight_scale(at / (BLOCK / UNIT));
-          }
+        if (!is_loaded) {
+          piece = load_piece(first, first_unit + unit, share.lanes, first_unit + staged, row_units);
         }
+        is_loaded = false;
         for (var d = 0u; d < DEPTH; d++) {
           let at = unit + d * share.lanes;
           if (at >= staged) { break; }
@@ -111,7 +150,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
             let scale = x_scales[t * STAGE_UNITS + at];
             if (HAS_NORM) { squares[t] += x_squares[t * STAGE_UNITS + at]; }
             for (var r = 0u; r < ROWS; r++) {
-              sums[t * ROWS + r] += w_scales[d * ROWS + r] * (scale.x * unit_dot(w[d * ROWS + r], integers, scale.y));
+              let i = d * ROWS + r;
+              sums[t * ROWS + r] += piece.scales[i] * (scale.x * unit_dot(piece.values[i], integers, scale.y));
             }
           }
         }

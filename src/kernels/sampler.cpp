@@ -1,8 +1,11 @@
 #include "kernels/sampler.h"
 
+#include <algorithm>
+
 namespace cria::kernels {
 namespace {
 constexpr uint32_t kWorkgroup = 256;  // one invocation per bin of an 8-bit digit
+constexpr uint32_t kArgmaxWorkgroup = 1024;  // one workgroup reads a whole row
 constexpr uint32_t kCountWorkgroup = 64;
 struct Params {
   uint32_t vocab_size, stride, rows, pad;
@@ -20,9 +23,10 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
   Sampler op;
   op.vocab_size_ = vocab_size;
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
+  const uint32_t largest = device.limits().max_workgroup_invocations;
   CRIA_TRY_ASSIGN(op.argmax_, SpecBuilder(device, "argmax")
                                   .module("sampler_logits")
-                                  .constant("WORKGROUP_SIZE", kWorkgroup)
+                                  .constant("WORKGROUP_SIZE", std::min(kArgmaxWorkgroup, largest))
                                   .build(device, "rrwww", sizeof(Params)));
   CRIA_TRY_ASSIGN(op.sample_, SpecBuilder(device, "sample")
                                   .module("sampler_logits")

@@ -50,6 +50,8 @@ const STATUS_NOT_FINITE = 1u;
 /// Reductions have two steps: within TEAMS teams of as many invocations, then over the teams.
 const TEAMS = 16u;
 
+const DEPTH = 4u;  // vec4s of logits that an invocation asks for at once
+
 var<workgroup> pairs: array<vec2u, WORKGROUP_SIZE>;
 
 fn ordered_key(value: f32) -> u32 {
@@ -94,14 +96,18 @@ fn workgroup_best(own: vec2u, lane: u32) -> vec2u {
 /// The highest logit among those that this invocation looks at (every WORKGROUP_SIZE-th vec4), ranked.
 fn own_highest(row: Row, lane: u32) -> vec2u {
   let base = row.logits_row * params.stride;
+  let last = (params.vocab_size - 1u) / 4u;
   var best = vec2u(0u);
-  for (var chunk = lane; 4u * chunk < params.vocab_size; chunk += WORKGROUP_SIZE) {
-    let four = logits[base + chunk];
-    for (var i = 0u; i < 4u; i++) {
-      let token = 4u * chunk + i;
-      if (token >= params.vocab_size) { break; }
-      let candidate = ranked(penalised_key(row, token, four[i]), token);
-      if (is_better(candidate, best)) { best = candidate; }
+  for (var first = lane; first <= last; first += DEPTH * WORKGROUP_SIZE) {
+    var fours = array<vec4u, DEPTH>();
+    for (var d = 0u; d < DEPTH; d++) { fours[d] = logits[base + min(first + d * WORKGROUP_SIZE, last)]; }
+    for (var d = 0u; d < DEPTH; d++) {
+      for (var i = 0u; i < 4u; i++) {
+        let token = 4u * min(first + d * WORKGROUP_SIZE, last) + i;
+        if (token >= params.vocab_size) { break; }
+        let candidate = ranked(penalised_key(row, token, fours[d][i]), token);
+        if (is_better(candidate, best)) { best = candidate; }
+      }
     }
   }
   return best;
