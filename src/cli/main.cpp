@@ -25,6 +25,7 @@ int run(int argc, char** argv) {
   cria::cli::add_tokenize(app, command);
   cria::cli::add_selftest(app, command);
   cria::cli::add_bench(app, command);
+  for (CLI::App* subcommand : app.get_subcommands({})) subcommand->fallthrough();  // --quiet may come behind it too
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

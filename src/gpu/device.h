@@ -41,7 +41,6 @@ struct Limits {
   uint32_t max_workgroup_invocations = 0;
   uint32_t max_workgroups_per_dimension = 0;
   uint32_t uniform_alignment = 256;
-  uint32_t storage_alignment = 256;
 };
 
 struct DeviceInfo {
@@ -72,8 +71,8 @@ struct DeviceOptions {
 };
 
 /// What a buffer is for, so that memory can be reported by kind.
-enum class MemoryKind : uint8_t { kWeights, kKv, kScratch, kStaging };
-inline constexpr size_t kMemoryKinds = 4;
+enum class MemoryKind : uint8_t { kWeights, kKv, kScratch };
+inline constexpr size_t kMemoryKinds = 3;
 
 namespace detail {
 struct DeviceImpl;

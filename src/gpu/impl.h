@@ -99,15 +99,20 @@ struct ReadImpl {
   uint64_t bytes = 0;
   bool submitted = false;
   wgpu::Future mapped;
-  std::string error;
+  std::shared_ptr<std::string> error = std::make_shared<std::string>();  // the callback's too: it may outlive this
   bool done = false;
   /// Starts mapping; called once the copy has been submitted.
   void start();
 };
 
+/// Kernels and the timestamps at their begins and ends.
+struct TimedKernels {
+  std::vector<std::string> kernels;
+  std::shared_ptr<ReadImpl> stamps;
+};
+
 struct RecorderImpl {
   std::shared_ptr<DeviceImpl> device;
-  std::string label;
   const PipelineImpl* last_kernel = nullptr;  // the device keeps it
   bool profile = false;
   wgpu::CommandEncoder encoder;
@@ -118,9 +123,7 @@ struct RecorderImpl {
   std::vector<std::string> kernel_names;
   wgpu::QuerySet queries;
   wgpu::Buffer query_results;
-  std::shared_ptr<ReadImpl> times_read;
-  std::vector<std::string> timed_kernels;
-  Status failure;
+  std::vector<TimedKernels> timed;  // of what was submitted
 
   void end_pass();
   void begin_pass(const std::string& kernel);

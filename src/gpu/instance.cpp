@@ -71,8 +71,7 @@ DeviceInfo describe(const wgpu::Instance& instance, const wgpu::Adapter& adapter
                        .max_workgroup_memory_bytes = limits.maxComputeWorkgroupStorageSize,
                        .max_workgroup_invocations = limits.maxComputeInvocationsPerWorkgroup,
                        .max_workgroups_per_dimension = limits.maxComputeWorkgroupsPerDimension,
-                       .uniform_alignment = limits.minUniformBufferOffsetAlignment,
-                       .storage_alignment = limits.minStorageBufferOffsetAlignment};
+                       .uniform_alignment = limits.minUniformBufferOffsetAlignment};
   return info;
 }
 

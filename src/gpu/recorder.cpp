@@ -15,12 +15,11 @@ void RecorderImpl::end_pass() {
 }
 
 void RecorderImpl::begin_pass(const std::string& kernel) {
-  const bool timed = profile && kernel_names.size() < kMaxTimedKernels;
-  if (timed) end_pass();  // one pass per kernel: timestamps stand at pass boundaries
+  if (profile) end_pass();  // one pass per kernel: timestamps stand at pass boundaries
   if (pass) return;
   wgpu::ComputePassDescriptor descriptor;
   wgpu::PassTimestampWrites writes;
-  if (timed) {
+  if (profile) {
     const auto index = static_cast<uint32_t>(kernel_names.size());
     writes.querySet = queries;
     writes.beginningOfPassWriteIndex = 2 * index;
@@ -36,25 +35,23 @@ void RecorderImpl::flush() {
   if (profile && !kernel_names.empty()) {
     const auto count = static_cast<uint32_t>(2 * kernel_names.size());
     encoder.ResolveQuerySet(queries, 0, count, query_results, 0);
-    times_read = std::make_shared<ReadImpl>();
-    times_read->device = device;
-    times_read->bytes = uint64_t{count} * 8;
-    auto staging = device->create_raw_buffer("timestamps", times_read->bytes,
+    auto read = std::make_shared<ReadImpl>();
+    read->device = device;
+    read->bytes = uint64_t{count} * 8;
+    auto staging = device->create_raw_buffer("timestamps", read->bytes,
                                              wgpu::BufferUsage::MapRead | wgpu::BufferUsage::CopyDst);
     if (staging) {
-      times_read->staging = *staging;
-      encoder.CopyBufferToBuffer(query_results, 0, times_read->staging, 0, times_read->bytes);
-    } else {
-      times_read = nullptr;
+      read->staging = *staging;
+      encoder.CopyBufferToBuffer(query_results, 0, read->staging, 0, read->bytes);
+      reads.push_back(read);
+      timed.push_back({std::move(kernel_names), std::move(read)});
     }
-    timed_kernels = std::move(kernel_names);
     kernel_names.clear();
   }
   if (used_slots > 0) device->queue.WriteBuffer(device->params, 0, params.data(), params.size());
   const wgpu::CommandBuffer commands = encoder.Finish();
   device->queue.Submit(1, &commands);
   for (const auto& read : reads) read->start();
-  if (times_read && !times_read->submitted) times_read->start();
   reads.clear();
   params.clear();
   used_slots = 0;
@@ -63,12 +60,10 @@ void RecorderImpl::flush() {
 
 void ReadImpl::start() {
   submitted = true;
-  mapped = staging.MapAsync(
-      wgpu::MapMode::Read, 0, bytes, wgpu::CallbackMode::WaitAnyOnly,
-      [](wgpu::MapAsyncStatus status, wgpu::StringView message, ReadImpl* self) {
-        if (status != wgpu::MapAsyncStatus::Success) self->error = std::string(std::string_view(message));
-      },
-      this);
+  mapped = staging.MapAsync(wgpu::MapMode::Read, 0, bytes, wgpu::CallbackMode::WaitAnyOnly,
+                            [into = error](wgpu::MapAsyncStatus status, wgpu::StringView message) {
+                              if (status != wgpu::MapAsyncStatus::Success) *into = std::string_view(message);
+                            });
 }
 
 }  // namespace detail
@@ -81,9 +76,10 @@ Recorder::~Recorder() = default;
 Recorder Device::record(std::string_view label, bool profile) {
   auto impl = std::make_unique<detail::RecorderImpl>();
   impl->device = impl_;
-  impl->label = std::string(label);
   impl->profile = profile && impl_->info.features.timestamps;
-  impl->encoder = impl_->handle.CreateCommandEncoder();
+  wgpu::CommandEncoderDescriptor encoder;
+  encoder.label = label;
+  impl->encoder = impl_->handle.CreateCommandEncoder(&encoder);
   if (impl->profile) {
     wgpu::QuerySetDescriptor descriptor;
     descriptor.type = wgpu::QueryType::Timestamp;
@@ -106,7 +102,8 @@ void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> par
   CRIA_CHECK(params.size() == kernel.params_bytes && bindings.size() == kernel.bindings);
   if (workgroups[0] == 0 || workgroups[1] == 0 || workgroups[2] == 0) return;
   detail::RecorderImpl& self = *impl_;
-  if (self.used_slots == detail::kParamSlots) {  // the uniform buffer is full: hand over what there is
+  // Where the uniform buffer or the query set is full, hand over what there is.
+  if (self.used_slots == detail::kParamSlots || self.kernel_names.size() == detail::kMaxTimedKernels) {
     self.flush();
     self.encoder = self.device->handle.CreateCommandEncoder();
   }
@@ -159,17 +156,19 @@ Status Recorder::submit() {
 
 Result<SubmissionTimes> Recorder::times() {
   SubmissionTimes times;
-  if (!impl_->times_read) return times;
-  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, PendingRead(impl_->times_read).wait());
-  std::vector<uint64_t> stamps(bytes.size() / 8);
-  std::memcpy(stamps.data(), bytes.data(), bytes.size());
-  uint64_t previous_end = stamps.empty() ? 0 : stamps[0];
-  for (size_t i = 0; i < impl_->timed_kernels.size(); ++i) {
-    const uint64_t end = std::max(previous_end, stamps[2 * i + 1]);
-    times.kernels.push_back({impl_->timed_kernels[i], end - previous_end});
-    previous_end = end;
+  for (const detail::TimedKernels& timed : impl_->timed) {
+    CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, PendingRead(timed.stamps).wait());
+    std::vector<uint64_t> stamps(bytes.size() / 8);
+    std::memcpy(stamps.data(), bytes.data(), bytes.size());
+    uint64_t previous_end = stamps[0];
+    for (size_t i = 0; i < timed.kernels.size(); ++i) {
+      const uint64_t end = std::max(previous_end, stamps[2 * i + 1]);
+      times.kernels.push_back({timed.kernels[i], end - previous_end});
+      previous_end = end;
+    }
+    times.total_nanoseconds += previous_end - stamps[0];
   }
-  if (!stamps.empty()) times.total_nanoseconds = previous_end - stamps[0];
+  impl_->timed.clear();
   return times;
 }
 
@@ -179,8 +178,8 @@ Result<std::vector<std::byte>> PendingRead::wait() {
   impl_->done = true;
   CRIA_TRY(device.wait(impl_->mapped));
   CRIA_TRY(device.check());
-  if (!impl_->error.empty()) {
-    return fail(ErrorCode::kDevice, "{}: results could not be read back: {}", device.info.name, impl_->error);
+  if (!impl_->error->empty()) {
+    return fail(ErrorCode::kDevice, "{}: results could not be read back: {}", device.info.name, *impl_->error);
   }
   const auto* data = static_cast<const std::byte*>(impl_->staging.GetConstMappedRange(0, impl_->bytes));
   if (data == nullptr) return fail(ErrorCode::kDevice, "{}: results could not be mapped", device.info.name);

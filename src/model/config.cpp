@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/attention.h"
 #include "model/config_parts.h"
 
 namespace cria::model {
@@ -34,7 +35,7 @@ constexpr uint32_t kMaxSize = 1U << 20;
 constexpr uint32_t kMaxLayers = 1024;
 constexpr uint32_t kMaxHeads = 4096;
 constexpr uint32_t kMaxVocabulary = 1U << 22;
-constexpr uint32_t kMaxHeadDim = 512;
+using kernels::kMaxHeadDim;
 
 /// The field, or where the file leaves it out the family's default, or where it is null (or the default
 /// is 0) `other`.

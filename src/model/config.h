@@ -17,6 +17,10 @@ enum class Architecture : uint8_t { kLlama, kMistral, kQwen2, kQwen3 };
 
 enum class RopeScaling : uint8_t { kNone, kLinear, kDynamic, kLlama3, kYarn };
 
+/// What inverse frequencies are rounded to. Never needed but to reproduce a reference that had cast its whole
+/// model, these frequencies too, to the checkpoint's type: they are f32 in training.
+enum class RopeRounding : uint8_t { kNone, kF16, kBF16 };
+
 /// Rotary position embedding: base frequency and how it is stretched to longer contexts.
 struct RopeConfig {
   RopeScaling scaling = RopeScaling::kNone;
@@ -29,6 +33,7 @@ struct RopeConfig {
   double beta_slow = 1;              ///< yarn
   double attention_factor = 1;       ///< yarn: multiplies cos and sin
   bool truncate = true;              ///< yarn: round the correction range to whole dimensions
+  RopeRounding rounding = RopeRounding::kNone;
 
   bool operator==(const RopeConfig&) const = default;
 };

@@ -102,6 +102,7 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
                             const FormatChoice& formats, const WeightSource& make_weights) {
   Model model;
   model.config_ = config;
+  model.config_.rope.rounding = options.rope_rounding;
   CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, formats, options));
   CRIA_TRY(check_memory(device.info(), model.plan_));
   model.attention_shape_ = {.heads = config.num_heads,

@@ -28,6 +28,7 @@ struct ModelOptions {
   uint32_t max_context = 0;       ///< 0: the model's own limit
   uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
   uint32_t slots = 1;             ///< sequences that exist at once
+  RopeRounding rope_rounding = RopeRounding::kNone;
 };
 
 /// Reads `auto`, `f32` or `f16`. Errors: kInvalidInput.

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "model/config.h"
+#include "quant/float16.h"
 
 namespace cria::model {
 namespace {
@@ -49,6 +50,11 @@ void scale_yarn(std::vector<double>& frequencies, uint32_t head_dim, const RopeC
   }
 }
 
+double rounded(float frequency, RopeRounding rounding) {
+  if (rounding == RopeRounding::kF16) return quant::f16_to_f32(quant::f32_to_f16(frequency));
+  return quant::bf16_to_f32(quant::f32_to_bf16(frequency));
+}
+
 }  // namespace
 
 RopeFrequencies rope_frequencies(const ModelConfig& config, uint32_t sequence_length) {
@@ -65,6 +71,9 @@ RopeFrequencies rope_frequencies(const ModelConfig& config, uint32_t sequence_le
     for (double& frequency : frequencies) frequency = llama3_frequency(frequency, rope);
   } else if (rope.scaling == RopeScaling::kYarn) {
     scale_yarn(frequencies, config.head_dim, rope);
+  }
+  if (rope.rounding != RopeRounding::kNone) {
+    for (double& frequency : frequencies) frequency = rounded(static_cast<float>(frequency), rope.rounding);
   }
   const double attention_factor = rope.scaling == RopeScaling::kYarn ? rope.attention_factor : 1;
   return {.inverse_frequencies = {frequencies.begin(), frequencies.end()},

@@ -44,11 +44,7 @@ TEST_P(GoldenTokenizer, EncodesAndDecodesEveryLine) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, GoldenTokenizer, testing::ValuesIn(fixture_dirs("tokenizers")),
-                         [](const auto& info) {
-                           std::string name = info.param.filename().string();
-                           std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
-                           return name;
-                         });
+                         [](const auto& info) { return fixture_name(fixture_dirs("tokenizers"), info.param); });
 
 /// Their licences keep these out of the project; say so where they are missing.
 TEST(GoldenTokenizers, IncludeThoseOfPublishedModels) {
