@@ -51,9 +51,9 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
 
   for (const auto& range : key.ranges) {  // the driver would take more where the limit was lowered
-    if (range[2] <= info.limits.max_binding_bytes || !first_error.empty()) continue;
+    if (range.size <= info.limits.max_binding_bytes || !first_error.empty()) continue;
     first_error = fmt::format("the kernel {} binds {} bytes of a buffer, more than the limit of {}", pipeline.name,
-                              with_commas(range[2]), with_commas(info.limits.max_binding_bytes));
+                              with_commas(range.size), with_commas(info.limits.max_binding_bytes));
   }
   std::vector<wgpu::BindGroupEntry> entries(bindings.size() + 1);
   entries[0].binding = 0;
@@ -131,6 +131,25 @@ FeatureSet wanted_features(const FeatureSet& available, const FeatureSet& disabl
   return wanted;
 }
 
+/// What Dawn calls to load and store compiled pipelines. Its C++ header cannot wrap these callbacks.
+WGPUDawnCacheDeviceDescriptor cache_descriptor(BlobCache& cache) {
+  const auto load = [](size_t key_bytes, const uint8_t* key, size_t value_bytes, uint8_t* value, void* from, void*) {
+    return static_cast<BlobCache*>(from)->load(std::as_bytes(std::span(key, key_bytes)),
+                                               std::as_writable_bytes(std::span(value, value_bytes)));
+  };
+  const auto store = [](size_t key_bytes, const uint8_t* key, size_t value_bytes, const uint8_t* value, void* to,
+                        void*) {
+    static_cast<BlobCache*>(to)->store(std::as_bytes(std::span(key, key_bytes)),
+                                       std::as_bytes(std::span(value, value_bytes)));
+  };
+  WGPUDawnCacheDeviceDescriptor descriptor = WGPU_DAWN_CACHE_DEVICE_DESCRIPTOR_INIT;
+  descriptor.dawnLoadCacheDataCallbackInfo.callback = load;
+  descriptor.dawnLoadCacheDataCallbackInfo.userdata1 = &cache;
+  descriptor.dawnStoreCacheDataCallbackInfo.callback = store;
+  descriptor.dawnStoreCacheDataCallbackInfo.userdata1 = &cache;
+  return descriptor;
+}
+
 constexpr uint64_t kMinBindingLimit = 16 * 1024;
 
 Status apply_binding_limit(DeviceInfo& info, uint64_t limit) {
@@ -176,6 +195,12 @@ Result<Device> Device::open(const DeviceOptions& options) {
   toggles.enabledToggles = kEnabled;
   toggles.disabledToggleCount = std::size(kDisabled);
   toggles.disabledToggles = kDisabled;
+  WGPUDawnCacheDeviceDescriptor cache{};
+  if (!options.cache_folder.empty()) {
+    impl->cache = std::make_unique<detail::BlobCache>(options.cache_folder);
+    cache = detail::cache_descriptor(*impl->cache);
+    toggles.nextInChain = reinterpret_cast<const wgpu::ChainedStruct*>(&cache.chain);
+  }
   wgpu::DeviceDescriptor descriptor;
   descriptor.nextInChain = &toggles;
   descriptor.label = "cria";

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "gpu/blob_cache.h"
 #include "gpu/device.h"
 
 namespace cria::gpu::detail {
@@ -50,6 +51,7 @@ struct BindGroupHash {
 
 struct DeviceImpl {
   Instance* instance = nullptr;
+  std::unique_ptr<BlobCache> cache;  // outlives the device, which calls it
   wgpu::Device handle;
   wgpu::Queue queue;
   DeviceInfo info;
@@ -114,7 +116,7 @@ struct TimedKernels {
 struct RecorderImpl {
   std::shared_ptr<DeviceImpl> device;
   const PipelineImpl* last_kernel = nullptr;  // the device keeps it
-  bool profile = false;
+  Timing timing = Timing::kNone;
   wgpu::CommandEncoder encoder;
   wgpu::ComputePassEncoder pass;
   std::vector<std::byte> params;
