@@ -16,11 +16,14 @@ enum class MatVecOutput : uint32_t {
 /// What decides a MatVec's pipelines.
 struct MatVecSpec {
   WeightFormat format;
+  uint32_t rows = 0;  ///< of a matrix in one piece; 0: any number
   uint32_t columns = 0;
   bool has_bias = false;
   bool has_norm = false;
   MatVecOutput output = MatVecOutput::kStore;
   bool operator==(const MatVecSpec&) const = default;
+  /// "int8 in blocks of 32, 2560 x 2048, norm, add".
+  [[nodiscard]] std::string name() const;
 };
 
 /// How the work is cut; chosen by measurement, right for any choice.
@@ -29,7 +32,15 @@ struct MatVecCut {
   uint32_t rows = 1;              ///< that are made together; even for kSwiGlu
   uint32_t split = 1;             ///< teams (subgroups) that share those rows
   uint32_t depth = 1;             ///< pieces of a row that each lane reads at once
+  bool operator==(const MatVecCut&) const = default;
 };
+
+/// What is right for most devices, without measuring.
+[[nodiscard]] MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec);
+/// The cuts that are worth measuring, the default one first.
+[[nodiscard]] std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpec& spec);
+/// Whether a cut, from whatever source, can be built for a device and spec.
+[[nodiscard]] bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut);
 
 /// RMSNorm of x before the product; weight is f32 [columns].
 struct NormOperand {

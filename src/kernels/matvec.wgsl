@@ -14,10 +14,10 @@
 
 fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let share = share_of(team, teams);
-  let sets = (params.rows + ROWS - 1u) / ROWS;
+  let sets = (row_count() + ROWS - 1u) / ROWS;
   let step = groups.x * groups.y * sets_of(teams);
-  let row_stride = row_chunks(params.columns);
-  let chunks = (params.columns + 7u) / 8u;
+  let row_stride = row_chunks(COLUMNS);
+  let chunks = (COLUMNS + 7u) / 8u;
   let first_token = group.z * TOKENS;
   for (var base = (group.x + group.y * groups.x) * sets_of(teams); base < sets; base += step) {
     let first = (base + share.row_set) * ROWS;
@@ -27,16 +27,17 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
       var w = array<Eight, ROWS * DEPTH>();  // all loads first, so that they wait together
       for (var d = 0u; d < DEPTH; d++) {
         let at = min(chunk + d * share.lanes, chunks - 1u);
-        for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = load_chunk(min(first + r, params.rows - 1u) * row_stride + at); }
+        for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = load_chunk(min(first + r, row_count() - 1u) * row_stride + at); }
       }
       for (var d = 0u; d < DEPTH; d++) {
-        let at = chunk + d * share.lanes;
-        if (at >= chunks) { break; }
-        if (at * 8u + 8u > params.columns) {
+        // No branches: what lies behind the last chunk is that chunk again, times 0.
+        let at = min(chunk + d * share.lanes, chunks - 1u);
+        let factor = select(0.0, 1.0, DEPTH == 1u || chunk + d * share.lanes < chunks);
+        if (at * 8u + 8u > COLUMNS) {
           for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = masked_chunk(w[d * ROWS + r], at * 8u); }
         }
         for (var t = 0u; t < TOKENS; t++) {
-          let values = load_x(first_token + t, at, &squares[t]);
+          let values = load_x(first_token + t, at, factor, &squares[t]);
           for (var r = 0u; r < ROWS; r++) {
             sums[t * ROWS + r] += dot(w[d * ROWS + r].low, values.low) + dot(w[d * ROWS + r].high, values.high);
           }
@@ -51,12 +52,13 @@ fn masked_chunk(values: Eight, column: u32) -> Eight {
   return Eight(masked(values.low, column), masked(values.high, column + 4u));
 }
 
-/// Chunk `chunk` of a token's x, with the norm's weights; adds its squares to `squares`.
-fn load_x(token: u32, chunk: u32, squares: ptr<function, f32>) -> Eight {
-  let at = min(token, params.tokens - 1u) * params.x_stride + 2u * chunk;
+/// Chunk `chunk` of a token's x times `factor`, with the norm's weights; adds its squares to `squares`.
+fn load_x(token: u32, chunk: u32, factor: f32, squares: ptr<function, f32>) -> Eight {
+  let at = min(token, params.tokens - 1u) * X_STRIDE + 2u * chunk;
   var values = Eight(x[at], x[at + 1u]);
-  let is_partial = chunk * 8u + 8u > params.columns;
+  let is_partial = chunk * 8u + 8u > COLUMNS;
   if (is_partial) { values = masked_chunk(values, chunk * 8u); }
+  if (DEPTH > 1u) { values = Eight(values.low * factor, values.high * factor); }
   if (HAS_NORM) {
     *squares += dot(values.low, values.low) + dot(values.high, values.high);
     values = Eight(values.low * norm[2u * chunk], values.high * norm[2u * chunk + 1u]);

@@ -24,7 +24,10 @@ var<workgroup> x_integers: array<vec2u, 4u * STAGED>;  // [token][quarter of a u
 var<workgroup> x_scales: array<vec2f, STAGED>;         // scale, sum of the integers
 var<workgroup> x_squares: array<f32, STAGED>;          // sum of squares before the norm's weights
 
-fn weight_scale(block: u32) -> f32 { return unpack2x16float(scales[block / 2u])[block % 2u]; }
+fn weight_scale(block: u32) -> f32 {
+  let pair = unpack2x16float(scales[block / 2u]);
+  return select(pair.x, pair.y, block % 2u == 1u);
+}
 
 fn packed(values: vec4f) -> u32 { return pack4xI8(vec4i(round(values))); }
 
@@ -44,9 +47,9 @@ fn stage(team: Team, first_unit: u32, first_token: u32) {
     for (var d = 0u; d < STAGE_DEPTH; d++) {
       let item = base + d * WORKGROUP_SIZE + team.index * team.size + team.lane;
       let token = min(first_token + item / (4u * STAGE_UNITS), params.tokens - 1u);
-      let chunk = min((first_unit + item / 4u % STAGE_UNITS) * (UNIT / 8u) + item % 4u, (params.columns - 1u) / 8u);
-      low[d] = x[token * params.x_stride + 2u * chunk];
-      high[d] = x[token * params.x_stride + 2u * chunk + 1u];
+      let chunk = min((first_unit + item / 4u % STAGE_UNITS) * (UNIT / 8u) + item % 4u, (COLUMNS - 1u) / 8u);
+      low[d] = x[token * X_STRIDE + 2u * chunk];
+      high[d] = x[token * X_STRIDE + 2u * chunk + 1u];
       if (HAS_NORM) {
         low_norms[d] = norm[2u * chunk];
         high_norms[d] = norm[2u * chunk + 1u];
@@ -101,7 +104,7 @@ fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32, row_units: u32) 
   for (var d = 0u; d < DEPTH; d++) {
     let column = min(unit + d * lanes, end_unit - 1u);
     for (var r = 0u; r < ROWS; r++) {
-      let at = min(first + r, params.rows - 1u) * row_units + column;
+      let at = min(first + r, row_count() - 1u) * row_units + column;
       piece.values[d * ROWS + r] = load_unit(at);
       piece.scales[d * ROWS + r] = weight_scale(at / (BLOCK / UNIT));
     }
@@ -111,10 +114,10 @@ fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32, row_units: u32) 
 
 fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let share = share_of(team, teams);
-  let sets = (params.rows + ROWS - 1u) / ROWS;
+  let sets = (row_count() + ROWS - 1u) / ROWS;
   let step = groups.x * groups.y * sets_of(teams);
-  let units = (params.columns + UNIT - 1u) / UNIT;
-  let row_units = (params.columns + 2u * BLOCK - 1u) / (2u * BLOCK) * (2u * BLOCK / UNIT);
+  let units = (COLUMNS + UNIT - 1u) / UNIT;
+  let row_units = (COLUMNS + 2u * BLOCK - 1u) / (2u * BLOCK) * (2u * BLOCK / UNIT);
   let first_token = group.z * TOKENS;
   let first_base = (group.x + group.y * groups.x) * sets_of(teams);
   // The first weights are asked for before x is quantised, so that memory is never idle.
@@ -142,13 +145,14 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
         }
         is_loaded = false;
         for (var d = 0u; d < DEPTH; d++) {
-          let at = unit + d * share.lanes;
-          if (at >= staged) { break; }
+          // No branches: what lies behind the last unit is that unit again, times 0.
+          let at = min(unit + d * share.lanes, staged - 1u);
+          let factor = select(0.0, 1.0, DEPTH == 1u || unit + d * share.lanes < staged);
           for (var t = 0u; t < TOKENS; t++) {
             var integers = array<vec2u, 4>();
             for (var q = 0u; q < 4u; q++) { integers[q] = x_integers[(4u * t + q) * STAGE_UNITS + at]; }
-            let scale = x_scales[t * STAGE_UNITS + at];
-            if (HAS_NORM) { squares[t] += x_squares[t * STAGE_UNITS + at]; }
+            let scale = x_scales[t * STAGE_UNITS + at] * vec2f(factor, 1.0);
+            if (HAS_NORM) { squares[t] += factor * x_squares[t * STAGE_UNITS + at]; }
             for (var r = 0u; r < ROWS; r++) {
               let i = d * ROWS + r;
               sums[t * ROWS + r] += piece.scales[i] * (scale.x * unit_dot(piece.values[i], integers, scale.y));

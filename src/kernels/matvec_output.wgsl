@@ -9,15 +9,18 @@
 // Numerics: f32; gates below -80 give 0.
 // Source: He et al. 2015 (residual), Shazeer 2020 (SwiGLU).
 
+// Shapes that are known when the pipeline is built are constants: COLUMNS, and ROW_COUNT where it is not 0. So the
+// weights' addresses need not wait for the parameters.
+
 struct Params {
   rows: u32,
-  columns: u32,
   tokens: u32,
-  x_stride: u32,   // in vec4s
   y_stride: u32,   // in elements
   first_row: u32,
   epsilon: f32,    // of the norm
   pad0: u32,
+  pad1: u32,
+  pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,9 +33,13 @@ const OUTPUT_STORE = 0u;
 const OUTPUT_ADD = 1u;
 const OUTPUT_SWIGLU = 2u;
 
+const X_STRIDE = (COLUMNS + 7u) / 8u * 2u;  // of a row of x, in vec4s
+
+fn row_count() -> u32 { return select(ROW_COUNT, params.rows, ROW_COUNT == 0u); }
+
 /// Zeroes the components whose column is not below the number of columns.
 fn masked(values: vec4f, first_column: u32) -> vec4f {
-  return select(vec4f(0.0), values, vec4u(0u, 1u, 2u, 3u) + first_column < vec4u(params.columns));
+  return select(vec4f(0.0), values, vec4u(0u, 1u, 2u, 3u) + first_column < vec4u(COLUMNS));
 }
 
 fn biased(row: u32, value: f32) -> f32 {
@@ -42,7 +49,7 @@ fn biased(row: u32, value: f32) -> f32 {
 
 /// Finishes row `row` of the shard; `next` is the value of the row after it, for OUTPUT_SWIGLU.
 fn put(token: u32, row: u32, value: f32, next: f32) {
-  if (token >= params.tokens || row >= params.rows) { return; }
+  if (token >= params.tokens || row >= row_count()) { return; }
   let at = token * params.y_stride + params.first_row + row;
   if (OUTPUT == OUTPUT_STORE) {
     y[at] = biased(row, value);
@@ -101,7 +108,7 @@ fn finish(team: Team, share: Share, first_token: u32, first: u32, sums: ptr<func
   }
   for (var t = 0u; t < TOKENS; t++) {
     var factor = 1.0;
-    if (HAS_NORM) { factor = 1.0 / sqrt((*squares)[t] / f32(params.columns) + params.epsilon); }
+    if (HAS_NORM) { factor = 1.0 / sqrt((*squares)[t] / f32(COLUMNS) + params.epsilon); }
     for (var r = 0u; r < ROWS; r++) {
       put(first_token + t, first + r, factor * (*sums)[t * ROWS + r],
           factor * (*sums)[t * ROWS + min(r + 1u, ROWS - 1u)]);

@@ -61,6 +61,7 @@ std::vector<uint32_t> attention_tiles(const Batch& batch, uint32_t tile_tokens) 
 /// The products of a decode step, by what is done before and after them.
 kernels::MatVecSpec matvec_spec(const kernels::Matrix& weight, bool has_norm, kernels::MatVecOutput output) {
   return {.format = weight.format,
+          .rows = weight.shards.size() == 1 ? weight.rows : 0,
           .columns = weight.columns,
           .has_bias = weight.bias.valid(),
           .has_norm = has_norm,
@@ -111,7 +112,7 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)))};
   CRIA_TRY_ASSIGN(model.weights_, make_weights(weight_table(config)));
   CRIA_TRY(model.create_kernels(device));
-  CRIA_TRY(model.create_step_kernels(device, options.slots));
+  CRIA_TRY(model.create_step_kernels(device, options));
   CRIA_TRY(model.create_buffers(device, options.slots));
   return model;
 }
@@ -147,23 +148,34 @@ Status Model::create_linear(gpu::Device& device, const kernels::Matrix& weight) 
   return {};
 }
 
-Status Model::create_step_kernels(gpu::Device& device, uint32_t slots) {
+Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& options) {
   if (!kernels::AttentionStep::supports(attention_shape_)) return {};
-  CRIA_TRY_ASSIGN(kernels_.attention_step,
-                  kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_, config_.qk_norm, slots));
-  CRIA_TRY_ASSIGN(attention_parts_,
-                  device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
-                                       gpu::MemoryKind::kScratch));
+  CRIA_TRY_ASSIGN(kernels_.attention_step, kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_,
+                                                                          config_.qk_norm, options.slots));
+  CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
+                                                         gpu::MemoryKind::kScratch));
   if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
-  std::vector<kernels::MatVecSpec> specs = {output_spec(weights_.output())};
+  // The matrices that one kernel serves; it is measured on all of them in turn, as a step reads them.
+  std::vector<std::pair<kernels::MatVecSpec, std::vector<const kernels::Matrix*>>> products;
+  const auto add = [&](const kernels::MatVecSpec& spec, const kernels::Matrix& matrix) {
+    auto known = std::ranges::find_if(products, [&](const auto& product) { return product.first == spec; });
+    if (known == products.end()) known = products.insert(known, {spec, {}});
+    known->second.push_back(&matrix);
+  };
+  add(output_spec(weights_.output()), weights_.output());
   for (const LayerWeights& layer : weights_.layers) {
-    specs.insert(specs.end(), {qkv_spec(layer), o_spec(layer), gate_up_spec(layer), down_spec(layer)});
+    add(qkv_spec(layer), layer.qkv);
+    add(o_spec(layer), layer.o);
+    add(gate_up_spec(layer), layer.gate_up);
+    add(down_spec(layer), layer.down);
   }
-  for (const kernels::MatVecSpec& spec : specs) {
-    if (std::ranges::any_of(kernels_.matvec, [&](const auto& entry) { return entry.first == spec; })) continue;
-    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, slots));
+  Tuner tuner(device, options.tuning);
+  for (const auto& [spec, matrices] : products) {
+    CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
+    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, options.slots, cut));
     kernels_.matvec.emplace_back(spec, std::move(op));
   }
+  tuner.save();
   return {};
 }
 
@@ -231,13 +243,16 @@ Status Model::upload_batch(gpu::Device& device, const Batch& batch) {
   std::vector<uint32_t> info;
   for (uint32_t t = 0; t < batch.size(); ++t) info.insert(info.end(), {batch.positions[t], batch.slots[t]});
   CRIA_TRY(write_words(device, batch_.token_info, info));
-  const std::vector<uint32_t> tiles = attention_tiles(batch, kernels_.attention.tile_tokens());
-  CRIA_TRY(write_words(device, batch_.tiles, tiles));
+  batch_.tile_count = 0;
+  if (!is_step(batch)) {
+    const std::vector<uint32_t> tiles = attention_tiles(batch, kernels_.attention.tile_tokens());
+    CRIA_TRY(write_words(device, batch_.tiles, tiles));
+    batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
+  }
   CRIA_TRY(write_words(device, output_rows_, batch.output_rows));
   const std::vector<float> table = rope_table(config_, batch);
   CRIA_TRY(device.write(cos_sin_, 0, std::as_bytes(std::span(table))));
   batch_.tokens = batch.size();
-  batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
   return {};
 }
 

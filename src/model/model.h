@@ -17,6 +17,7 @@
 #include "kernels/rope.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
+#include "model/tuning.h"
 #include "model/weights.h"
 
 namespace cria::model {
@@ -29,6 +30,7 @@ struct ModelOptions {
   uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
   uint32_t slots = 1;             ///< sequences that exist at once
   RopeRounding rope_rounding = RopeRounding::kNone;
+  TuningOptions tuning;
 };
 
 /// Reads `auto`, `f32` or `f16`. Errors: kInvalidInput.
@@ -52,8 +54,8 @@ struct MemoryPlan {
 /// Decides batch size, context and KV type for a device; options.weights is not used, as `formats` tells the
 /// format of each matrix (formats_from, made_up_formats). Errors: kOutOfMemory where one row of
 /// activations or logits does not fit a binding; kInvalidInput for a context out of range.
-Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config, const FormatChoice& formats,
-                        const ModelOptions& options);
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
+                        const FormatChoice& formats, const ModelOptions& options);
 
 /// One forward pass over tokens of one or several sequences.
 struct Batch {
@@ -126,7 +128,7 @@ class Model {
                               const FormatChoice& formats, const WeightSource& make_weights);
   Status create_kernels(gpu::Device& device);
   Status create_linear(gpu::Device& device, const kernels::Matrix& weight);
-  Status create_step_kernels(gpu::Device& device, uint32_t slots);
+  Status create_step_kernels(gpu::Device& device, const ModelOptions& options);
   Status join_qk_norms(gpu::Device& device);
   Status create_buffers(gpu::Device& device, uint32_t slots);
   Status upload_batch(gpu::Device& device, const Batch& batch);
@@ -148,7 +150,7 @@ class Model {
   kernels::BatchBuffers batch_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
-  gpu::Buffer attention_parts_;  // of a decode step whose context is split; not valid without that kernel
+  gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel
   kernels::Activation logits_;
 };
 
