@@ -9,8 +9,6 @@ constexpr uint32_t kCombineWorkgroup = 64;
 /// Positions of a split, at least: below it, a second dispatch costs more than it saves.
 constexpr uint32_t kSplitPositions = 256;
 constexpr uint32_t kMaxSplits = 64;
-/// Chunks of keys, and as many of values, that an invocation holds in registers: 64 words of each.
-constexpr uint32_t kFetch = 16;
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
@@ -21,16 +19,16 @@ struct CombineParams {
 };
 }  // namespace
 
-Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, const AttentionShape& shape,
-                                            bool qk_norm, uint32_t max_tokens) {
+Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
+                                            uint32_t max_tokens) {
   CRIA_CHECK(supports(shape));
   AttentionStep op;
   op.shape_ = shape;
   op.group_ = shape.heads / shape.kv_heads % 2 == 0 ? 2 : 1;
   op.max_tokens_ = max_tokens;
   const uint64_t split_bytes = uint64_t{max_tokens} * shape.heads * (shape.head_dim + 2) * 4;
-  op.max_splits_ = static_cast<uint32_t>(
-      std::clamp<uint64_t>(device.limits().max_binding_bytes / split_bytes, 1, kMaxSplits));
+  op.max_splits_ =
+      static_cast<uint32_t>(std::clamp<uint64_t>(device.limits().max_binding_bytes / split_bytes, 1, kMaxSplits));
   CRIA_TRY_ASSIGN(op.step_, SpecBuilder(device, "attention_step")
                                 .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
                                 .suffix(fmt::format("_kv_{}{}", kv_type_name(type), qk_norm ? "_norm" : ""))
@@ -39,7 +37,6 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
                                 .constant("GROUP", op.group_)
                                 .constant("QK_NORM", qk_norm)
                                 .constant("PAGE_SIZE", kPageSize)
-                                .constant("FETCH", type == KvType::kF32 ? kFetch / 2 : kFetch)
                                 .build(device, "rrrwwrrw", sizeof(StepParams)));
   CRIA_TRY_ASSIGN(op.combine_, SpecBuilder(device, "attention_combine")
                                    .constant("WORKGROUP_SIZE", kCombineWorkgroup)
@@ -59,7 +56,7 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
   const BatchBuffers& batch = operands.batch;
   const StepParams params{.kv_heads = shape_.kv_heads,
                           .groups_per_kv = shape_.heads / shape_.kv_heads / group_,
-                          .qkv_stride = operands.qkv.stride(),
+                          .qkv_stride = operands.qkv.stride() / 4,
                           .y_stride = y.stride(),
                           .pages_per_slot = batch.pages_per_slot,
                           .window = operands.window,
@@ -70,8 +67,14 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .pad = {}};
   const gpu::Buffer& norms = operands.norms.valid() ? operands.norms : operands.cos_sin;
   const gpu::Buffer& target = splits == 1 ? y.buffer : operands.parts;
-  const gpu::Binding bindings[] = {operands.qkv.buffer, batch.token_info,  batch.page_table, operands.layer.keys,
-                                   operands.layer.values, operands.cos_sin, norms,           target};
+  const gpu::Binding bindings[] = {operands.qkv.buffer,
+                                   batch.token_info,
+                                   batch.page_table,
+                                   operands.layer.keys,
+                                   operands.layer.values,
+                                   operands.cos_sin,
+                                   norms,
+                                   target};
   recorder.dispatch(step_, gpu::as_params(params), bindings, {shape_.heads / group_, splits, batch.tokens});
   if (splits == 1) return;
   const CombineParams combine{

@@ -58,7 +58,9 @@ class Sampler {
                     const gpu::Buffer& seen) const;
 
  private:
-  gpu::Pipeline argmax_, sample_, count_;
+  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, count_;
+  gpu::Buffer best_of_slices_;
+  uint32_t slices_ = 0;
   uint32_t vocab_size_ = 0;
   uint32_t grid_limit_ = 0;
 };
