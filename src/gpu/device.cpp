@@ -51,9 +51,9 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
 
   for (const auto& range : key.ranges) {  // the driver would take more where the limit was lowered
-    if (range[2] <= info.limits.max_binding_bytes || !first_error.empty()) continue;
+    if (range.size <= info.limits.max_binding_bytes || !first_error.empty()) continue;
     first_error = fmt::format("the kernel {} binds {} bytes of a buffer, more than the limit of {}", pipeline.name,
-                              with_commas(range[2]), with_commas(info.limits.max_binding_bytes));
+                              with_commas(range.size), with_commas(info.limits.max_binding_bytes));
   }
   std::vector<wgpu::BindGroupEntry> entries(bindings.size() + 1);
   entries[0].binding = 0;
