@@ -15,12 +15,15 @@ Result<Linear> Linear::create(gpu::Device& device, const WeightFormat& format, u
   Linear op;
   op.kernel_ = kernel;
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
-  CRIA_TRY_ASSIGN(op.matvec_,
-                  MatVec::create(device, {.format = format, .columns = columns, .has_bias = has_bias}));
-  CRIA_TRY_ASSIGN(op.matmul_, SpecBuilder(device, "matmul")
-                                  .weights(format)
-                                  .constant("HAS_BIAS", has_bias)
-                                  .build(device, "rrrrw", sizeof(MatmulParams)));
+  if (kernel != LinearKernel::kMatmul) {
+    CRIA_TRY_ASSIGN(op.matvec_, MatVec::create(device, {.format = format, .columns = columns, .has_bias = has_bias}));
+  }
+  if (kernel != LinearKernel::kMatvec) {
+    CRIA_TRY_ASSIGN(op.matmul_, SpecBuilder(device, "matmul")
+                                    .weights(format)
+                                    .constant("HAS_BIAS", has_bias)
+                                    .build(device, "rrrrw", sizeof(MatmulParams)));
+  }
   return op;
 }
 

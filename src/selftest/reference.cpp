@@ -195,8 +195,8 @@ Expected swiglu(const Table& gate_up) {
   Expected y(gate_up.rows, size);
   for (size_t t = 0; t < gate_up.rows; ++t) {
     for (size_t i = 0; i < size; ++i) {
-      const double gate = gate_up.at(t, i);
-      const double value = gate / (1 + std::exp(-gate)) * gate_up.at(t, size + i);
+      const double gate = gate_up.at(t, 2 * i);
+      const double value = gate / (1 + std::exp(-gate)) * gate_up.at(t, 2 * i + 1);
       if (gate < -80) {
         y.set(t, i, 0, std::abs(value) + kTiny);
         continue;

@@ -103,7 +103,7 @@ void kv_write(const Table& qkv, const kernels::AttentionShape& shape, std::span<
 Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                    const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal);
 
-/// y[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)); gate_up rows hold gates, then ups
+/// y[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)); in gate_up rows gates and ups alternate
 /// (Shazeer 2020). Tolerance: exp's error counts by its share of 1 + exp(-g); the sum, the division and the
 /// product add 4.5 ulp. Below -80 silu may be 0, which is returned, with the formula's value as tolerance.
 Expected swiglu(const Table& gate_up);
