@@ -8,10 +8,14 @@
 namespace cria::selftest {
 
 void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_attention_step_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_bench_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_elementwise_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_embedding_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_matmul_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_norm_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_quantize_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);
 
 /// Random values, see Random::value().

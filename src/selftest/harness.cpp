@@ -58,6 +58,11 @@ Image::Image(Element type, Poison poison, size_t rows, size_t stride)
       words_(divide_up<size_t>(rows * stride * kernels::weight_type_bytes(type), 4) + kTailWords,
              static_cast<uint32_t>(poison)) {}
 
+Image::Image(const Image& shape, std::span<const uint32_t> words) : Image(shape) {
+  CRIA_CHECK(words.size() == words_.size());
+  std::ranges::copy(words, words_.begin());
+}
+
 void Image::set(size_t row, size_t column, double value) {
   const size_t index = row * stride_ + column;
   const uint32_t bits = encode(type_, static_cast<float>(value));

@@ -33,6 +33,8 @@ inline constexpr size_t kTailWords = 64;
 class Image {
  public:
   Image(Element type, Poison poison, size_t rows, size_t stride);
+  /// An image of the same shape with the words that a kernel left behind.
+  Image(const Image& shape, std::span<const uint32_t> words);
 
   /// Stores a value, rounded to the type.
   void set(size_t row, size_t column, double value);
