@@ -9,6 +9,14 @@ constexpr uint32_t kCombineWorkgroup = 64;
 /// Positions of a split, at least: below it, a second dispatch costs more than it saves.
 constexpr uint32_t kSplitPositions = 256;
 constexpr uint32_t kMaxSplits = 64;
+
+/// Workgroup memory of attention_step.wgsl and of lanes_….wgsl.
+uint32_t memory_bytes(KvType type, uint32_t head_dim, uint32_t group) {
+  const uint32_t heads = group + 1;
+  const uint32_t new_row = head_dim * kv_type_bytes(type);
+  return heads * head_dim * 4 + 2 * new_row + heads * 8 * 4 + kWorkgroup * (8 + 2 * 16 + 16);
+}
+
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
@@ -24,7 +32,9 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
   CRIA_CHECK(supports(shape));
   AttentionStep op;
   op.shape_ = shape;
-  op.group_ = shape.heads / shape.kv_heads % 2 == 0 ? 2 : 1;
+  const bool pairs = shape.heads / shape.kv_heads % 2 == 0 &&
+                     memory_bytes(type, shape.head_dim, 2) <= device.limits().max_workgroup_memory_bytes;
+  op.group_ = pairs ? 2 : 1;
   op.max_tokens_ = max_tokens;
   const uint64_t split_bytes = uint64_t{max_tokens} * shape.heads * (shape.head_dim + 2) * 4;
   op.max_splits_ =

@@ -18,12 +18,12 @@ constexpr uint32_t kSharedTeam = 32;  // TEAM_SIZE in team_shared.wgsl
 constexpr uint32_t kStageBytes = 32768;
 
 /// Units of x that fit in workgroup memory for `tokens` tokens, all columns if possible.
-uint32_t stage_units(const gpu::Limits& limits, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
-  const uint32_t unit_bytes = kUnit + 8 + (spec.has_norm ? 4 : 0);
-  // Of team_shared.wgsl and matvec_output.wgsl.
-  const uint32_t reserved = cut.workgroup_size * (4 + (cut.rows + 1) * tokens);
+uint32_t stage_units(const gpu::Limits& limits, uint32_t columns, const MatVecCut& cut, uint32_t tokens) {
+  const uint32_t unit_bytes = kUnit + 8 + 4;  // x_squares counts without a norm, too
+  // Of team_shared.wgsl and matvec_output.wgsl, and what it takes to align five arrays to 16 bytes.
+  const uint32_t reserved = 64 + cut.workgroup_size * (4 + (cut.rows + 1) * tokens);
   const uint32_t budget = std::min(limits.max_workgroup_memory_bytes, kStageBytes) - reserved;
-  return std::min(divide_up(spec.columns, kUnit), std::max(1U, budget / (tokens * unit_bytes)));
+  return std::min(divide_up(columns, kUnit), std::max(1U, budget / (tokens * unit_bytes)));
 }
 
 constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
@@ -32,7 +32,7 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
   const bool integers = is_quantised(spec.format.type);
   SpecBuilder builder(device, integers ? "matvec_blocks" : "matvec");
   if (integers) {
-    const uint32_t units = stage_units(device.limits(), spec, cut, tokens);
+    const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
     builder.blocks(spec.format).constant("STAGE_UNITS", units);
     builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
   } else {

@@ -1,8 +1,8 @@
 // Cases of matvec and matvec_blocks: every weight format, with and without norm and bias, every end, and the work
 // cut in many ways.
 //
-// A pipeline costs more than a dispatch, and each mixture of these is one or several. So not all mixtures run:
-// each format has every pair of norm, bias and end, and the cuts are dealt out over formats and variants.
+// A pipeline costs more than a dispatch, and each mixture of these is one or several. So not all mixtures run: one
+// format of each kind has every pair of norm, bias and end, and the cuts are dealt out over formats and variants.
 #include <algorithm>
 
 #include "kernels/matvec.h"
@@ -136,19 +136,26 @@ constexpr MatVecCut kSingleRows[] = {
     {.workgroup_size = 32, .rows = 1, .split = 2, .depth = 2},
 };
 
-/// The variants of format number `format`, with cuts of its own.
-std::vector<Variant> variants(size_t format) {
-  const auto cut = [&](size_t index) { return kCuts[(3 * format + index) % std::size(kCuts)]; };
-  const MatVecCut single = kSingleRows[format % std::size(kSingleRows)];
+/// True for one format of each kind: the others differ in a decoder alone.
+bool has_all_variants(const WeightFormat& format) {
+  return format.type == kernels::WeightType::kF32 || format.block == 32;
+}
+
+/// The variants of format number `number`, with cuts of its own.
+std::vector<Variant> variants(const WeightFormat& format, size_t number) {
+  const auto cut = [&](size_t index) { return kCuts[(3 * number + index) % std::size(kCuts)]; };
+  const MatVecCut single = kSingleRows[number % std::size(kSingleRows)];
   using enum MatVecOutput;
-  return {
-      {.norm = false, .bias = false, .output = kStore, .max_tokens = 8},
+  std::vector<Variant> list = {
       {.norm = true, .bias = true, .output = kStore, .max_tokens = 1},
       {.norm = false, .bias = true, .output = kAdd, .max_tokens = 1, .cut = single},
-      {.norm = true, .bias = false, .output = kAdd, .max_tokens = 4, .cut = cut(0)},
-      {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 2, .cut = cut(1)},
-      {.norm = false, .bias = true, .output = kSwiGlu, .max_tokens = 8, .cut = cut(2)},
+      {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 2, .cut = cut(0)},
   };
+  if (!has_all_variants(format)) return list;
+  list.push_back({.norm = false, .bias = false, .output = kStore, .max_tokens = 8});
+  list.push_back({.norm = true, .bias = false, .output = kAdd, .max_tokens = 4, .cut = cut(1)});
+  list.push_back({.norm = false, .bias = true, .output = kSwiGlu, .max_tokens = 4, .cut = cut(2)});
+  return list;
 }
 
 /// Rows round the 1, 2 and 4 made together and the 8 of a workgroup's teams, columns round the 8 of a chunk and
@@ -175,7 +182,7 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   const std::vector<WeightFormat> formats = weight_formats();
   for (size_t f = 0; f < formats.size(); ++f) {
     uint32_t index = 0;
-    for (const Variant& variant : variants(f)) {
+    for (const Variant& variant : variants(formats[f], f)) {
       const size_t number = index + f;
       for (const auto& [rows, columns] : sizes(formats[f], number)) {
         const bool pairs = variant.output == MatVecOutput::kSwiGlu;
