@@ -74,8 +74,9 @@ MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec) {
 
 bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut) {
   const auto is_power = [](uint32_t value, uint32_t most) { return std::has_single_bit(value) && value <= most; };
-  return is_power(cut.workgroup_size, device.limits().max_workgroup_invocations) && cut.workgroup_size >= 32 &&
-         is_power(cut.rows, 8) && is_power(cut.split, 32) && is_power(cut.depth, 8) &&
+  return cut.workgroup_size >= 32 && cut.workgroup_size % 32 == 0 &&
+         cut.workgroup_size <= device.limits().max_workgroup_invocations && is_power(cut.rows, 8) &&
+         is_power(cut.split, 32) && is_power(cut.depth, 8) &&
          (spec.output != MatVecOutput::kSwiGlu || cut.rows % 2 == 0);
 }
 

@@ -18,7 +18,7 @@
 
 const UNIT = 32u;                  // columns that share a scale of x
 const STAGED = TOKENS * STAGE_UNITS;
-const STAGE_DEPTH = min(4u, (4u * STAGED + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE);  // items that are read at once
+const STAGE_DEPTH = min(MAX_STAGE_DEPTH, (4u * STAGED + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE);  // items read at once
 
 var<workgroup> x_integers: array<vec2u, 4u * STAGED>;  // [token][quarter of a unit][unit]
 var<workgroup> x_scales: array<vec2f, STAGED>;         // scale, sum of the integers

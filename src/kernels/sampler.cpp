@@ -1,5 +1,7 @@
 #include "kernels/sampler.h"
 
+#include <algorithm>
+
 namespace cria::kernels {
 namespace {
 constexpr uint32_t kWorkgroup = 256;  // one invocation per bin of an 8-bit digit
@@ -51,13 +53,18 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
   return op;
 }
 
+bool Sampler::slices(uint32_t vocab_size, uint32_t row_count, uint32_t grid_limit) {
+  const uint32_t count = divide_up(vocab_size, kSlice);
+  return count > 1 && row_count <= std::min(kMaxSlicedRows, grid_limit) && count <= grid_limit;
+}
+
 void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows,
                      const gpu::Buffer& seen, const gpu::Buffer& tokens, const gpu::Buffer& results, uint32_t row_count,
                      bool greedy) const {
   CRIA_CHECK(logits.columns == vocab_size_);
   if (row_count == 0) return;
   const Params params{.vocab_size = vocab_size_, .stride = logits.stride() / 4, .rows = row_count, .slices = slices_};
-  if (greedy && slices_ > 1 && row_count <= kMaxSlicedRows) {
+  if (greedy && slices(vocab_size_, row_count, grid_limit_)) {
     const gpu::Binding sliced[] = {logits.buffer, rows, seen, best_of_slices_};
     recorder.dispatch(argmax_slices_, gpu::as_params(params), sliced, {slices_, row_count, 1});
     const gpu::Binding joined[] = {best_of_slices_, rows, seen, tokens, results};

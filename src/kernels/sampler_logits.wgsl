@@ -110,7 +110,7 @@ fn own_highest(row: Row, lane: u32, begin: u32, end: u32) -> vec2u {
     var fours = array<vec4u, DEPTH>();
     for (var d = 0u; d < DEPTH; d++) { fours[d] = logits[base + min(first + d * WORKGROUP_SIZE, last)]; }
     for (var d = 0u; d < DEPTH; d++) {
-      let token = 4u * min(first + d * WORKGROUP_SIZE, last);
+      let token = 4u * (first + d * WORKGROUP_SIZE);  // behind the last: no token, so that none is looked at twice
       best = better(best, row, token, end, fours[d].x);
       best = better(best, row, token + 1u, end, fours[d].y);
       best = better(best, row, token + 2u, end, fours[d].z);

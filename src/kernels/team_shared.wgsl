@@ -6,6 +6,7 @@
 // A quad is four neighbouring invocations. Numerics: f32, pairwise tree.
 
 const TEAM_SIZE = 32u;
+const MAX_STAGE_DEPTH = 1u;  // each quad costs barriers, and some compilers take very long over many of them
 
 struct Team {
   lane: u32,   // of the invocation in its team

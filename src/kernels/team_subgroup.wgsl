@@ -5,6 +5,8 @@
 // A quad is four invocations with neighbouring positions. Numerics: f32; the order of additions depends on
 // the subgroup size, not on timing.
 
+const MAX_STAGE_DEPTH = 4u;  // how many quads may be summed one after the other without a loop
+
 struct Team {
   lane: u32,   // of the invocation in its team
   size: u32,

@@ -96,6 +96,7 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant&
   if (variant.output == MatVecOutput::kAdd) before.set_rows(sum);
   CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
   const kernels::MatVecSpec spec{.format = format,
+                                 .rows = matrix.shards.size() == 1 ? shape.rows : 0,
                                  .columns = shape.columns,
                                  .has_bias = variant.bias,
                                  .has_norm = variant.norm,
