@@ -196,8 +196,8 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   }
   // More columns than fit into workgroup memory at once.
   const Variant many{.norm = true, .max_tokens = 8, .cut = MatVecCut{.rows = 4, .split = 4, .depth = 2}};
-  add({kernels::WeightType::kInt8, 64}, many, {5, 2400, 7, 1});
-  add({kernels::WeightType::kInt4, 32}, many, {5, 2400, 8, 2});
+  add({kernels::WeightType::kInt8, 64}, many, {5, 2000, 7, 1});
+  add({kernels::WeightType::kInt4, 32}, many, {5, 2000, 8, 2});
   add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 26000, 1, 1});
   add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 26000, 1, 1});
   if (!device.info().is_software()) {
