@@ -200,6 +200,9 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   add({kernels::WeightType::kInt4, 32}, many, {5, 2000, 8, 2});
   add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 26000, 1, 1});
   add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 26000, 1, 1});
+  // The same, small enough for a binding of 64 KiB.
+  add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 40, 1, 1});
+  add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 40, 1, 1});
   if (!device.info().is_software()) {
     // More workgroups than one dimension of a grid holds. In software it takes too long: a test lowers the limit.
     add(kernels::WeightType::kF32, {.bias = true}, {16 * 65535 + 3, 2, 1, 1});
