@@ -1,6 +1,8 @@
 // Module: what the matrix-vector kernels do with a finished sum (matvec.wgsl, matvec_blocks.wgsl): bias,
 // then one of three ends. Also the parameters and bindings that both share.
 //
+// Gives: params and the bindings 3 to 6, masked, share_of (which rows an invocation works on) and finish, which adds
+// up the sums of a row's teams and puts the values.
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], norm [columns], bias [all rows], y:
 //   OUTPUT_STORE   y[t, r] = value                        [tokens, all rows]
 //   OUTPUT_ADD     y[t, r] += value (the residual)        [tokens, all rows]
