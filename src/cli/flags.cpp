@@ -35,7 +35,9 @@ void ModelFlags::add_to(CLI::App& command) {
                                   "Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4");
   type->capture_default_str()->type_name("TYPE");
   command.add_flag("--f16-weights", f16_weights, "The same as --weights f16")->excludes(type);
-  command.add_option("--weight-block,--gemm-int8-block-size", weight_block, "Columns that share a scale with int8 and int4")
+  command
+      .add_option("--weight-block,--gemm-int8-block-size", weight_block,
+                  "Columns that share a scale with int8 and int4")
       ->check(CLI::IsMember({32U, 64U, 128U}))
       ->capture_default_str();
   command.add_option("--kv-type", kv_type, "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16")

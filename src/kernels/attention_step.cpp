@@ -27,8 +27,8 @@ struct CombineParams {
 };
 }  // namespace
 
-Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, const AttentionShape& shape,
-                                            bool qk_norm, uint32_t max_tokens) {
+Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
+                                            uint32_t max_tokens) {
   CRIA_CHECK(supports(shape));
   AttentionStep op;
   op.shape_ = shape;
@@ -37,8 +37,8 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
   op.group_ = pairs ? 2 : 1;
   op.max_tokens_ = max_tokens;
   const uint64_t split_bytes = uint64_t{max_tokens} * shape.heads * (shape.head_dim + 2) * 4;
-  op.max_splits_ = static_cast<uint32_t>(
-      std::clamp<uint64_t>(device.limits().max_binding_bytes / split_bytes, 1, kMaxSplits));
+  op.max_splits_ =
+      static_cast<uint32_t>(std::clamp<uint64_t>(device.limits().max_binding_bytes / split_bytes, 1, kMaxSplits));
   CRIA_TRY_ASSIGN(op.step_, SpecBuilder(device, "attention_step")
                                 .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
                                 .suffix(fmt::format("_kv_{}{}", kv_type_name(type), qk_norm ? "_norm" : ""))
@@ -77,8 +77,14 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .pad = {}};
   const gpu::Buffer& norms = operands.norms.valid() ? operands.norms : operands.cos_sin;
   const gpu::Buffer& target = splits == 1 ? y.buffer : operands.parts;
-  const gpu::Binding bindings[] = {operands.qkv.buffer, batch.token_info,  batch.page_table, operands.layer.keys,
-                                   operands.layer.values, operands.cos_sin, norms,           target};
+  const gpu::Binding bindings[] = {operands.qkv.buffer,
+                                   batch.token_info,
+                                   batch.page_table,
+                                   operands.layer.keys,
+                                   operands.layer.values,
+                                   operands.cos_sin,
+                                   norms,
+                                   target};
   recorder.dispatch(step_, gpu::as_params(params), bindings, {shape_.heads / group_, splits, batch.tokens});
   if (splits == 1) return;
   const CombineParams combine{

@@ -150,9 +150,8 @@ Status Model::create_step_kernels(gpu::Device& device, uint32_t slots) {
   if (!kernels::AttentionStep::supports(attention_shape_)) return {};
   CRIA_TRY_ASSIGN(kernels_.attention_step,
                   kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_, config_.qk_norm, slots));
-  CRIA_TRY_ASSIGN(attention_parts_,
-                  device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
-                                       gpu::MemoryKind::kScratch));
+  CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
+                                                         gpu::MemoryKind::kScratch));
   if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
   std::vector<kernels::MatVecSpec> specs = {output_spec(weights_.output())};
   for (const LayerWeights& layer : weights_.layers) {

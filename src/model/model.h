@@ -51,8 +51,8 @@ struct MemoryPlan {
 /// Decides batch size, context and KV type for a device; options.weights is not used, as `formats` tells the
 /// format of each matrix (formats_from, made_up_formats). Errors: kOutOfMemory where one row of
 /// activations or logits does not fit a binding; kInvalidInput for a context out of range.
-Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config, const FormatChoice& formats,
-                        const ModelOptions& options);
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
+                        const FormatChoice& formats, const ModelOptions& options);
 
 /// One forward pass over tokens of one or several sequences.
 struct Batch {
@@ -147,7 +147,7 @@ class Model {
   kernels::BatchBuffers batch_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
-  gpu::Buffer attention_parts_;  // of a decode step whose context is split; not valid without that kernel
+  gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel
   kernels::Activation logits_;
 };
 

@@ -107,11 +107,10 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant&
 
   const reference::Norm reference_norm{.weight = std::span(norm).first(variant.norm ? norm.size() : 0),
                                        .epsilon = kEpsilon};
-  const Expected values =
-      reference::biased(kernels::is_quantised(format.type)
-                            ? reference::product_of_blocks(weight, x, reference_norm)
-                            : reference::product(weight, x, reference_norm, smallest_normal(format.type)),
-                        bias);
+  const Expected values = reference::biased(
+      kernels::is_quantised(format.type) ? reference::product_of_blocks(weight, x, reference_norm)
+                                         : reference::product(weight, x, reference_norm, smallest_normal(format.type)),
+      bias);
   Expectation expectation(y.before);
   switch (variant.output) {
     case MatVecOutput::kStore: expectation.set_rows(values); break;
@@ -123,11 +122,16 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant&
 
 /// Ways to cut the work: fewer teams than share a row, teams left over, sets of rows that end in the middle.
 constexpr MatVecCut kCuts[] = {
-    {.workgroup_size = 32, .rows = 2, .split = 1, .depth = 1},   {.workgroup_size = 64, .rows = 4, .split = 2, .depth = 2},
-    {.workgroup_size = 128, .rows = 2, .split = 4, .depth = 4},  {.workgroup_size = 256, .rows = 2, .split = 8, .depth = 1},
-    {.workgroup_size = 96, .rows = 2, .split = 2, .depth = 2},   {.workgroup_size = 32, .rows = 4, .split = 8, .depth = 1},
-    {.workgroup_size = 256, .rows = 4, .split = 1, .depth = 4},  {.workgroup_size = 160, .rows = 2, .split = 4, .depth = 1},
-    {.workgroup_size = 64, .rows = 2, .split = 4, .depth = 4},   {.workgroup_size = 256, .rows = 4, .split = 4, .depth = 2},
+    {.workgroup_size = 32, .rows = 2, .split = 1, .depth = 1},
+    {.workgroup_size = 64, .rows = 4, .split = 2, .depth = 2},
+    {.workgroup_size = 128, .rows = 2, .split = 4, .depth = 4},
+    {.workgroup_size = 256, .rows = 2, .split = 8, .depth = 1},
+    {.workgroup_size = 96, .rows = 2, .split = 2, .depth = 2},
+    {.workgroup_size = 32, .rows = 4, .split = 8, .depth = 1},
+    {.workgroup_size = 256, .rows = 4, .split = 1, .depth = 4},
+    {.workgroup_size = 160, .rows = 2, .split = 4, .depth = 1},
+    {.workgroup_size = 64, .rows = 2, .split = 4, .depth = 4},
+    {.workgroup_size = 256, .rows = 4, .split = 4, .depth = 2},
 };
 /// Of single rows, which SwiGLU does not allow.
 constexpr MatVecCut kSingleRows[] = {

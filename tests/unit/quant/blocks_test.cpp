@@ -61,7 +61,8 @@ class BothTypes : public testing::TestWithParam<NamedEncoder> {
   static Encoder encoder() { return GetParam().encoder; }
 };
 INSTANTIATE_TEST_SUITE_P(Quant, BothTypes,
-                         testing::Values(NamedEncoder{"int8", encode_int8_block}, NamedEncoder{"int4", encode_int4_block}),
+                         testing::Values(NamedEncoder{"int8", encode_int8_block},
+                                         NamedEncoder{"int4", encode_int4_block}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST_P(BothTypes, ZerosStayZeros) {
@@ -183,7 +184,8 @@ TEST(Int4Blocks, AScaleOfLeastSquaresBeatsTheList) {
     const std::vector<float> values = random_block(32, seed);
     const float extreme = *std::ranges::max_element(values, {}, [](float value) { return std::abs(value); });
     double best = INFINITY;
-    for (int k = 0; k < 9; ++k) best = std::min(best, error_of_scale(values, extreme / -(7 + 0.25F * static_cast<float>(k))));
+    for (int k = 0; k < 9; ++k)
+      best = std::min(best, error_of_scale(values, extreme / -(7 + 0.25F * static_cast<float>(k))));
     listed += best;
     refined += squared_error(values, encode(encode_int4_block, values));
   }
