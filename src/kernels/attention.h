@@ -30,9 +30,9 @@ struct KvLayer {
 
 /// Where the tokens of a batch stand.
 struct BatchBuffers {
-  gpu::Buffer token_info;      ///< u32 [tokens, 2]: position, slot
-  gpu::Buffer page_table;      ///< u32 [slots, pages_per_slot]: page of kPageSize positions
-  gpu::Buffer tiles;           ///< u32 [tiles, 4]: first token, count, slot, position of the first
+  gpu::Buffer token_info;  ///< u32 [tokens, 2]: position, slot
+  gpu::Buffer page_table;  ///< u32 [slots, pages_per_slot]: page of kPageSize positions
+  gpu::Buffer tiles;       ///< u32 [tiles, 4]: first token, count, slot, position of the first
   uint32_t pages_per_slot = 0;
   uint32_t tokens = 0;
   uint32_t tile_count = 0;
@@ -83,13 +83,13 @@ class AttentionStep {
 
   struct Operands {
     const Activation& qkv;
-    const BatchBuffers& batch;     ///< of tokens in different slots
+    const BatchBuffers& batch;  ///< of tokens in different slots
     const KvLayer& layer;
-    const gpu::Buffer& cos_sin;    ///< f32 [tokens, head_dim / 2, 2]
-    const gpu::Buffer& norms;      ///< f32 [2, head_dim]; not valid without q/k norms
+    const gpu::Buffer& cos_sin;  ///< f32 [tokens, head_dim / 2, 2]
+    const gpu::Buffer& norms;    ///< f32 [2, head_dim]; not valid without q/k norms
     float epsilon = 0;
-    uint32_t window = 0;           ///< positions visible to a query; 0: all before it
-    uint32_t longest = 0;          ///< positions of the longest sequence, the new one included
+    uint32_t window = 0;   ///< positions visible to a query; 0: all before it
+    uint32_t longest = 0;  ///< positions of the longest sequence, the new one included
     const gpu::Buffer& parts;
   };
   /// y[t, heads * head_dim]; writes the new keys and values to the cache.

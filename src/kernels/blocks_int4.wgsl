@@ -1,6 +1,8 @@
 // Module: a unit of 32 columns quantised to 4 bits, as matvec_blocks.wgsl multiplies it.
 //
-// Bindings and layout: weights_int4.wgsl; a unit is one vec4u.
+// Gives: Unit (one vec4u), load_unit, which reads unit i of the shard, and unit_dot, its product with 32 integers of x.
+// Bindings: 1 the plane of values, in units. Layout: weights_int4.wgsl.
+// Numerics: sums of products of integers, exact in i32 and, below 2^24, in f32.
 
 alias Unit = vec4u;
 

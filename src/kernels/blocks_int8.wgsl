@@ -1,6 +1,8 @@
 // Module: a unit of 32 columns quantised to int8, as matvec_blocks.wgsl multiplies it.
 //
-// Bindings and layout: weights_int8.wgsl; a unit is two vec4u.
+// Gives: Unit (two vec4u), load_unit, which reads unit i of the shard, and unit_dot, its product with 32 integers of x.
+// Bindings: 1 the plane of values, in units. Layout: weights_int8.wgsl.
+// Numerics: sums of products of integers, exact in i32 and, below 2^24, in f32.
 
 struct Unit { low: vec4u, high: vec4u }
 

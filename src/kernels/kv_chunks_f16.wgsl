@@ -1,5 +1,8 @@
-// Module: keys and values cached as f16, eight neighbouring elements of a head to a chunk of 16 bytes. The
-// same bytes as in kv_f16.wgsl. Rounds to f16 when written.
+// Module: keys and values cached as f16, eight neighbouring elements of a head to a chunk of 16 bytes.
+//
+// Gives: KvChunk, how eight elements are stored; pack_chunk and chunk_low, chunk_high, between it and two vec4f. The
+// same bytes as in kv_f16.wgsl.
+// Numerics: rounded to f16 when written; the device chooses the direction.
 
 alias KvChunk = vec4u;
 

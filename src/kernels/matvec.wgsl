@@ -1,7 +1,7 @@
 // Matrix-vector products with float weights: value[t, r] = sum_k W[r, k] * x[t, k], and with HAS_NORM
 //   value[t, r] = sum_k W[r, k] * norm[k] * x[t, k] / sqrt(mean_k x[t, k]^2 + epsilon)   (RMSNorm of x first)
 //
-// Shapes, and what becomes of the values: matvec_output.wgsl.
+// Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
 // Bindings: 1 W (weight module), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 norm f32 as
 // vec4 (any buffer without HAS_NORM), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE; SPLIT teams (team module) make ROWS rows for TOKENS tokens, their

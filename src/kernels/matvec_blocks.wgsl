@@ -3,7 +3,7 @@
 // over units u of 32 columns, where ws is the scale of the weights' block and x has been quantised to
 // xq = round(x / xs), xs = max |x| / 127 of each unit; with HAS_NORM, x stands for RMSNorm(x) (matvec.wgsl).
 //
-// Shapes, and what becomes of the values: matvec_output.wgsl.
+// Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
 // Bindings: 1 W values, 2 W scales (f16 pairs), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS),
 // 5 norm f32 as vec4 (any buffer without HAS_NORM), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE. Each quantises x into workgroup memory, STAGE_UNITS units at a
@@ -18,7 +18,8 @@
 
 const UNIT = 32u;                  // columns that share a scale of x
 const STAGED = TOKENS * STAGE_UNITS;
-const STAGE_DEPTH = min(MAX_STAGE_DEPTH, (4u * STAGED + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE);  // items read at once
+// Items that are read at once: one where each costs barriers.
+const STAGE_DEPTH = select(min(4u, (4u * STAGED + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE), 1u, TEAMS_HAVE_BARRIERS);
 
 var<workgroup> x_integers: array<vec2u, 4u * STAGED>;  // [token][quarter of a unit][unit]
 var<workgroup> x_scales: array<vec2f, STAGED>;         // scale, sum of the integers
@@ -36,10 +37,13 @@ fn largest_of(values: vec4f) -> f32 {
   return max(two.x, two.y);
 }
 
+/// The items of a stage; not known to compilers where barriers are in the loop (see loop_end).
+fn stage_end() -> u32 { return 4u * STAGED * loop_end(1u); }
+
 /// Quantises units first_unit … of TOKENS tokens; four invocations, a quad, share a unit. Several are read at
 /// once, so that they wait together.
 fn stage(team: Team, first_unit: u32, first_token: u32) {
-  for (var base = 0u; base < 4u * STAGED; base += STAGE_DEPTH * WORKGROUP_SIZE) {
+  for (var base = 0u; base < stage_end(); base += STAGE_DEPTH * WORKGROUP_SIZE) {
     var low = array<vec4f, STAGE_DEPTH>();
     var high = array<vec4f, STAGE_DEPTH>();
     var low_norms = array<vec4f, STAGE_DEPTH>();

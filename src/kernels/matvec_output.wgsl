@@ -1,6 +1,8 @@
 // Module: what the matrix-vector kernels do with a finished sum (matvec.wgsl, matvec_blocks.wgsl): bias,
 // then one of three ends. Also the parameters and bindings that both share.
 //
+// Gives: params and the bindings 3 to 6, masked, share_of (which rows an invocation works on) and finish, which adds
+// up the sums of a row's teams and puts the values.
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], norm [columns], bias [all rows], y:
 //   OUTPUT_STORE   y[t, r] = value                        [tokens, all rows]
 //   OUTPUT_ADD     y[t, r] += value (the residual)        [tokens, all rows]
@@ -32,6 +34,10 @@ struct Params {
 const OUTPUT_STORE = 0u;
 const OUTPUT_ADD = 1u;
 const OUTPUT_SWIGLU = 2u;
+
+/// The end of a loop of team_sum or the like: where these have barriers it is one that compilers cannot know, as some
+/// take minutes over many barriers in a row.
+fn loop_end(count: u32) -> u32 { return select(count, min(count, arrayLength(&y)), TEAMS_HAVE_BARRIERS); }
 
 const X_STRIDE = (COLUMNS + 7u) / 8u * 2u;  // of a row of x, in vec4s
 
@@ -87,9 +93,9 @@ var<workgroup> team_sums: array<f32, TEAM_SUMS * (WORKGROUP_SIZE / 4u)>;  // no 
 /// Adds up the lanes' sums of ROWS rows for TOKENS tokens, applies the norm's factor, and puts the values.
 fn finish(team: Team, share: Share, first_token: u32, first: u32, sums: ptr<function, array<f32, OUTPUTS>>,
           squares: ptr<function, array<f32, TOKENS>>) {
-  for (var i = 0u; i < OUTPUTS; i++) { (*sums)[i] = team_sum((*sums)[i], team); }
+  for (var i = 0u; i < loop_end(OUTPUTS); i++) { (*sums)[i] = team_sum((*sums)[i], team); }
   if (HAS_NORM) {
-    for (var t = 0u; t < TOKENS; t++) { (*squares)[t] = team_sum((*squares)[t], team); }
+    for (var t = 0u; t < loop_end(TOKENS); t++) { (*squares)[t] = team_sum((*squares)[t], team); }
   }
   if (SPLIT > 1u) {
     workgroupBarrier();  // the sums of the rows before have been used

@@ -1,12 +1,13 @@
 // Module: teams of invocations that share rows of a matrix, through workgroup memory (devices without
 // subgroups): TEAM_SIZE neighbouring invocations each.
 //
-// Gives the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader.
-// team_sum, quad_max and quad_sum are called by all invocations of the workgroup, in uniform control flow.
-// A quad is four neighbouring invocations. Numerics: f32, pairwise tree.
+// Gives: the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader; team_sum,
+// quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
+// neighbouring invocations. WORKGROUP_SIZE is a multiple of 32.
+// Numerics: f32, pairwise tree: always the same order of additions.
 
 const TEAM_SIZE = 32u;
-const MAX_STAGE_DEPTH = 1u;  // each quad costs barriers, and some compilers take very long over many of them
+const TEAMS_HAVE_BARRIERS = true;
 
 struct Team {
   lane: u32,   // of the invocation in its team

@@ -1,11 +1,11 @@
 // Module: teams of invocations that share rows of a matrix, one team a subgroup (of any size from 4 on).
 //
-// Gives the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader.
-// team_sum, quad_max and quad_sum are called by all invocations of the workgroup, in uniform control flow.
-// A quad is four invocations with neighbouring positions. Numerics: f32; the order of additions depends on
-// the subgroup size, not on timing.
+// Gives: the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader; team_sum,
+// quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
+// invocations with neighbouring positions.
+// Numerics: f32; the order of additions depends on the subgroup size, not on timing.
 
-const MAX_STAGE_DEPTH = 4u;  // how many quads may be summed one after the other without a loop
+const TEAMS_HAVE_BARRIERS = false;
 
 struct Team {
   lane: u32,   // of the invocation in its team

@@ -1,9 +1,10 @@
 // Module: weights quantised to 4 bits in blocks of BLOCK columns; a chunk is 8 elements.
 //
-// Binding 1: the plane of values: 32 columns in 16 bytes, byte j holding column j in its low and column
-// j + 16 in its high half. Binding 2: the plane of scales, one f16 a block, two to a u32. Rows are padded
-// to two blocks. value = (integer - 8) * scale; exact in f32, where the device does not flush subnormal halves.
-// Layout: quant/blocks.h.
+// Gives: load_chunk, which reads chunk i of the shard: 8 elements of one row as two vec4f.
+// Bindings: 1 the plane of values: 32 columns in 16 bytes, byte j holding column j in its low and column j + 16 in its
+// high half; 2 the plane of scales, one f16 a block, two to a u32. Rows are padded to two blocks. Layout:
+// quant/blocks.h.
+// Numerics: value = (integer - 8) * scale, exact in f32; a device may flush scales that are subnormal halves to zero.
 
 struct Eight { low: vec4f, high: vec4f }
 

@@ -1,9 +1,9 @@
 // Module: weights quantised to int8 in blocks of BLOCK columns; a chunk is 8 elements, 8 bytes.
 //
-// Binding 1: the plane of values, chunk after chunk, one byte each, two's complement. Binding 2: the plane
-// of scales, one f16 a block, two to a u32. Rows are padded to two blocks. value = integer * scale; exact
-// in f32, where the device does not flush subnormal halves.
-// Layout: quant/blocks.h.
+// Gives: load_chunk, which reads chunk i of the shard: 8 elements of one row as two vec4f.
+// Bindings: 1 the plane of values, chunk after chunk, one byte each, two's complement; 2 the plane of scales, one f16 a
+// block, two to a u32. Rows are padded to two blocks. Layout: quant/blocks.h.
+// Numerics: value = integer * scale, exact in f32; a device may flush scales that are subnormal halves to zero.
 
 struct Eight { low: vec4f, high: vec4f }
 

@@ -43,8 +43,8 @@ Result<ModelOptions::Kv> parse_kv_type(std::string_view text) {
   return fail(ErrorCode::kInvalidInput, "there is no KV type \"{}\": the types are auto, f32 and f16", text);
 }
 
-Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config, const FormatChoice& formats,
-                        const ModelOptions& options) {
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
+                        const FormatChoice& formats, const ModelOptions& options) {
   const WeightTable table = weight_table(config);
   MemoryPlan plan;
   using Kv = ModelOptions::Kv;

@@ -87,11 +87,10 @@ WeightTable weight_table(const ModelConfig& config) {
   for (uint32_t i = 0; i < config.num_layers; ++i) table.layers.push_back(layer_spec(config, i));
   table.final_norm = {"model.norm.weight", config.hidden_size};
   if (!config.tie_word_embeddings) {
-    table.lm_head = MatrixSpec{
-        .label = "lm_head",
-        .parts = {part("lm_head", config.vocab_size, false)},
-        .columns = config.hidden_size,
-        .keeps_precision = true};
+    table.lm_head = MatrixSpec{.label = "lm_head",
+                               .parts = {part("lm_head", config.vocab_size, false)},
+                               .columns = config.hidden_size,
+                               .keeps_precision = true};
   }
   return table;
 }

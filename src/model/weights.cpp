@@ -204,8 +204,9 @@ class Loader {
   Status quantize(const Matrix& matrix, const Matrix::Shard& shard, WeightType from, std::span<const std::byte> rows,
                   uint32_t first_row, uint32_t count) {
     if (staging_.size_bytes() < rows.size()) {
-      CRIA_TRY_ASSIGN(staging_, device_.create_buffer("rows to quantise", std::max<uint64_t>(rows.size(), piece_bytes()),
-                                                      gpu::MemoryKind::kStaging));
+      CRIA_TRY_ASSIGN(staging_,
+                      device_.create_buffer("rows to quantise", std::max<uint64_t>(rows.size(), piece_bytes()),
+                                            gpu::MemoryKind::kStaging));
     }
     CRIA_TRY(device_.write(staging_, 0, rows));
     CRIA_TRY_ASSIGN(const kernels::Quantize op, kernels::Quantize::create(device_, from, matrix.format));
@@ -255,9 +256,9 @@ struct PrecisionName {
   std::string_view name;
   Precision precision;
 };
-constexpr PrecisionName kPrecisionNames[] = {
-    {"auto", Precision::kAsStored}, {"f32", Precision::kF32}, {"f16", Precision::kF16}, {"bf16", Precision::kBF16},
-    {"int8", Precision::kInt8},     {"int4", Precision::kInt4}};
+constexpr PrecisionName kPrecisionNames[] = {{"auto", Precision::kAsStored}, {"f32", Precision::kF32},
+                                             {"f16", Precision::kF16},       {"bf16", Precision::kBF16},
+                                             {"int8", Precision::kInt8},     {"int4", Precision::kInt4}};
 
 }  // namespace
 
@@ -265,7 +266,8 @@ Result<Precision> parse_precision(std::string_view text) {
   for (const PrecisionName& known : kPrecisionNames) {
     if (known.name == text) return known.precision;
   }
-  return fail(ErrorCode::kInvalidInput, "there is no weight type \"{}\": the types are auto, f32, f16, bf16, int8 and int4", text);
+  return fail(ErrorCode::kInvalidInput,
+              "there is no weight type \"{}\": the types are auto, f32, f16, bf16, int8 and int4", text);
 }
 
 std::string_view precision_name(Precision precision) {

@@ -74,8 +74,8 @@ using VectorSource = std::function<Result<gpu::Buffer>(const VectorSpec&)>;
 /// Makes everything in the table, in the order of the forward pass. Errors: those of the sources.
 Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector);
 
-/// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress` gets the bytes of the checkpoint
-/// done since the last call. The tensors must have been checked (check_tensors).
+/// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress`
+/// gets the bytes of the checkpoint done since the last call. The tensors must have been checked (check_tensors).
 /// Errors: kOutOfMemory naming the tensor, bytes and limit; kInvalidInput where a value does not fit the
 /// requested precision.
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::HuggingFaceFolder& folder,

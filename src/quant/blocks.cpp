@@ -9,6 +9,7 @@ namespace cria::quant {
 namespace {
 
 constexpr int kCandidates = 9;
+constexpr uint16_t kNotStored = 0x7E00;  // NaN
 
 float as_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
 
@@ -52,10 +53,21 @@ void store(std::span<const float> values, float scale, float low, float high, st
   }
 }
 
+bool is_finite(std::span<const float> values) {
+  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+/// What a block gets that cannot be stored.
+uint16_t store_nothing(std::span<int8_t> integers) {
+  std::fill(integers.begin(), integers.end(), int8_t{0});
+  return kNotStored;
+}
+
 }  // namespace
 
 uint16_t encode_int8_block(std::span<const float> values, std::span<int8_t> integers) {
   const float scale = as_f16(std::abs(extreme_of(values)) / 127);
+  if (!is_finite(values) || !std::isfinite(scale)) return store_nothing(integers);
   store(values, scale, -127, 127, integers);
   return f32_to_f16(scale);
 }
@@ -72,6 +84,7 @@ uint16_t encode_int4_block(std::span<const float> values, std::span<int8_t> inte
       scale = candidate;
     }
   }
+  if (!is_finite(values) || !std::isfinite(error)) return store_nothing(integers);
   const float refined = refined_scale(values, scale);
   if (squared_error(values, refined) < error) scale = refined;
   store(values, scale, -8, 7, integers);

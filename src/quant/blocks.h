@@ -6,6 +6,8 @@
 //           int4: 16 bytes for 32 columns, byte j holding column j in its low half and column j + 16 in its
 //                 high half, each with 8 added; value = (half - 8) * scale.
 //   scales, f16: one for each block, in order.
+// A block that cannot be stored has the scale NaN and integers 0: one with NaN or infinity, or whose scale would be
+// above 65,504, the largest f16 (int8: values above 8.3 million; int4: above 589,536).
 // Bits per weight: 8 + 16 / B and 4 + 16 / B, so 8.5 and 4.5 for B = 32.
 #pragma once
 

@@ -55,8 +55,7 @@ void BlockImage::quantise(Table& table) {
       std::vector<float> block(count);
       for (size_t i = 0; i < count; ++i) block[i] = static_cast<float>(table.at(row, first + i));
       std::vector<int8_t> integers(count);
-      uint16_t bits =
-          bytes ? quant::encode_int8_block(block, integers) : quant::encode_int4_block(block, integers);
+      uint16_t bits = bytes ? quant::encode_int8_block(block, integers) : quant::encode_int4_block(block, integers);
       if (std::abs(quant::f16_to_f32(bits)) < smallest_normal(Element::kF16)) bits = 0;
       set_scale_bits(row, first / format_.block, bits);
       for (size_t i = 0; i < count; ++i) {

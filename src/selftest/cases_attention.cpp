@@ -74,8 +74,7 @@ Result<CaseOutcome> run_attention(Trial& trial, AttentionKernel kernel, KvType t
       const Target y,
       Target::create(trial.device, "y", activation_image(Poison::kOutput, shape.tokens(), attention.q_size())));
   gpu::Recorder recorder = trial.device.record("attention");
-  op.record(recorder, kernel, attention, qkv, batch.buffers, layer, shape.window,
-            activation_of(y, attention.q_size()));
+  op.record(recorder, kernel, attention, qkv, batch.buffers, layer, shape.window, activation_of(y, attention.q_size()));
   CRIA_TRY(trial.submit(recorder));
   Expectation expectation(y.before);
   expectation.set_rows(reference::attention(queries, attention, batch.tokens, batch.table, cache.cpu, shape.window,

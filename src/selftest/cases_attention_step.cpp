@@ -100,8 +100,9 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step) {
   }
   CRIA_TRY_ASSIGN(const Target keys, Target::create(trial.device, "keys", cache.keys));
   CRIA_TRY_ASSIGN(const Target values, Target::create(trial.device, "values", cache.values));
-  CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y",
-                                                 activation_image(Poison::kOutput, shape.tokens(), attention.q_size())));
+  CRIA_TRY_ASSIGN(
+      const Target y,
+      Target::create(trial.device, "y", activation_image(Poison::kOutput, shape.tokens(), attention.q_size())));
   // One more token than there is, as in a model with a free slot.
   CRIA_TRY_ASSIGN(const auto op,
                   AttentionStep::create(trial.device, type, attention, step.qk_norm, shape.tokens() + 1));
@@ -122,11 +123,10 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step) {
   CRIA_TRY(trial.submit(recorder));
 
   const Expected turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
-  CRIA_TRY_ASSIGN(CaseOutcome outcome, check_new(trial.device, keys, shape, type, batch, turned, attention.q_size(),
-                                                 cache.cpu.keys));
-  CRIA_TRY_ASSIGN(CaseOutcome second,
-                  check_new(trial.device, values, shape, type, batch, turned,
-                            attention.q_size() + attention.kv_size(), cache.cpu.values));
+  CRIA_TRY_ASSIGN(CaseOutcome outcome,
+                  check_new(trial.device, keys, shape, type, batch, turned, attention.q_size(), cache.cpu.keys));
+  CRIA_TRY_ASSIGN(CaseOutcome second, check_new(trial.device, values, shape, type, batch, turned,
+                                                attention.q_size() + attention.kv_size(), cache.cpu.values));
   outcome.add(std::move(second));
   Expectation expectation(y.before);
   expectation.set_rows(reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
@@ -162,6 +162,8 @@ std::vector<StepShape> step_shapes(KvType type) {
   shapes.push_back({{3, 3, 64, 0, many}, norm});   // a key head for each query
   shapes.push_back({{6, 2, 64, 0, split}, norm});  // groups of three, and parts without positions
   shapes.push_back({{8, 1, 64, 0, {{257}}}, !norm});
+  shapes.push_back({{2, 1, 64, 0, {{40}}}, !norm});  // small enough for a binding of 64 KiB
+  shapes.push_back({{1, 1, 64, 0, {{40}}}, norm});
   shapes.push_back({{2, 1, 64, 0, {{2100}, {5}}}, !norm});
   for (const uint32_t window : {1U, 2U, 31U, 32U, 33U, 128U, 129U, 200U}) {
     shapes.push_back({{2, 1, 64, window, few}, !norm});

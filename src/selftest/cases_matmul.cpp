@@ -37,7 +37,8 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const MatmulSh
   CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x));
   CRIA_TRY_ASSIGN(const Target y,
                   Target::create(trial.device, "y", activation_image(Poison::kOutput, shape.tokens, shape.rows)));
-  CRIA_TRY_ASSIGN(const auto op, kernels::Linear::create(trial.device, format, shape.columns, shape.bias, kernels::LinearKernel::kMatmul));
+  CRIA_TRY_ASSIGN(const auto op, kernels::Linear::create(trial.device, format, shape.columns, shape.bias,
+                                                         kernels::LinearKernel::kMatmul));
   gpu::Recorder recorder = trial.device.record("matmul");
   op.record(recorder, matrix, input, activation_of(y, shape.rows), shape.tokens);
   CRIA_TRY(trial.submit(recorder));

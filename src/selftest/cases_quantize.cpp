@@ -74,7 +74,8 @@ CaseOutcome check_block(const BlockImage& after, const Block& block) {
   const bool tiny = std::abs(extreme) / (bytes ? 127 : 9) < 2 * smallest;
   if (!std::isfinite(scale)) return failed(fmt::format("has the scale {}", scale));
   if (extreme == 0 && scale != 0) return failed(fmt::format("has the scale {} without values", scale));
-  if (bytes && std::abs(scale - std::abs(extreme) / 127) > (tiny ? 2 * smallest : kF16Error * std::abs(extreme) / 127)) {
+  if (bytes &&
+      std::abs(scale - std::abs(extreme) / 127) > (tiny ? 2 * smallest : kF16Error * std::abs(extreme) / 127)) {
     return failed(fmt::format("has the scale {} instead of {}", scale, std::abs(extreme) / 127));
   }
   CaseOutcome outcome;
@@ -99,10 +100,8 @@ CaseOutcome check_rows(const BlockImage& after, const WeightFormat& format, cons
   CaseOutcome outcome;
   for (size_t row = 0; row < table.rows; ++row) {
     for (size_t index = 0; index < after.blocks(); ++index) {
-      Block block{.format = format,
-                  .values = std::vector<double>(format.block),
-                  .row = kRowsBefore + row,
-                  .index = index};
+      Block block{
+          .format = format, .values = std::vector<double>(format.block), .row = kRowsBefore + row, .index = index};
       for (size_t i = 0; i < format.block && index * format.block + i < table.columns; ++i) {
         block.values[i] = table.at(row, index * format.block + i);
       }
@@ -169,8 +168,8 @@ void add_quantize_cases(const gpu::Device& device, std::vector<Case>& cases) {
     uint32_t rows, columns;
   };
   const auto add = [&](WeightType from, const WeightFormat& to, const Size& size) {
-    const uint64_t row_bytes = std::max<uint64_t>(activation_bytes(1, size.columns),
-                                                  kernels::padded_columns(size.columns, to));
+    const uint64_t row_bytes =
+        std::max<uint64_t>(activation_bytes(1, size.columns), kernels::padded_columns(size.columns, to));
     cases.push_back({.kernel = kernels::SpecBuilder(device, "quantize")
                                    .weights(from)
                                    .suffix(fmt::format("_to_{}_{}", kernels::weight_type_name(to.type), to.block))

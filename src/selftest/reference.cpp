@@ -32,7 +32,8 @@ struct Softmax {
   double sum = 0;
 };
 
-/// `magnitudes` are the sums of |q k| behind each score, `flushed` what flushed keys and errors of queries may change in it.
+/// `magnitudes` are the sums of |q k| behind each score, `flushed` what flushed keys and errors of queries may change
+/// in it.
 Softmax softmax(const std::vector<double>& scores, const std::vector<double>& magnitudes,
                 const std::vector<double>& flushed, double terms) {
   const double maximum = *std::max_element(scores.begin(), scores.end());
@@ -327,8 +328,9 @@ Expected step_rows(const Table& qkv, const kernels::AttentionShape& shape, const
       const Expected turned = rope(normed.value, angles, 1, dim);
       for (uint32_t i = 0; i < dim; ++i) {
         const uint32_t pair = i % (dim / 2);
-        const double carried = std::abs(angles.at(0, size_t{2} * pair)) * normed.tolerance.at(0, i) +
-                               std::abs(angles.at(0, size_t{2} * pair + 1)) * normed.tolerance.at(0, (i + dim / 2) % dim);
+        const double carried =
+            std::abs(angles.at(0, size_t{2} * pair)) * normed.tolerance.at(0, i) +
+            std::abs(angles.at(0, size_t{2} * pair + 1)) * normed.tolerance.at(0, (i + dim / 2) % dim);
         y.set(t, size_t{head} * dim + i, turned.value.at(0, i), turned.tolerance.at(0, i) + carried * (1 + 2 * kUlp));
       }
     }
