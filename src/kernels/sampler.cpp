@@ -53,9 +53,8 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
   return op;
 }
 
-bool Sampler::slices(uint32_t vocab_size, uint32_t row_count, uint32_t grid_limit) {
-  const uint32_t count = divide_up(vocab_size, kSlice);
-  return count > 1 && row_count <= std::min(kMaxSlicedRows, grid_limit) && count <= grid_limit;
+bool Sampler::slices(uint32_t vocab_size, uint32_t row_count) {
+  return vocab_size > kSlice && row_count <= kMaxSlicedRows;
 }
 
 void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows,
@@ -64,15 +63,17 @@ void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gp
   CRIA_CHECK(logits.columns == vocab_size_);
   if (row_count == 0) return;
   const Params params{.vocab_size = vocab_size_, .stride = logits.stride() / 4, .rows = row_count, .slices = slices_};
-  if (greedy && slices(vocab_size_, row_count, grid_limit_)) {
+  const auto rows_grid = folded_grid(grid_limit_, row_count);
+  if (greedy && slices(vocab_size_, row_count)) {
     const gpu::Binding sliced[] = {logits.buffer, rows, seen, best_of_slices_};
-    recorder.dispatch(argmax_slices_, gpu::as_params(params), sliced, {slices_, row_count, 1});
+    recorder.dispatch(argmax_slices_, gpu::as_params(params), sliced,
+                      {std::min(slices_, grid_limit_), rows_grid[0], rows_grid[1]});
     const gpu::Binding joined[] = {best_of_slices_, rows, seen, tokens, results};
-    recorder.dispatch(argmax_join_, gpu::as_params(params), joined, {row_count, 1, 1});
+    recorder.dispatch(argmax_join_, gpu::as_params(params), joined, rows_grid);
     return;
   }
   const gpu::Binding bindings[] = {logits.buffer, rows, seen, tokens, results};
-  recorder.dispatch(greedy ? argmax_ : sample_, gpu::as_params(params), bindings, folded_grid(grid_limit_, row_count));
+  recorder.dispatch(greedy ? argmax_ : sample_, gpu::as_params(params), bindings, rows_grid);
 }
 
 void Sampler::record_count(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count,

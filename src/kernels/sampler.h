@@ -58,7 +58,7 @@ class Sampler {
                     const gpu::Buffer& seen) const;
 
   /// Whether greedy rows are cut into slices, so that many workgroups look for the highest logit.
-  [[nodiscard]] static bool slices(uint32_t vocab_size, uint32_t row_count, uint32_t grid_limit);
+  [[nodiscard]] static bool slices(uint32_t vocab_size, uint32_t row_count);
 
  private:
   gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, count_;
