@@ -79,6 +79,7 @@ class AttentionStep {
                                       uint32_t max_tokens);
 
   /// Elements of the buffer `parts`, f32.
+  [[nodiscard]] static uint64_t parts_size(const gpu::Limits& limits, const AttentionShape& shape, uint32_t max_tokens);
   [[nodiscard]] uint64_t parts_size() const;
 
   struct Operands {

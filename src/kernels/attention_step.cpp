@@ -17,6 +17,17 @@ uint32_t memory_bytes(KvType type, uint32_t head_dim, uint32_t group) {
   return heads * head_dim * 4 + 2 * new_row + heads * 8 * 4 + kWorkgroup * (8 + 2 * 16 + 16);
 }
 
+/// Bytes of one split's part for all tokens.
+uint64_t split_bytes(const AttentionShape& shape, uint32_t max_tokens) {
+  return uint64_t{max_tokens} * shape.heads * (shape.head_dim + 2) * 4;
+}
+
+/// Splits whose parts one binding holds.
+uint32_t most_splits(const gpu::Limits& limits, const AttentionShape& shape, uint32_t max_tokens) {
+  const uint64_t fitting = limits.max_binding_bytes / split_bytes(shape, max_tokens);
+  return static_cast<uint32_t>(std::clamp<uint64_t>(fitting, 1, kMaxSplits));
+}
+
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
@@ -36,9 +47,7 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
                      memory_bytes(type, shape.head_dim, 2) <= device.limits().max_workgroup_memory_bytes;
   op.group_ = pairs ? 2 : 1;
   op.max_tokens_ = max_tokens;
-  const uint64_t split_bytes = uint64_t{max_tokens} * shape.heads * (shape.head_dim + 2) * 4;
-  op.max_splits_ =
-      static_cast<uint32_t>(std::clamp<uint64_t>(device.limits().max_binding_bytes / split_bytes, 1, kMaxSplits));
+  op.max_splits_ = most_splits(device.limits(), shape, max_tokens);
   CRIA_TRY_ASSIGN(op.step_, SpecBuilder(device, "attention_step")
                                 .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
                                 .suffix(fmt::format("_kv_{}{}", kv_type_name(type), qk_norm ? "_norm" : ""))
@@ -54,9 +63,11 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
   return op;
 }
 
-uint64_t AttentionStep::parts_size() const {
-  return uint64_t{max_tokens_} * max_splits_ * shape_.heads * (shape_.head_dim + 2);
+uint64_t AttentionStep::parts_size(const gpu::Limits& limits, const AttentionShape& shape, uint32_t max_tokens) {
+  return split_bytes(shape, max_tokens) / 4 * most_splits(limits, shape, max_tokens);
 }
+
+uint64_t AttentionStep::parts_size() const { return split_bytes(shape_, max_tokens_) / 4 * max_splits_; }
 
 void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const {
   const uint32_t positions = operands.window == 0 ? operands.longest : std::min(operands.window, operands.longest);

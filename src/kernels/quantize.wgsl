@@ -8,7 +8,8 @@
 // Bindings: 1 and 2 W (weight module), 3 values, written, 4 scales (f16 pairs), written.
 // Dispatch: one invocation for two neighbouring blocks of a row; x: pairs of blocks in groups of
 // WORKGROUP_SIZE, y and z: row (z * rows_per_z + y).
-// Numerics: scales are rounded to f16 before they are used. Columns past the last count as 0.
+// Numerics: scales are rounded to f16 before they are used. Columns past the last count as 0. A block with NaN,
+// infinity or a scale above the largest f16 gets a scale that is NaN, so that the logits tell.
 // Source: quant/blocks.h holds the same for the CPU; Frantar et al. 2022 and llama.cpp's documents discuss
 // choosing scales by error.
 
@@ -27,8 +28,13 @@ const CANDIDATES = 9u;
 const EXPONENT = 0x7f800000u;  // of f32, all ones for NaN and infinity
 const NAN_LOW = 0x7e00u;       // f16
 const CHUNKS = BLOCK / 8u;
+const LARGEST_SCALE = 65504.0;
+const LARGEST = LARGEST_SCALE * select(9.0, 127.0, BITS == 8u);  // element that a scale can reach
 
-fn rounded_to_f16(value: f32) -> f32 { return unpack2x16float(pack2x16float(vec2f(value, 0.0))).x; }
+/// The clamp is for packing, which leaves both halves open where one is too large.
+fn rounded_to_f16(value: f32) -> f32 {
+  return unpack2x16float(pack2x16float(vec2f(clamp(value, -LARGEST_SCALE, LARGEST_SCALE), 0.0))).x;
+}
 
 /// Eight columns of the row, 0 past the last.
 fn load_masked(row: u32, chunk: u32) -> Eight {
@@ -139,15 +145,16 @@ fn quantize_block(row: u32, first: u32, block: u32) -> f32 {
   return scale;
 }
 
-/// True where no element of a block is NaN or infinite.
-fn is_finite(row: u32, first: u32) -> bool {
-  var finite = true;
+/// True where no element of a block is NaN, infinite or beyond what a scale can reach.
+fn is_storable(row: u32, first: u32) -> bool {
+  var storable = true;
   for (var c = 0u; c < CHUNKS; c++) {
     let w = load_masked(row, first + c);
-    finite = finite && all((bitcast<vec4u>(w.low) & vec4u(EXPONENT)) != vec4u(EXPONENT)) &&
+    storable = storable && all(abs(w.low) <= vec4f(LARGEST)) && all(abs(w.high) <= vec4f(LARGEST)) &&
+             all((bitcast<vec4u>(w.low) & vec4u(EXPONENT)) != vec4u(EXPONENT)) &&
              all((bitcast<vec4u>(w.high) & vec4u(EXPONENT)) != vec4u(EXPONENT));
   }
-  return finite;
+  return storable;
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -159,7 +166,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let first = 2u * id.x * CHUNKS;
   let left = quantize_block(row, first, 2u * pair);
   let right = quantize_block(row, first + CHUNKS, 2u * pair + 1u);
-  // A block that holds NaN or infinity gets a scale that is NaN, so that the logits tell.
-  scales[pair] = pack2x16float(vec2f(left, right)) | select(NAN_LOW, 0u, is_finite(row, first)) |
-                 select(NAN_LOW << 16u, 0u, is_finite(row, first + CHUNKS));
+  let left_is_storable = is_storable(row, first);
+  let right_is_storable = is_storable(row, first + CHUNKS);
+  scales[pair] = pack2x16float(vec2f(select(0.0, left, left_is_storable), select(0.0, right, right_is_storable))) |
+                 select(NAN_LOW, 0u, left_is_storable) | select(NAN_LOW << 16u, 0u, right_is_storable);
 }

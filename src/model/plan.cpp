@@ -22,6 +22,14 @@ uint64_t scratch_per_token(const ModelConfig& config) {
          4 + 8 + 16 + 4;
 }
 
+/// Bytes of the buffer that Model::create_step_kernels makes.
+uint64_t step_scratch(const gpu::Limits& limits, const ModelConfig& config, uint32_t slots) {
+  const kernels::AttentionShape shape{
+      .heads = config.num_heads, .kv_heads = config.num_kv_heads, .head_dim = config.head_dim};
+  if (!kernels::AttentionStep::supports(shape)) return 0;
+  return kernels::AttentionStep::parts_size(limits, shape, slots) * 4;
+}
+
 bool all_f32(const WeightTable& table, const FormatChoice& formats) {
   const auto matrices = all_matrices(table);
   return std::all_of(matrices.begin(), matrices.end(),
@@ -79,8 +87,8 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   }
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
   plan.kv_bytes = plan.kv_bytes_per_position * round_up(plan.max_context, kernels::kPageSize);
-  plan.scratch_bytes =
-      scratch_per_token(config) * plan.max_batch_tokens + row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
+  plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + step_scratch(limits, config, options.slots) +
+                       row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
   return plan;
 }
 
