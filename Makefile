@@ -27,7 +27,7 @@ define build
 endef
 
 # The tests run on the CPU unless the caller says otherwise, so that they mean the same on every machine.
-run_tests = CRIA_VULKAN_DRIVER=$${CRIA_VULKAN_DRIVER:-$(if $(CRIA_DAWN_ROOT),auto,lavapipe)} \
+run_tests = CRIA_CACHE_DIR=build/$(1)/cache CRIA_VULKAN_DRIVER=$${CRIA_VULKAN_DRIVER:-$(if $(CRIA_DAWN_ROOT),auto,lavapipe)} \
   ctest --test-dir build/$(1) --output-on-failure --parallel $(JOBS) $(ARGS)
 
 sources = git ls-files --cached --others --exclude-standard '*.cpp' '*.h'

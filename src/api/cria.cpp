@@ -13,7 +13,7 @@ Result<engine::EngineOptions> engine_options(const LoadOptions& options) {
   engine::EngineOptions result;
   result.device.selector = options.device;
   CRIA_TRY_ASSIGN(result.device.disabled, gpu::parse_features(options.disabled_features));
-  CRIA_TRY_ASSIGN(result.model.precision, model::parse_precision(options.weights));
+  CRIA_TRY_ASSIGN(result.model.weights.precision, model::parse_precision(options.weights));
   CRIA_TRY_ASSIGN(result.model.kv, model::parse_kv_type(options.kv_type));
   result.model.max_context = options.max_context;
   result.needs_tokenizer = true;

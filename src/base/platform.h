@@ -61,6 +61,9 @@ Status write_file_atomically(const std::filesystem::path& path, std::span<const 
 /// Where this program's file lies; empty where the system does not tell.
 [[nodiscard]] std::filesystem::path executable_path();
 
+/// Where this user's programs keep what they can make again; empty where the system has no such place.
+[[nodiscard]] std::filesystem::path user_cache_folder();
+
 /// Sets an environment variable of this process, for libraries that are loaded later (drivers).
 /// To be called before other threads start.
 void set_environment(const std::string& name, const std::string& value);

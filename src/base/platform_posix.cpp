@@ -160,6 +160,22 @@ std::filesystem::path executable_path() {
 #endif
 }
 
+std::filesystem::path user_cache_folder() {
+  const auto folder = [](const char* name) {
+    const char* value = std::getenv(name);
+    const std::filesystem::path path(value == nullptr ? "" : value);
+    return path.is_absolute() ? path : std::filesystem::path();
+  };
+#ifdef __APPLE__
+  const std::filesystem::path below_home = "Library/Caches";
+#else
+  if (const auto path = folder("XDG_CACHE_HOME"); !path.empty()) return path;
+  const std::filesystem::path below_home = ".cache";
+#endif
+  const std::filesystem::path home = folder("HOME");
+  return home.empty() ? home : home / below_home;
+}
+
 void set_environment(const std::string& name, const std::string& value) { ::setenv(name.c_str(), value.c_str(), 1); }
 
 uint64_t peak_memory_bytes() {

@@ -177,6 +177,12 @@ std::filesystem::path executable_path() {
   return size < std::size(buffer) ? std::filesystem::path(buffer, buffer + size) : std::filesystem::path();
 }
 
+std::filesystem::path user_cache_folder() {
+  wchar_t buffer[32768];
+  const DWORD size = GetEnvironmentVariableW(L"LOCALAPPDATA", buffer, static_cast<DWORD>(std::size(buffer)));
+  return size > 0 && size < std::size(buffer) ? std::filesystem::path(buffer, buffer + size) : std::filesystem::path();
+}
+
 void set_environment(const std::string& name, const std::string& value) { _putenv_s(name.c_str(), value.c_str()); }
 
 uint64_t peak_memory_bytes() {

@@ -41,13 +41,15 @@ CLI::Option* add_list(CLI::App& command, const std::string& names, std::vector<T
 
 void add_flags(CLI::App& command, BenchFlags& flags) {
   flags.model.add_model_to(command);
+  flags.model.add_tuning_to(command);
   command
       .add_option("--shape", flags.shape,
                   "Make up weights of this shape instead: a name, or hidden=2048,layers=22,heads=32,kv_heads=4,"
                   "intermediate=5632,vocab=32000")
       ->type_name("SHAPE");
   command.add_flag("--list-shapes", flags.list_shapes, "Only list the shapes that have names");
-  add_list(command, "--weights", flags.weights, "Types of weights: auto (as stored; made up: f16), f32, f16, bf16")
+  add_list(command, "--weights", flags.weights,
+           "Types of weights: auto (as stored; made up: f16), f32, f16, bf16, int8, int4")
       ->type_name("TYPES");
   add_list(command, "-p,--prompt-tokens", flags.prompt_tokens, "Lengths of prompts to read; 0: none")
       ->check(CLI::Range(0U, kMaxTokens))
@@ -173,10 +175,10 @@ class Printer {
 
 Status measure_type(const BenchFlags& flags, const Source& source, const std::vector<BenchCase>& cases,
                     const std::string& weights, engine::EngineOptions options, Printer& printer) {
-  CRIA_TRY_ASSIGN(options.model.precision, model::parse_precision(weights));
+  CRIA_TRY_ASSIGN(options.model.weights.precision, model::parse_precision(weights));
   const bool is_made_up = source.folder.empty();
-  if (is_made_up && weights == "auto") options.model.precision = model::Precision::kF16;
-  const std::string shown(model::precision_name(options.model.precision));
+  if (is_made_up && weights == "auto") options.model.weights.precision = model::Precision::kF16;
+  const std::string shown(model::precision_name(options.model.weights.precision));
   CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Engine> engine, is_made_up
                                                                     ? engine::Engine::make_up(source.config, options)
                                                                     : engine::Engine::load(source.folder, options));

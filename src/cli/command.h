@@ -56,22 +56,29 @@ struct DeviceFlags {
   [[nodiscard]] Result<gpu::DeviceOptions> options() const;
 };
 
-/// MODEL (or --model-dir), --weights, --f16-weights, --kv-type, --max-context, --batch-tokens.
+/// MODEL (or --model-dir), --weights, --f16-weights, --weight-block, --kv-type, --max-context, --batch-tokens.
 struct ModelFlags {
   std::string model;
   std::string weights = "auto";
   bool f16_weights = false;
+  uint32_t weight_block = 32;
   std::string kv_type = "auto";
   uint32_t max_context = 0;
   uint32_t batch_tokens = 0;
+  std::string tuning = "on";
 
   void add_to(CLI::App& command);
   /// Only MODEL and --model-dir.
   void add_model_to(CLI::App& command);
+  /// Only --tuning.
+  void add_tuning_to(CLI::App& command);
   [[nodiscard]] Result<model::ModelOptions> options() const;
   /// The model named, or the one that Cria ships. Errors: kNotFound where there is neither.
   [[nodiscard]] Result<std::filesystem::path> path() const;
 };
+
+/// Where Cria keeps what it can make again (CRIA_CACHE_DIR, or cria/ in the user's cache folder); may be empty.
+[[nodiscard]] std::filesystem::path cache_folder();
 
 /// Says in one line on stderr that a software device is used, where that is so.
 void note_software_device(const gpu::DeviceInfo& info);

@@ -20,6 +20,7 @@ Result<gpu::DeviceOptions> DeviceFlags::options() const {
   gpu::DeviceOptions options;
   options.selector = device;
   options.binding_limit = limit_binding;
+  if (const std::filesystem::path folder = cache_folder(); !folder.empty()) options.cache_folder = folder / "pipelines";
   CRIA_TRY_ASSIGN(options.disabled, gpu::parse_features(disable));
   return options;
 }
@@ -31,9 +32,15 @@ void ModelFlags::add_model_to(CLI::App& command) {
 
 void ModelFlags::add_to(CLI::App& command) {
   add_model_to(command);
-  auto* type = command.add_option("--weights", weights, "Type of weights on the GPU: auto (as stored), f32, f16, bf16");
+  auto* type = command.add_option("--weights", weights,
+                                  "Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4");
   type->capture_default_str()->type_name("TYPE");
   command.add_flag("--f16-weights", f16_weights, "The same as --weights f16")->excludes(type);
+  command
+      .add_option("--weight-block,--gemm-int8-block-size", weight_block,
+                  "Columns that share a scale with int8 and int4")
+      ->check(CLI::IsMember({32U, 64U, 128U}))
+      ->capture_default_str();
   command.add_option("--kv-type", kv_type, "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16")
       ->capture_default_str()
       ->type_name("TYPE");
@@ -43,14 +50,25 @@ void ModelFlags::add_to(CLI::App& command) {
   command.add_option("--batch-tokens", batch_tokens, "Prompt tokens in one pass; by default chosen for the device")
       ->check(number_from(1U, 4096U))
       ->type_name("TOKENS");
+  add_tuning_to(command);
+}
+
+void ModelFlags::add_tuning_to(CLI::App& command) {
+  command.add_option("--tuning", tuning, "Measure kernel variants on a GPU: on (once, then remembered), off, renew")
+      ->capture_default_str()
+      ->type_name("MODE");
 }
 
 Result<model::ModelOptions> ModelFlags::options() const {
   model::ModelOptions options;
-  CRIA_TRY_ASSIGN(options.precision, model::parse_precision(f16_weights ? "f16" : weights));
+  CRIA_TRY_ASSIGN(options.weights.precision, model::parse_precision(f16_weights ? "f16" : weights));
+  options.weights.block = weight_block;
   CRIA_TRY_ASSIGN(options.kv, model::parse_kv_type(kv_type));
   options.max_context = max_context;
   options.max_batch_tokens = batch_tokens;
+  CRIA_TRY_ASSIGN(options.tuning.mode, model::parse_tuning_mode(tuning));
+  if (const std::filesystem::path folder = cache_folder(); !folder.empty())
+    options.tuning.file = folder / "tuning.json";
   return options;
 }
 
@@ -65,6 +83,13 @@ Result<std::filesystem::path> ModelFlags::path() const {
   }
   return fail(ErrorCode::kNotFound, "no model was named, and the one that comes with Cria is not beside {}",
               program.string());
+}
+
+std::filesystem::path cache_folder() {
+  const char* folder = std::getenv("CRIA_CACHE_DIR");
+  if (folder != nullptr && *folder != 0) return folder;
+  const std::filesystem::path path = platform::user_cache_folder();
+  return path.empty() ? path : path / "cria";
 }
 
 void note_software_device(const gpu::DeviceInfo& info) {

@@ -25,8 +25,9 @@ std::vector<uint32_t> context_lengths(uint32_t limit) {
   return lengths;
 }
 
-constexpr model::Precision kPrecisions[] = {model::Precision::kAsStored, model::Precision::kF32, model::Precision::kF16,
-                                            model::Precision::kBF16};
+constexpr model::Precision kPrecisions[] = {model::Precision::kAsStored, model::Precision::kF32,
+                                            model::Precision::kF16,      model::Precision::kBF16,
+                                            model::Precision::kInt8,     model::Precision::kInt4};
 
 Json tensor_json(const formats::TensorView& tensor) {
   return {{"name", tensor.name}, {"type", formats::dtype_name(tensor.dtype)}, {"shape", tensor.shape}};
@@ -71,11 +72,11 @@ Status run(const InspectFlags& flags) {
   for (const model::Precision precision : kPrecisions) {
     for (const uint32_t context : context_lengths(opened.config.max_position_embeddings)) {
       CRIA_TRY_ASSIGN(model::ModelOptions options, flags.model.options());
-      options.precision = precision;
+      options.weights.precision = precision;
       options.max_context = context;
       CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
                       model::plan(device.limits(), device.info().is_software(), opened.config,
-                                  model::types_from(opened.folder, precision), options));
+                                  model::formats_from(opened.folder, options.weights), options));
       if (plan.max_context < context) continue;  // beyond what the device can bind
       Json entry = plan_json(plan);
       entry["weights"] = model::precision_name(precision);

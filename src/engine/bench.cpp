@@ -132,7 +132,7 @@ Result<Bench::Run> Bench::read_prompts(uint32_t first, uint32_t tokens, uint32_t
       pass.slots.push_back(static_cast<uint32_t>(i / tokens));
       if ((i + 1) % tokens == 0) pass.output_rows.push_back(static_cast<uint32_t>(i - done));
     }
-    gpu::Recorder recorder = device.record("prefill", profile);
+    gpu::Recorder recorder = device.record("prefill", profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
     CRIA_TRY(model.forward(device, recorder, pass));
     CRIA_TRY(recorder.submit());
     run.record_seconds += recording.seconds();
@@ -214,7 +214,7 @@ Result<Bench::Run> Bench::generate_many(const BenchCase& what, bool profile) {
   gpu::PendingRead pending;
   for (uint32_t step = 0; step <= what.tokens; ++step) {
     const Stopwatch recording;
-    gpu::Recorder recorder = device.record("decode", profile);
+    gpu::Recorder recorder = device.record("decode", profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
     CRIA_TRY_ASSIGN(gpu::PendingRead next, submit_step(what, step, recorder));
     if (step > 0) {
       run.record_seconds += recording.seconds();

@@ -150,7 +150,7 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
     model::Batch batch = make_batch(slice(tokens_, cached_, count), cached_, count, length);
     const bool is_last = cached_ + count == length;
     if (is_last) batch.output_rows = {count - 1};
-    gpu::Recorder recorder = device.record("prefill", options.profile);
+    gpu::Recorder recorder = device.record("prefill", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
     CRIA_TRY(read_batch(recorder, batch));
     if (is_last) return submit_step(recorder, options, stats, first);
     CRIA_TRY(recorder.submit());
@@ -198,7 +198,7 @@ Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, 
       CRIA_TRY(model.kv_cache().reserve(device, 0, position + 1));
       model::Batch batch = make_batch({}, position, 1, position + 1);
       batch.output_rows = {0};
-      gpu::Recorder recorder = device.record("decode", options.profile);
+      gpu::Recorder recorder = device.record("decode", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
       CRIA_TRY(model.forward(device, recorder, batch));
       cached_ = position + 1;
       CRIA_TRY(submit_step(recorder, options, stats, next));

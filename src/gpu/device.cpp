@@ -40,18 +40,20 @@ void DeviceImpl::forget_bind_groups(uint64_t buffer_id) {
 }
 
 wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings) {
+  CRIA_CHECK(bindings.size() <= BindGroupKey::kMaxBindings);
   BindGroupKey key{.pipeline = &pipeline, .ranges = {}};
-  for (const Binding& binding : bindings) {
+  for (size_t i = 0; i < bindings.size(); ++i) {
+    const Binding& binding = bindings[i];
     const BufferImpl& buffer = binding.buffer.impl();
     const uint64_t size = binding.size_bytes != 0 ? binding.size_bytes : buffer.bytes - binding.offset_bytes;
-    key.ranges.push_back({buffer.id, binding.offset_bytes, size});
+    key.ranges[i] = {buffer.id, binding.offset_bytes, size};
   }
   if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
 
   for (const auto& range : key.ranges) {  // the driver would take more where the limit was lowered
-    if (range[2] <= info.limits.max_binding_bytes || !first_error.empty()) continue;
+    if (range.size <= info.limits.max_binding_bytes || !first_error.empty()) continue;
     first_error = fmt::format("the kernel {} binds {} bytes of a buffer, more than the limit of {}", pipeline.name,
-                              with_commas(range[2]), with_commas(info.limits.max_binding_bytes));
+                              with_commas(range.size), with_commas(info.limits.max_binding_bytes));
   }
   std::vector<wgpu::BindGroupEntry> entries(bindings.size() + 1);
   entries[0].binding = 0;
@@ -60,8 +62,8 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   for (size_t i = 0; i < bindings.size(); ++i) {
     entries[i + 1].binding = static_cast<uint32_t>(i + 1);
     entries[i + 1].buffer = bindings[i].buffer.impl().handle;
-    entries[i + 1].offset = key.ranges[i][1];
-    entries[i + 1].size = key.ranges[i][2];
+    entries[i + 1].offset = key.ranges[i].offset;
+    entries[i + 1].size = key.ranges[i].size;
   }
   wgpu::BindGroupDescriptor descriptor;
   descriptor.label = std::string_view(pipeline.name);
@@ -69,8 +71,8 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   descriptor.entryCount = entries.size();
   descriptor.entries = entries.data();
   wgpu::BindGroup group = handle.CreateBindGroup(&descriptor);
-  for (const auto& range : key.ranges) bind_groups_of_buffer.emplace(range[0], key);
-  bind_groups.emplace(std::move(key), group);
+  for (size_t i = 0; i < bindings.size(); ++i) bind_groups_of_buffer.emplace(key.ranges[i].buffer, key);
+  bind_groups.emplace(key, group);
   return group;
 }
 
@@ -129,6 +131,25 @@ FeatureSet wanted_features(const FeatureSet& available, const FeatureSet& disabl
   return wanted;
 }
 
+/// What Dawn calls to load and store compiled pipelines. Its C++ header cannot wrap these callbacks.
+WGPUDawnCacheDeviceDescriptor cache_descriptor(BlobCache& cache) {
+  const auto load = [](size_t key_bytes, const uint8_t* key, size_t value_bytes, uint8_t* value, void* from, void*) {
+    return static_cast<BlobCache*>(from)->load(std::as_bytes(std::span(key, key_bytes)),
+                                               std::as_writable_bytes(std::span(value, value_bytes)));
+  };
+  const auto store = [](size_t key_bytes, const uint8_t* key, size_t value_bytes, const uint8_t* value, void* to,
+                        void*) {
+    static_cast<BlobCache*>(to)->store(std::as_bytes(std::span(key, key_bytes)),
+                                       std::as_bytes(std::span(value, value_bytes)));
+  };
+  WGPUDawnCacheDeviceDescriptor descriptor = WGPU_DAWN_CACHE_DEVICE_DESCRIPTOR_INIT;
+  descriptor.dawnLoadCacheDataCallbackInfo.callback = load;
+  descriptor.dawnLoadCacheDataCallbackInfo.userdata1 = &cache;
+  descriptor.dawnStoreCacheDataCallbackInfo.callback = store;
+  descriptor.dawnStoreCacheDataCallbackInfo.userdata1 = &cache;
+  return descriptor;
+}
+
 constexpr uint64_t kMinBindingLimit = 16 * 1024;
 
 Status apply_binding_limit(DeviceInfo& info, uint64_t limit) {
@@ -174,6 +195,12 @@ Result<Device> Device::open(const DeviceOptions& options) {
   toggles.enabledToggles = kEnabled;
   toggles.disabledToggleCount = std::size(kDisabled);
   toggles.disabledToggles = kDisabled;
+  WGPUDawnCacheDeviceDescriptor cache{};
+  if (!options.cache_folder.empty()) {
+    impl->cache = std::make_unique<detail::BlobCache>(options.cache_folder);
+    cache = detail::cache_descriptor(*impl->cache);
+    toggles.nextInChain = reinterpret_cast<const wgpu::ChainedStruct*>(&cache.chain);
+  }
   wgpu::DeviceDescriptor descriptor;
   descriptor.nextInChain = &toggles;
   descriptor.label = "cria";

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -64,15 +65,16 @@ struct DeviceInfo {
 Result<std::vector<DeviceInfo>> list_devices();
 
 struct DeviceOptions {
-  std::string selector;        ///< index in list_devices(), part of a name, or empty for the best
-  FeatureSet disabled;         ///< features to pretend absent
-  uint64_t binding_limit = 0;  ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
-  uint32_t grid_limit = 0;     ///< lowers Limits::max_workgroups_per_dimension, for tests; 0 leaves the device's own
+  std::string selector;                ///< index in list_devices(), part of a name, or empty for the best
+  FeatureSet disabled;                 ///< features to pretend absent
+  uint64_t binding_limit = 0;          ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
+  std::filesystem::path cache_folder;  ///< where compiled pipelines are kept; empty: nowhere
+  uint32_t grid_limit = 0;  ///< lowers Limits::max_workgroups_per_dimension, for tests; 0 leaves the device's own
 };
 
 /// What a buffer is for, so that memory can be reported by kind.
-enum class MemoryKind : uint8_t { kWeights, kKv, kScratch };
-inline constexpr size_t kMemoryKinds = 3;
+enum class MemoryKind : uint8_t { kWeights, kKv, kScratch, kStaging };
+inline constexpr size_t kMemoryKinds = 4;
 
 namespace detail {
 struct DeviceImpl;
@@ -159,11 +161,15 @@ struct KernelTime {
   uint64_t nanoseconds = 0;
 };
 
+/// What a recorder measures, where the device has timestamps. kKernels keeps kernels from overlapping and adds
+/// microseconds to each; kWhole disturbs nothing.
+enum class Timing : uint8_t { kNone, kWhole, kKernels };
+
 /// GPU times of a submission. A kernel's time runs from the end of the one before it to its own end,
 /// so the parts add up to the whole.
 struct SubmissionTimes {
-  std::vector<KernelTime> kernels;
-  uint64_t total_nanoseconds = 0;  ///< from the first kernel's begin to the last one's end
+  std::vector<KernelTime> kernels;  ///< with Timing::kKernels
+  uint64_t total_nanoseconds = 0;   ///< from the first kernel's begin to the last one's end
 };
 
 /// Records dispatches and copies into one command encoder and submits them together.
@@ -215,7 +221,7 @@ class Device {
   static constexpr uint64_t kMaxUploadBytes = 64ULL << 20;
 
   /// `profile` asks for GPU times of each kernel; ignored without the timestamps feature.
-  Recorder record(std::string_view label, bool profile = false);
+  Recorder record(std::string_view label, Timing timing = Timing::kNone);
 
   /// Reads a range back at once; for tests and tools, not for the token loop.
   Result<std::vector<std::byte>> read(const Buffer& buffer, uint64_t offset, uint64_t bytes);

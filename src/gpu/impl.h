@@ -3,12 +3,15 @@
 
 #include <webgpu/webgpu_cpp.h>
 
+#include <array>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "gpu/blob_cache.h"
 #include "gpu/device.h"
 
 namespace cria::gpu::detail {
@@ -25,19 +28,36 @@ Result<Instance*> shared_instance();
 
 /// What a bind group is made of, as a key of the cache.
 struct BindGroupKey {
-  const PipelineImpl* pipeline;
-  std::vector<std::array<uint64_t, 3>> ranges;  // buffer id, offset, size
-  auto operator<=>(const BindGroupKey&) const = default;
+  static constexpr size_t kMaxBindings = 12;
+  struct Range {
+    uint64_t buffer = 0;  // its id
+    uint64_t offset = 0;
+    uint64_t size = 0;
+    bool operator==(const Range&) const = default;
+  };
+  const PipelineImpl* pipeline = nullptr;
+  std::array<Range, kMaxBindings> ranges;  // unused ones are zero
+  bool operator==(const BindGroupKey&) const = default;
+};
+struct BindGroupHash {
+  size_t operator()(const BindGroupKey& key) const {
+    auto hash = reinterpret_cast<uintptr_t>(key.pipeline);
+    for (const BindGroupKey::Range& range : key.ranges) {
+      hash = (hash ^ range.buffer ^ (range.offset << 20)) * 0x9E3779B97F4A7C15ULL;
+    }
+    return hash ^ (hash >> 32);
+  }
 };
 
 struct DeviceImpl {
   Instance* instance = nullptr;
+  std::unique_ptr<BlobCache> cache;  // outlives the device, which calls it
   wgpu::Device handle;
   wgpu::Queue queue;
   DeviceInfo info;
 
   std::map<std::string, std::shared_ptr<const PipelineImpl>> pipelines;  // by name and full source
-  std::map<BindGroupKey, wgpu::BindGroup> bind_groups;
+  std::unordered_map<BindGroupKey, wgpu::BindGroup, BindGroupHash> bind_groups;
   std::unordered_multimap<uint64_t, BindGroupKey> bind_groups_of_buffer;
   wgpu::Buffer params;  // uniform slots of one recorder's dispatches
   uint32_t params_slot_bytes = 256;
@@ -96,7 +116,7 @@ struct TimedKernels {
 struct RecorderImpl {
   std::shared_ptr<DeviceImpl> device;
   const PipelineImpl* last_kernel = nullptr;  // the device keeps it
-  bool profile = false;
+  Timing timing = Timing::kNone;
   wgpu::CommandEncoder encoder;
   wgpu::ComputePassEncoder pass;
   std::vector<std::byte> params;

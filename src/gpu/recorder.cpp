@@ -15,31 +15,31 @@ void RecorderImpl::end_pass() {
 }
 
 void RecorderImpl::begin_pass(const std::string& kernel) {
-  if (profile) end_pass();  // one pass per kernel: timestamps stand at pass boundaries
+  if (timing == Timing::kKernels) end_pass();  // timestamps stand at pass boundaries
   if (pass) return;
   wgpu::ComputePassDescriptor descriptor;
   wgpu::PassTimestampWrites writes;
-  if (profile) {
+  if (timing != Timing::kNone) {
     const auto index = static_cast<uint32_t>(kernel_names.size());
     writes.querySet = queries;
     writes.beginningOfPassWriteIndex = 2 * index;
     writes.endOfPassWriteIndex = 2 * index + 1;
     descriptor.timestampWrites = &writes;
-    kernel_names.push_back(kernel);
+    kernel_names.push_back(timing == Timing::kKernels ? kernel : std::string());
   }
   pass = encoder.BeginComputePass(&descriptor);
 }
 
 void RecorderImpl::flush() {
   end_pass();
-  if (profile && !kernel_names.empty()) {
+  if (!kernel_names.empty()) {
     const auto count = static_cast<uint32_t>(2 * kernel_names.size());
     encoder.ResolveQuerySet(queries, 0, count, query_results, 0);
     auto read = std::make_shared<ReadImpl>();
     read->device = device;
     read->bytes = uint64_t{count} * 8;
-    auto staging = device->create_raw_buffer("timestamps", read->bytes,
-                                             wgpu::BufferUsage::MapRead | wgpu::BufferUsage::CopyDst);
+    auto staging =
+        device->create_raw_buffer("timestamps", read->bytes, wgpu::BufferUsage::MapRead | wgpu::BufferUsage::CopyDst);
     if (staging) {
       read->staging = *staging;
       encoder.CopyBufferToBuffer(query_results, 0, read->staging, 0, read->bytes);
@@ -73,14 +73,14 @@ Recorder::Recorder(Recorder&&) noexcept = default;
 Recorder& Recorder::operator=(Recorder&&) noexcept = default;
 Recorder::~Recorder() = default;
 
-Recorder Device::record(std::string_view label, bool profile) {
+Recorder Device::record(std::string_view label, Timing timing) {
   auto impl = std::make_unique<detail::RecorderImpl>();
   impl->device = impl_;
-  impl->profile = profile && impl_->info.features.timestamps;
+  if (impl_->info.features.timestamps) impl->timing = timing;
   wgpu::CommandEncoderDescriptor encoder;
   encoder.label = label;
   impl->encoder = impl_->handle.CreateCommandEncoder(&encoder);
-  if (impl->profile) {
+  if (impl->timing != Timing::kNone) {
     wgpu::QuerySetDescriptor descriptor;
     descriptor.type = wgpu::QueryType::Timestamp;
     descriptor.count = 2 * detail::kMaxTimedKernels;
@@ -90,7 +90,7 @@ Recorder Device::record(std::string_view label, bool profile) {
     if (results) {
       impl->query_results = *results;
     } else {
-      impl->profile = false;
+      impl->timing = Timing::kNone;
     }
   }
   return Recorder(std::move(impl));
@@ -163,7 +163,7 @@ Result<SubmissionTimes> Recorder::times() {
     uint64_t previous_end = stamps[0];
     for (size_t i = 0; i < timed.kernels.size(); ++i) {
       const uint64_t end = std::max(previous_end, stamps[2 * i + 1]);
-      times.kernels.push_back({timed.kernels[i], end - previous_end});
+      if (!timed.kernels[i].empty()) times.kernels.push_back({timed.kernels[i], end - previous_end});
       previous_end = end;
     }
     times.total_nanoseconds += previous_end - stamps[0];

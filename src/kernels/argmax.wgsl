@@ -13,6 +13,6 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   let index = group.x + group.y * groups.x;
   if (index >= params.rows) { return; }
   let row = rows[index];
-  let best = workgroup_best(own_highest(row, lane), lane);
+  let best = workgroup_best(own_highest(row, lane, 0u, params.vocab_size), lane);
   if (lane == 0u) { finish(index, row, best); }
 }

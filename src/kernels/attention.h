@@ -30,9 +30,9 @@ struct KvLayer {
 
 /// Where the tokens of a batch stand.
 struct BatchBuffers {
-  gpu::Buffer token_info;      ///< u32 [tokens, 2]: position, slot
-  gpu::Buffer page_table;      ///< u32 [slots, pages_per_slot]: page of kPageSize positions
-  gpu::Buffer tiles;           ///< u32 [tiles, 4]: first token, count, slot, position of the first
+  gpu::Buffer token_info;  ///< u32 [tokens, 2]: position, slot
+  gpu::Buffer page_table;  ///< u32 [slots, pages_per_slot]: page of kPageSize positions
+  gpu::Buffer tiles;       ///< u32 [tiles, 4]: first token, count, slot, position of the first
   uint32_t pages_per_slot = 0;
   uint32_t tokens = 0;
   uint32_t tile_count = 0;
@@ -64,6 +64,44 @@ class Attention {
  private:
   gpu::Pipeline decode_, prefill_;
   uint32_t queries_ = 0;
+};
+
+/// The attention of a decode step, in one dispatch with RoPE and the write of the cache (attention_step.wgsl), and
+/// a second one where the context is long enough to be split (attention_combine.wgsl).
+class AttentionStep {
+ public:
+  /// True where the kernel can serve a model; Attention serves any other.
+  [[nodiscard]] static bool supports(const AttentionShape& shape) {
+    return shape.head_dim % 8 == 0 && shape.head_dim <= kMaxHeadDim;
+  }
+  /// Errors: kDevice.
+  static Result<AttentionStep> create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
+                                      uint32_t max_tokens);
+
+  /// Elements of the buffer `parts`, f32.
+  [[nodiscard]] static uint64_t parts_size(const gpu::Limits& limits, const AttentionShape& shape, uint32_t max_tokens);
+  [[nodiscard]] uint64_t parts_size() const;
+
+  struct Operands {
+    const Activation& qkv;
+    const BatchBuffers& batch;  ///< of tokens in different slots
+    const KvLayer& layer;
+    const gpu::Buffer& cos_sin;  ///< f32 [tokens, head_dim / 2, 2]
+    const gpu::Buffer& norms;    ///< f32 [2, head_dim]; not valid without q/k norms
+    float epsilon = 0;
+    uint32_t window = 0;   ///< positions visible to a query; 0: all before it
+    uint32_t longest = 0;  ///< positions of the longest sequence, the new one included
+    const gpu::Buffer& parts;
+  };
+  /// y[t, heads * head_dim]; writes the new keys and values to the cache.
+  void record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const;
+
+ private:
+  AttentionShape shape_;
+  uint32_t group_ = 1;  // heads in a workgroup
+  uint32_t max_tokens_ = 1;
+  uint32_t max_splits_ = 1;
+  gpu::Pipeline step_, combine_;
 };
 
 }  // namespace cria::kernels

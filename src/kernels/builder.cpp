@@ -17,8 +17,15 @@ std::string_view weight_type_name(WeightType type) {
     case WeightType::kF32: return "f32";
     case WeightType::kF16: return "f16";
     case WeightType::kBF16: return "bf16";
+    case WeightType::kInt8: return "int8";
+    case WeightType::kInt4: return "int4";
   }
   return "?";
+}
+
+std::string weight_format_name(const WeightFormat& format) {
+  const std::string name(weight_type_name(format.type));
+  return format.block == 0 ? name : fmt::format("{} in blocks of {}", name, format.block);
 }
 
 std::string_view kv_type_name(KvType type) { return type == KvType::kF32 ? "f32" : "f16"; }
@@ -30,18 +37,25 @@ SpecBuilder::SpecBuilder(const gpu::Device& device, std::string_view shader) : f
 
 void SpecBuilder::add_module(std::string_view name) { spec_.modules.push_back(shader_source(name)); }
 
-SpecBuilder& SpecBuilder::weights(WeightType type) {
-  switch (type) {
-    case WeightType::kF32: add_module("weights_f32"); break;
-    case WeightType::kBF16: add_module("weights_bf16"); break;
-    case WeightType::kF16:
-      if (features_.f16) spec_.enables.emplace_back("f16");
-      add_module(features_.f16 ? "weights_f16" : "weights_f16_packed");
-      break;
-  }
-  spec_.name += fmt::format("_{}", weight_type_name(type));
-  if (type == WeightType::kF16 && !features_.f16) spec_.name += "_packed";
-  return *this;
+SpecBuilder& SpecBuilder::weights(const WeightFormat& format) {
+  const bool native = format.type == WeightType::kF16 && features_.f16;
+  const bool packed = format.type == WeightType::kF16 && !features_.f16;
+  if (native) spec_.enables.emplace_back("f16");
+  add_module(fmt::format("weights_{}{}", weight_type_name(format.type), packed ? "_packed" : ""));
+  return name_format(format, packed ? "_packed" : "");
+}
+
+SpecBuilder& SpecBuilder::blocks(const WeightFormat& format) {
+  CRIA_CHECK(is_quantised(format.type));
+  add_module(fmt::format("blocks_{}", weight_type_name(format.type)));
+  return name_format(format, "");
+}
+
+SpecBuilder& SpecBuilder::name_format(const WeightFormat& format, std::string_view suffix) {
+  spec_.name += fmt::format("_{}{}", weight_type_name(format.type), suffix);
+  if (format.block == 0) return *this;
+  if (format.block != 32) spec_.name += fmt::format("_{}", format.block);
+  return constant("BLOCK", format.block);
 }
 
 SpecBuilder& SpecBuilder::kv(KvType type) {
@@ -50,13 +64,17 @@ SpecBuilder& SpecBuilder::kv(KvType type) {
   return *this;
 }
 
-SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) {
+SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) { return over_subgroups("lanes", workgroup_size); }
+
+SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) { return over_subgroups("team", workgroup_size); }
+
+SpecBuilder& SpecBuilder::over_subgroups(std::string_view module, uint32_t workgroup_size) {
   if (features_.subgroups) {
     spec_.enables.emplace_back("subgroups");
     spec_.requirements.emplace_back("subgroup_id");
     spec_.name += "_subgroup";
   }
-  add_module(features_.subgroups ? "lanes_subgroup" : "lanes_shared");
+  add_module(fmt::format("{}_{}", module, features_.subgroups ? "subgroup" : "shared"));
   return constant("WORKGROUP_SIZE", workgroup_size);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,15 +30,26 @@ class SpecBuilder {
     spec_.constants.emplace_back(name, value);
     return *this;
   }
-  /// Adds the decoder of a weight type (binding 1, `load_chunk`): native f16 where the device has it.
-  SpecBuilder& weights(WeightType type);
+  /// Adds the decoder of a weight format (bindings 1 and 2, `load_chunk`): native f16 where the device has it.
+  SpecBuilder& weights(const WeightFormat& format);
+  /// Adds integer products with a quantised format (bindings 1 and 2, `load_unit`, `unit_dot`).
+  SpecBuilder& blocks(const WeightFormat& format);
   /// Adds the pair type of the KV cache (`KvPair`, `pack_pair`, `unpack_pair`).
   SpecBuilder& kv(KvType type);
   /// Adds reductions over a workgroup (`Lanes`, `workgroup_sum`, …) through subgroups or shared memory,
   /// and the constant WORKGROUP_SIZE.
   SpecBuilder& reductions(uint32_t workgroup_size);
+  /// Adds teams of invocations (`Team`, `team_sum`, …): subgroups, or parts of the workgroup without them,
+  /// and the constant WORKGROUP_SIZE.
+  SpecBuilder& teams(uint32_t workgroup_size);
   /// Adds a module that only the shaders of one operation share.
   SpecBuilder& module(std::string_view name);
+
+  /// Appends to the pipeline's name, for variants that constants make.
+  SpecBuilder& suffix(std::string_view text) {
+    spec_.name += text;
+    return *this;
+  }
 
   /// The pipeline's name: the shader's, and what was added so far.
   [[nodiscard]] const std::string& name() const { return spec_.name; }
@@ -46,6 +58,8 @@ class SpecBuilder {
 
  private:
   void add_module(std::string_view name);
+  SpecBuilder& over_subgroups(std::string_view module, uint32_t workgroup_size);
+  SpecBuilder& name_format(const WeightFormat& format, std::string_view suffix);
   gpu::FeatureSet features_;
   gpu::PipelineSpec spec_;
 };

@@ -22,7 +22,7 @@ Result<SwiGlu> SwiGlu::create(gpu::Device& device) {
 }
 
 void SwiGlu::record(gpu::Recorder& recorder, const Activation& gate_up, const Activation& y, uint32_t tokens) const {
-  const SwiGluParams params{.size = y.columns, .x_stride = gate_up.stride(), .y_stride = y.stride(), .pad = 0};
+  const SwiGluParams params{.size = y.columns, .x_stride = gate_up.stride() / 2, .y_stride = y.stride(), .pad = 0};
   const gpu::Binding bindings[] = {gate_up.buffer, y.buffer};
   recorder.dispatch(pipeline_, gpu::as_params(params), bindings, {divide_up(y.columns, kWorkgroup), tokens, 1});
 }

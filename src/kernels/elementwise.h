@@ -8,7 +8,7 @@ namespace cria::kernels {
 class SwiGlu {
  public:
   static Result<SwiGlu> create(gpu::Device& device);
-  /// y[t, i] = silu(gate_up[t, i]) * gate_up[t, y.columns + i] for `tokens` tokens.
+  /// y[t, i] = silu(gate_up[t, 2 i]) * gate_up[t, 2 i + 1] for `tokens` tokens.
   void record(gpu::Recorder& recorder, const Activation& gate_up, const Activation& y, uint32_t tokens) const;
 
  private:

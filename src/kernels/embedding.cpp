@@ -8,12 +8,12 @@ struct Params {
 };
 }  // namespace
 
-Result<Embedding> Embedding::create(gpu::Device& device, WeightType type) {
+Result<Embedding> Embedding::create(gpu::Device& device, const WeightFormat& format) {
   Embedding op;
   CRIA_TRY_ASSIGN(op.pipeline_, SpecBuilder(device, "embedding")
-                                    .weights(type)
+                                    .weights(format)
                                     .constant("WORKGROUP_SIZE", kWorkgroup)
-                                    .build(device, "rrw", sizeof(Params)));
+                                    .build(device, "rrrw", sizeof(Params)));
   return op;
 }
 
@@ -27,7 +27,7 @@ void Embedding::record(gpu::Recorder& recorder, const Matrix& table, const gpu::
                         .first_row = shard.first_row,
                         .rows = shard.rows,
                         .pad = {}};
-    const gpu::Binding bindings[] = {shard.buffer, tokens, y.buffer};
+    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), tokens, y.buffer};
     recorder.dispatch(pipeline_, gpu::as_params(params), bindings, {divide_up(chunks, kWorkgroup), count, 1});
   }
 }

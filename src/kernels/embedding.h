@@ -7,7 +7,7 @@ namespace cria::kernels {
 
 class Embedding {
  public:
-  static Result<Embedding> create(gpu::Device& device, WeightType type);
+  static Result<Embedding> create(gpu::Device& device, const WeightFormat& format);
   /// y[t, :] = table[tokens[t], :] for `count` tokens; every token must be below table.rows.
   void record(gpu::Recorder& recorder, const Matrix& table, const gpu::Buffer& tokens, const Activation& y,
               uint32_t count) const;

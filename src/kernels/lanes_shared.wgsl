@@ -24,9 +24,9 @@ fn workgroup_sum4(value: vec4f, lanes: Lanes) -> vec4f {
 
 fn workgroup_sum(value: f32, lanes: Lanes) -> f32 { return workgroup_sum4(vec4f(value, 0.0, 0.0, 0.0), lanes).x; }
 
-fn workgroup_max(value: f32, lanes: Lanes) -> f32 {
+fn workgroup_max4(value: vec4f, lanes: Lanes) -> vec4f {
   workgroupBarrier();
-  lane_partials[lanes.index] = vec4f(value);
+  lane_partials[lanes.index] = value;
   workgroupBarrier();
   for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
     if (lanes.index < half) {
@@ -34,5 +34,7 @@ fn workgroup_max(value: f32, lanes: Lanes) -> f32 {
     }
     workgroupBarrier();
   }
-  return lane_partials[0].x;
+  return lane_partials[0];
 }
+
+fn workgroup_max(value: f32, lanes: Lanes) -> f32 { return workgroup_max4(vec4f(value), lanes).x; }

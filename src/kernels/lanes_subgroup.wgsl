@@ -26,12 +26,14 @@ fn workgroup_sum4(value: vec4f, lanes: Lanes) -> vec4f {
 
 fn workgroup_sum(value: f32, lanes: Lanes) -> f32 { return workgroup_sum4(vec4f(value, 0.0, 0.0, 0.0), lanes).x; }
 
-fn workgroup_max(value: f32, lanes: Lanes) -> f32 {
+fn workgroup_max4(value: vec4f, lanes: Lanes) -> vec4f {
   let partial = subgroupMax(value);
   workgroupBarrier();
-  if (lanes.lane == 0u) { lane_partials[lanes.subgroup] = vec4f(partial); }
+  if (lanes.lane == 0u) { lane_partials[lanes.subgroup] = partial; }
   workgroupBarrier();
-  var largest = lane_partials[0].x;
-  for (var s = 1u; s < lanes.subgroups; s++) { largest = max(largest, lane_partials[s].x); }
+  var largest = lane_partials[0];
+  for (var s = 1u; s < lanes.subgroups; s++) { largest = max(largest, lane_partials[s]); }
   return largest;
 }
+
+fn workgroup_max(value: f32, lanes: Lanes) -> f32 { return workgroup_max4(vec4f(value), lanes).x; }

@@ -2,62 +2,48 @@
 
 namespace cria::kernels {
 namespace {
-constexpr uint32_t kMatvecWorkgroup = 64;
-constexpr uint32_t kMatvecRows = 4;
 constexpr uint32_t kMatmulTile = 64;
 /// Up to this many tokens, reading the weights once per token beats filling 64-token tiles.
 constexpr uint32_t kMatvecTokens = 6;
-struct MatvecParams {
-  uint32_t rows, columns, x_stride, y_stride, first_row, pad[3];
-};
 struct MatmulParams {
   uint32_t rows, columns, tokens, x_stride, y_stride, first_row, pad[2];
 };
 }  // namespace
 
-Result<Linear> Linear::create(gpu::Device& device, WeightType type, bool has_bias, LinearKernel kernel) {
+Result<Linear> Linear::create(gpu::Device& device, const WeightFormat& format, uint32_t columns, bool has_bias,
+                              LinearKernel kernel) {
   Linear op;
   op.kernel_ = kernel;
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
-  CRIA_TRY_ASSIGN(op.matvec_, SpecBuilder(device, "matvec")
-                                  .weights(type)
-                                  .reductions(kMatvecWorkgroup)
-                                  .constant("HAS_BIAS", has_bias)
-                                  .build(device, "rrrw", sizeof(MatvecParams)));
-  CRIA_TRY_ASSIGN(op.matmul_, SpecBuilder(device, "matmul")
-                                  .weights(type)
-                                  .constant("HAS_BIAS", has_bias)
-                                  .build(device, "rrrw", sizeof(MatmulParams)));
+  if (kernel != LinearKernel::kMatmul) {
+    CRIA_TRY_ASSIGN(op.matvec_, MatVec::create(device, {.format = format, .columns = columns, .has_bias = has_bias}));
+  }
+  if (kernel != LinearKernel::kMatvec) {
+    CRIA_TRY_ASSIGN(op.matmul_, SpecBuilder(device, "matmul")
+                                    .weights(format)
+                                    .constant("HAS_BIAS", has_bias)
+                                    .build(device, "rrrrw", sizeof(MatmulParams)));
+  }
   return op;
 }
 
 void Linear::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y,
                     uint32_t tokens) const {
-  const bool matvec =
-      kernel_ == LinearKernel::kMatvec || (kernel_ == LinearKernel::kAuto && tokens <= kMatvecTokens);
+  if (kernel_ == LinearKernel::kMatvec || (kernel_ == LinearKernel::kAuto && tokens <= kMatvecTokens)) {
+    return matvec_.record(recorder, weight, x, {}, y, tokens);
+  }
   for (const Matrix::Shard& shard : weight.shards) {
     const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
-    const gpu::Binding bindings[] = {shard.buffer, x.buffer, bias, y.buffer};
-    if (matvec) {
-      const MatvecParams params{.rows = shard.rows,
-                                .columns = weight.columns,
-                                .x_stride = x.stride() / 4,
-                                .y_stride = y.stride(),
-                                .first_row = shard.first_row,
-                                .pad = {}};
-      recorder.dispatch(matvec_, gpu::as_params(params), bindings,
-                        folded_grid(grid_limit_, divide_up(shard.rows, kMatvecRows), tokens));
-    } else {
-      const MatmulParams params{.rows = shard.rows,
-                                .columns = weight.columns,
-                                .tokens = tokens,
-                                .x_stride = x.stride() / 4,
-                                .y_stride = y.stride(),
-                                .first_row = shard.first_row,
-                                .pad = {}};
-      recorder.dispatch(matmul_, gpu::as_params(params), bindings,
-                        folded_grid(grid_limit_, divide_up(shard.rows, kMatmulTile), divide_up(tokens, kMatmulTile)));
-    }
+    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, y.buffer};
+    const MatmulParams params{.rows = shard.rows,
+                              .columns = weight.columns,
+                              .tokens = tokens,
+                              .x_stride = x.stride() / 4,
+                              .y_stride = y.stride(),
+                              .first_row = shard.first_row,
+                              .pad = {}};
+    recorder.dispatch(matmul_, gpu::as_params(params), bindings,
+                      folded_grid(grid_limit_, divide_up(shard.rows, kMatmulTile), divide_up(tokens, kMatmulTile)));
   }
 }
 

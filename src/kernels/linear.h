@@ -1,7 +1,7 @@
-// Products with weight matrices: matvec.wgsl for one or a few tokens, matmul.wgsl for many.
+// Products with weight matrices for any number of tokens: MatVec for a few, matmul.wgsl for many.
 #pragma once
 
-#include "kernels/builder.h"
+#include "kernels/matvec.h"
 
 namespace cria::kernels {
 
@@ -10,7 +10,7 @@ enum class LinearKernel : uint8_t { kAuto, kMatvec, kMatmul };
 
 class Linear {
  public:
-  static Result<Linear> create(gpu::Device& device, WeightType type, bool has_bias,
+  static Result<Linear> create(gpu::Device& device, const WeightFormat& format, uint32_t columns, bool has_bias,
                                LinearKernel kernel = LinearKernel::kAuto);
   /// y[t, r] = sum_k weight[r, k] * x[t, k] (+ weight.bias[r]) for `tokens` tokens.
   /// Shapes: x [tokens, weight.columns], y [tokens, weight.rows].
@@ -18,7 +18,8 @@ class Linear {
               uint32_t tokens) const;
 
  private:
-  gpu::Pipeline matvec_, matmul_;
+  MatVec matvec_;
+  gpu::Pipeline matmul_;
   LinearKernel kernel_ = LinearKernel::kAuto;
   uint32_t grid_limit_ = 0;
 };

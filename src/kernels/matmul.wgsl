@@ -2,7 +2,7 @@
 // For prompts (prefill): each weight is read once per 64 tokens.
 //
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], y [tokens, all rows], bias [all rows].
-// Bindings: 1 W (weight module), 2 x f32 as vec4, 3 bias f32 (any buffer without HAS_BIAS), 4 y f32.
+// Bindings: 1 and 2 W (weight module), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 y f32.
 // Dispatch: workgroups of 256; x = tile of 64 rows of W (folded into y), z = tile of 64 tokens. Each
 // invocation makes a 4 x 4 block of y. Tiles of 16 columns pass through workgroup memory (8.5 KiB).
 // Numerics: decoded to f32, f32 products and sums. Rows, tokens and columns past the last are zero in
@@ -22,9 +22,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> x: array<vec4f>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
 const TILE = 64u;    // tokens and rows of a tile
 const DEPTH = 16u;   // columns of a tile
@@ -55,7 +55,7 @@ fn load_w(index: u32, first: u32, column: u32) {
   let chunks = (params.columns + 7u) / 8u;
   let chunk = column / 8u + part;
   let valid = first + row < params.rows && chunk < chunks;
-  let values = load_chunk(min(first + row, params.rows - 1u) * chunks + min(chunk, chunks - 1u));
+  let values = load_chunk(min(first + row, params.rows - 1u) * row_chunks(params.columns) + min(chunk, chunks - 1u));
   let low = masked(values.low, column + 8u * part, valid);
   let high = masked(values.high, column + 8u * part + 4u, valid);
   for (var i = 0u; i < 4u; i++) {

@@ -1,66 +1,68 @@
-// Matrix-vector product: y[t, first_row + r] = sum_k W[r, k] * x[t, k] (+ bias[first_row + r])
-// For one or a few tokens (decode): the time is that of reading W once per token.
+// Matrix-vector products with float weights: value[t, r] = sum_k W[r, k] * x[t, k], and with HAS_NORM
+//   value[t, r] = sum_k W[r, k] * norm[k] * x[t, k] / sqrt(mean_k x[t, k]^2 + epsilon)   (RMSNorm of x first)
 //
-// Shapes: W [rows, columns] (one row shard), x [tokens, columns], y [tokens, all rows], bias [all rows].
-// Bindings: 1 W (weight module), 2 x f32 as vec4, 3 bias f32 (any buffer without HAS_BIAS), 4 y f32.
-// Dispatch: one workgroup of WORKGROUP_SIZE per 4 rows (folded into x and y), z = token. All invocations
-// share the 4 rows, each reading every WORKGROUP_SIZE-th chunk of 8 columns of them.
-// Numerics: decoded to f32, f32 sums. Columns past the last are masked on both sides, so padding may
-// hold NaN.
-// Source: the linear layers of Vaswani et al. 2017; biases as in Qwen2.
+// Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
+// Bindings: 1 W (weight module), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 norm f32 as
+// vec4 (any buffer without HAS_NORM), 6 y f32.
+// Dispatch: workgroups of WORKGROUP_SIZE; SPLIT teams (team module) make ROWS rows for TOKENS tokens, their
+// lanes reading chunks of 8 columns in turn, DEPTH at a time. x and y: row sets, any number of workgroups;
+// z: tokens, TOKENS at a time.
+// Numerics: decoded to f32, f32 sums. The norm's factor is applied to the finished sum, which is the same
+// number. Columns past the last are masked on both sides, so padding may hold NaN.
+// For one or a few tokens (decode): the time is that of reading W once per TOKENS tokens.
+// Source: Zhang & Sennrich 2019 (RMSNorm).
 
-struct Params {
-  rows: u32,
-  columns: u32,
-  x_stride: u32,  // in vec4s
-  y_stride: u32,  // in elements
-  first_row: u32,
-  pad0: u32,
-  pad1: u32,
-  pad2: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> x: array<vec4f>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-
-const ROWS = 4u;
-
-/// Zeroes the components whose column is not below the number of columns.
-fn masked(values: vec4f, first_column: u32) -> vec4f {
-  return select(vec4f(0.0), values, vec4u(0u, 1u, 2u, 3u) + first_column < vec4u(params.columns));
-}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let first = (group.x + group.y * groups.x) * ROWS;
-  if (first >= params.rows) { return; }
-  let chunks = (params.columns + 7u) / 8u;
-  let x_base = group.z * params.x_stride;
-  var sums = vec4f(0.0);
-  for (var chunk = lanes.index; chunk < chunks; chunk += WORKGROUP_SIZE) {
-    var low = x[x_base + 2u * chunk];
-    var high = x[x_base + 2u * chunk + 1u];
-    let is_partial = chunk * 8u + 8u > params.columns;
-    if (is_partial) {
-      low = masked(low, chunk * 8u);
-      high = masked(high, chunk * 8u + 4u);
-    }
-    for (var r = 0u; r < ROWS; r++) {
-      var w = load_chunk(min(first + r, params.rows - 1u) * chunks + chunk);
-      if (is_partial) {
-        w.low = masked(w.low, chunk * 8u);
-        w.high = masked(w.high, chunk * 8u + 4u);
+fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
+  let share = share_of(team, teams);
+  let sets = (row_count() + ROWS - 1u) / ROWS;
+  let step = groups.x * groups.y * sets_of(teams);
+  let row_stride = row_chunks(COLUMNS);
+  let chunks = (COLUMNS + 7u) / 8u;
+  let first_token = group.z * TOKENS;
+  for (var base = (group.x + group.y * groups.x) * sets_of(teams); base < sets; base += step) {
+    let first = (base + share.row_set) * ROWS;
+    var sums = array<f32, ROWS * TOKENS>();
+    var squares = array<f32, TOKENS>();
+    for (var chunk = share.lane; chunk < chunks; chunk += DEPTH * share.lanes) {
+      var w = array<Eight, ROWS * DEPTH>();  // all loads first, so that they wait together
+      for (var d = 0u; d < DEPTH; d++) {
+        let at = min(chunk + d * share.lanes, chunks - 1u);
+        for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = load_chunk(min(first + r, row_count() - 1u) * row_stride + at); }
       }
-      sums[r] += dot(w.low, low) + dot(w.high, high);
+      for (var d = 0u; d < DEPTH; d++) {
+        // No branches: what lies behind the last chunk is that chunk again, times 0.
+        let at = min(chunk + d * share.lanes, chunks - 1u);
+        let factor = select(0.0, 1.0, DEPTH == 1u || chunk + d * share.lanes < chunks);
+        if (at * 8u + 8u > COLUMNS) {
+          for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = masked_chunk(w[d * ROWS + r], at * 8u); }
+        }
+        for (var t = 0u; t < TOKENS; t++) {
+          let values = load_x(first_token + t, at, factor, &squares[t]);
+          for (var r = 0u; r < ROWS; r++) {
+            sums[t * ROWS + r] += dot(w[d * ROWS + r].low, values.low) + dot(w[d * ROWS + r].high, values.high);
+          }
+        }
+      }
     }
+    finish(team, share, first_token, first, &sums, &squares);
   }
-  let totals = workgroup_sum4(sums, lanes);
-  let row = first + lanes.index;
-  if (lanes.index < ROWS && row < params.rows) {
-    var value = totals[lanes.index];
-    if (HAS_BIAS) { value += bias[params.first_row + row]; }
-    y[group.z * params.y_stride + params.first_row + row] = value;
+}
+
+fn masked_chunk(values: Eight, column: u32) -> Eight {
+  return Eight(masked(values.low, column), masked(values.high, column + 4u));
+}
+
+/// Chunk `chunk` of a token's x times `factor`, with the norm's weights; adds its squares to `squares`.
+fn load_x(token: u32, chunk: u32, factor: f32, squares: ptr<function, f32>) -> Eight {
+  let at = min(token, params.tokens - 1u) * X_STRIDE + 2u * chunk;
+  var values = Eight(x[at], x[at + 1u]);
+  let is_partial = chunk * 8u + 8u > COLUMNS;
+  if (is_partial) { values = masked_chunk(values, chunk * 8u); }
+  if (DEPTH > 1u) { values = Eight(values.low * factor, values.high * factor); }
+  if (HAS_NORM) {
+    *squares += dot(values.low, values.low) + dot(values.high, values.high);
+    values = Eight(values.low * norm[2u * chunk], values.high * norm[2u * chunk + 1u]);
+    if (is_partial) { values = masked_chunk(values, chunk * 8u); }
   }
+  return values;
 }

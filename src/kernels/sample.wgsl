@@ -88,7 +88,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   let index = group.x + group.y * groups.x;
   if (index >= params.rows) { return; }
   let row = rows[index];
-  let own = own_highest(row, lane);
+  let own = own_highest(row, lane, 0u, params.vocab_size);
   let best = workgroup_best(own, lane);
   if (best.x == NOT_FINITE || row.temperature < GREEDY_TEMPERATURE) {
     if (lane == 0u) { finish(index, row, best); }

@@ -1,11 +1,16 @@
 #include "kernels/sampler.h"
 
+#include <algorithm>
+
 namespace cria::kernels {
 namespace {
 constexpr uint32_t kWorkgroup = 256;  // one invocation per bin of an 8-bit digit
+/// Logits of a slice: longer rows are cut, so that the whole GPU looks for the highest, unless there are many rows.
+constexpr uint32_t kSlice = 4096;
+constexpr uint32_t kMaxSlicedRows = 32;
 constexpr uint32_t kCountWorkgroup = 64;
 struct Params {
-  uint32_t vocab_size, stride, rows, pad;
+  uint32_t vocab_size, stride, rows, slices;
 };
 struct CountParams {
   uint32_t vocab_size, first, count, slot;
@@ -24,6 +29,18 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
                                   .module("sampler_logits")
                                   .constant("WORKGROUP_SIZE", kWorkgroup)
                                   .build(device, "rrwww", sizeof(Params)));
+  op.slices_ = divide_up(vocab_size, kSlice);
+  CRIA_TRY_ASSIGN(op.argmax_slices_, SpecBuilder(device, "argmax_slices")
+                                         .module("sampler_logits")
+                                         .constant("WORKGROUP_SIZE", kWorkgroup)
+                                         .constant("SLICE", kSlice)
+                                         .build(device, "rrww", sizeof(Params)));
+  CRIA_TRY_ASSIGN(op.argmax_join_, SpecBuilder(device, "argmax_join")
+                                       .module("sampler_logits")
+                                       .constant("WORKGROUP_SIZE", kWorkgroup)
+                                       .build(device, "rrwww", sizeof(Params)));
+  CRIA_TRY_ASSIGN(op.best_of_slices_, device.create_buffer("best of slices", uint64_t{kMaxSlicedRows} * op.slices_ * 8,
+                                                           gpu::MemoryKind::kScratch));
   CRIA_TRY_ASSIGN(op.sample_, SpecBuilder(device, "sample")
                                   .module("sampler_logits")
                                   .module("sampler_threshold")
@@ -36,14 +53,27 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
   return op;
 }
 
+bool Sampler::slices(uint32_t vocab_size, uint32_t row_count) {
+  return vocab_size > kSlice && row_count <= kMaxSlicedRows;
+}
+
 void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows,
                      const gpu::Buffer& seen, const gpu::Buffer& tokens, const gpu::Buffer& results, uint32_t row_count,
                      bool greedy) const {
   CRIA_CHECK(logits.columns == vocab_size_);
   if (row_count == 0) return;
-  const Params params{.vocab_size = vocab_size_, .stride = logits.stride() / 4, .rows = row_count, .pad = 0};
+  const Params params{.vocab_size = vocab_size_, .stride = logits.stride() / 4, .rows = row_count, .slices = slices_};
+  const auto rows_grid = folded_grid(grid_limit_, row_count);
+  if (greedy && slices(vocab_size_, row_count)) {
+    const gpu::Binding sliced[] = {logits.buffer, rows, seen, best_of_slices_};
+    recorder.dispatch(argmax_slices_, gpu::as_params(params), sliced,
+                      {std::min(slices_, grid_limit_), rows_grid[0], rows_grid[1]});
+    const gpu::Binding joined[] = {best_of_slices_, rows, seen, tokens, results};
+    recorder.dispatch(argmax_join_, gpu::as_params(params), joined, rows_grid);
+    return;
+  }
   const gpu::Binding bindings[] = {logits.buffer, rows, seen, tokens, results};
-  recorder.dispatch(greedy ? argmax_ : sample_, gpu::as_params(params), bindings, folded_grid(grid_limit_, row_count));
+  recorder.dispatch(greedy ? argmax_ : sample_, gpu::as_params(params), bindings, rows_grid);
 }
 
 void Sampler::record_count(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count,

@@ -57,8 +57,13 @@ class Sampler {
   void record_count(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count, uint32_t slot,
                     const gpu::Buffer& seen) const;
 
+  /// Whether greedy rows are cut into slices, so that many workgroups look for the highest logit.
+  [[nodiscard]] static bool slices(uint32_t vocab_size, uint32_t row_count);
+
  private:
-  gpu::Pipeline argmax_, sample_, count_;
+  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, count_;
+  gpu::Buffer best_of_slices_;
+  uint32_t slices_ = 0;
   uint32_t vocab_size_ = 0;
   uint32_t grid_limit_ = 0;
 };

@@ -1,4 +1,4 @@
-// Module: what argmax.wgsl and sample.wgsl share: a row's settings, its penalised logits as ordered
+// Module: what the argmax shaders and sample.wgsl share: a row's settings, its penalised logits as ordered
 // keys, the best pair of a workgroup, and the writing of the result.
 //
 //   penalised logit = seen ? (logit > 0 ? logit / penalty : logit * penalty) : logit
@@ -17,7 +17,7 @@ struct Params {
   vocab_size: u32,
   stride: u32,  // of a row of logits, in vec4s
   rows: u32,
-  pad0: u32,
+  slices: u32,  // of a row, where it is cut (argmax_slices.wgsl)
 }
 
 struct Row {
@@ -49,6 +49,8 @@ const STATUS_NOT_FINITE = 1u;
 
 /// Reductions have two steps: within TEAMS teams of as many invocations, then over the teams.
 const TEAMS = 16u;
+
+const DEPTH = 4u;  // vec4s of logits that an invocation asks for at once
 
 var<workgroup> pairs: array<vec2u, WORKGROUP_SIZE>;
 
@@ -91,17 +93,28 @@ fn workgroup_best(own: vec2u, lane: u32) -> vec2u {
   return workgroupUniformLoad(&pairs[0]);  // its barriers also leave `pairs` free for the next use
 }
 
-/// The highest logit among those that this invocation looks at (every WORKGROUP_SIZE-th vec4), ranked.
-fn own_highest(row: Row, lane: u32) -> vec2u {
+/// The better one of a pair and a token's; a token that is not below `end` does not count.
+fn better(best: vec2u, row: Row, token: u32, end: u32, bits: u32) -> vec2u {
+  if (token >= end) { return best; }
+  let candidate = ranked(penalised_key(row, token, bits), token);
+  return select(best, candidate, is_better(candidate, best));
+}
+
+/// The highest logit among those from `begin` (a multiple of 4) to `end` that this invocation looks at (every
+/// WORKGROUP_SIZE-th vec4), ranked.
+fn own_highest(row: Row, lane: u32, begin: u32, end: u32) -> vec2u {
   let base = row.logits_row * params.stride;
+  let last = (end - 1u) / 4u;
   var best = vec2u(0u);
-  for (var chunk = lane; 4u * chunk < params.vocab_size; chunk += WORKGROUP_SIZE) {
-    let four = logits[base + chunk];
-    for (var i = 0u; i < 4u; i++) {
-      let token = 4u * chunk + i;
-      if (token >= params.vocab_size) { break; }
-      let candidate = ranked(penalised_key(row, token, four[i]), token);
-      if (is_better(candidate, best)) { best = candidate; }
+  for (var first = begin / 4u + lane; first <= last; first += DEPTH * WORKGROUP_SIZE) {
+    var fours = array<vec4u, DEPTH>();
+    for (var d = 0u; d < DEPTH; d++) { fours[d] = logits[base + min(first + d * WORKGROUP_SIZE, last)]; }
+    for (var d = 0u; d < DEPTH; d++) {
+      let token = 4u * (first + d * WORKGROUP_SIZE);  // behind the last: no token, so that none is looked at twice
+      best = better(best, row, token, end, fours[d].x);
+      best = better(best, row, token + 1u, end, fours[d].y);
+      best = better(best, row, token + 2u, end, fours[d].z);
+      best = better(best, row, token + 3u, end, fours[d].w);
     }
   }
   return best;

@@ -14,3 +14,6 @@ fn load_chunk(chunk: u32) -> Eight {
   let odd = bitcast<vec4f>(bits & vec4u(0xFFFF0000u));
   return Eight(vec4f(even.x, odd.x, even.y, odd.y), vec4f(even.z, odd.z, even.w, odd.w));
 }
+
+/// Chunks from one row to the next.
+fn row_chunks(columns: u32) -> u32 { return (columns + 7u) / 8u; }

@@ -12,3 +12,6 @@ fn load_chunk(chunk: u32) -> Eight {
   let bits = weights[chunk];
   return Eight(vec4f(bitcast<vec4<f16>>(bits.xy)), vec4f(bitcast<vec4<f16>>(bits.zw)));
 }
+
+/// Chunks from one row to the next.
+fn row_chunks(columns: u32) -> u32 { return (columns + 7u) / 8u; }

@@ -13,3 +13,6 @@ fn load_chunk(chunk: u32) -> Eight {
   return Eight(vec4f(unpack2x16float(bits.x), unpack2x16float(bits.y)),
                vec4f(unpack2x16float(bits.z), unpack2x16float(bits.w)));
 }
+
+/// Chunks from one row to the next.
+fn row_chunks(columns: u32) -> u32 { return (columns + 7u) / 8u; }

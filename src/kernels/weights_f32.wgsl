@@ -9,3 +9,6 @@ struct Eight { low: vec4f, high: vec4f }
 @group(0) @binding(1) var<storage, read> weights: array<vec4f>;
 
 fn load_chunk(chunk: u32) -> Eight { return Eight(weights[2u * chunk], weights[2u * chunk + 1u]); }
+
+/// Chunks from one row to the next.
+fn row_chunks(columns: u32) -> u32 { return (columns + 7u) / 8u; }

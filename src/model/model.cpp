@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/checked.h"
 #include "model/synthetic.h"
@@ -57,6 +58,23 @@ std::vector<uint32_t> attention_tiles(const Batch& batch, uint32_t tile_tokens) 
   return tiles;
 }
 
+/// The products of a decode step, by what is done before and after them.
+kernels::MatVecSpec matvec_spec(const kernels::Matrix& weight, bool has_norm, kernels::MatVecOutput output) {
+  return {.format = weight.format,
+          .rows = weight.shards.size() == 1 ? weight.rows : 0,
+          .columns = weight.columns,
+          .has_bias = weight.bias.valid(),
+          .has_norm = has_norm,
+          .output = output};
+}
+
+using kernels::MatVecOutput;
+kernels::MatVecSpec qkv_spec(const LayerWeights& w) { return matvec_spec(w.qkv, true, MatVecOutput::kStore); }
+kernels::MatVecSpec o_spec(const LayerWeights& w) { return matvec_spec(w.o, false, MatVecOutput::kAdd); }
+kernels::MatVecSpec gate_up_spec(const LayerWeights& w) { return matvec_spec(w.gate_up, true, MatVecOutput::kSwiGlu); }
+kernels::MatVecSpec down_spec(const LayerWeights& w) { return matvec_spec(w.down, false, MatVecOutput::kAdd); }
+kernels::MatVecSpec output_spec(const kernels::Matrix& w) { return matvec_spec(w, true, MatVecOutput::kStore); }
+
 /// Refuses what cannot fit before it is loaded: a driver for the CPU would take memory until the system ends us.
 Status check_memory(const gpu::DeviceInfo& device, const MemoryPlan& plan) {
   const uint64_t needed = plan.weight_bytes + plan.scratch_bytes;
@@ -70,23 +88,23 @@ Status check_memory(const gpu::DeviceInfo& device, const MemoryPlan& plan) {
 
 Result<Model> Model::load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
                           const ModelOptions& options, const std::function<void(uint64_t)>& on_progress) {
-  return create(device, config, options, types_from(folder, options.precision), [&](const WeightTable& table) {
-    return load_weights(device, table, folder, options.precision, on_progress);
+  return create(device, config, options, formats_from(folder, options.weights), [&](const WeightTable& table) {
+    return load_weights(device, table, folder, options.weights, on_progress);
   });
 }
 
 Result<Model> Model::make_up(gpu::Device& device, const ModelConfig& config, const ModelOptions& options) {
-  const TypeChoice types = made_up_types(options.precision);
-  return create(device, config, options, types,
-                [&](const WeightTable& table) { return make_up_weights(device, table, types); });
+  const FormatChoice formats = made_up_formats(options.weights);
+  return create(device, config, options, formats,
+                [&](const WeightTable& table) { return make_up_weights(device, table, formats); });
 }
 
 Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, const ModelOptions& options,
-                            const TypeChoice& types, const WeightSource& make_weights) {
+                            const FormatChoice& formats, const WeightSource& make_weights) {
   Model model;
   model.config_ = config;
   model.config_.rope.rounding = options.rope_rounding;
-  CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, types, options));
+  CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, formats, options));
   CRIA_TRY(check_memory(device.info(), model.plan_));
   model.attention_shape_ = {.heads = config.num_heads,
                             .kv_heads = config.num_kv_heads,
@@ -94,12 +112,13 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)))};
   CRIA_TRY_ASSIGN(model.weights_, make_weights(weight_table(config)));
   CRIA_TRY(model.create_kernels(device));
+  CRIA_TRY(model.create_step_kernels(device, options));
   CRIA_TRY(model.create_buffers(device, options.slots));
   return model;
 }
 
 Status Model::create_kernels(gpu::Device& device) {
-  CRIA_TRY_ASSIGN(kernels_.embedding, kernels::Embedding::create(device, weights_.embedding.type));
+  CRIA_TRY_ASSIGN(kernels_.embedding, kernels::Embedding::create(device, weights_.embedding.format));
   CRIA_TRY_ASSIGN(kernels_.rms_norm, kernels::RmsNorm::create(device));
   CRIA_TRY_ASSIGN(kernels_.rope, kernels::Rope::create(device));
   CRIA_TRY_ASSIGN(kernels_.kv_write, kernels::KvWrite::create(device, plan_.kv_type));
@@ -110,19 +129,67 @@ Status Model::create_kernels(gpu::Device& device) {
   if (config_.qk_norm) {
     CRIA_TRY_ASSIGN(kernels_.head_norm, kernels::HeadNorm::create(device));
   }
-  std::vector<const kernels::Matrix*> matrices = {&weights_.output()};
+  CRIA_TRY(create_linear(device, weights_.output()));
   for (const LayerWeights& layer : weights_.layers) {
-    matrices.insert(matrices.end(), {&layer.qkv, &layer.o, &layer.gate_up, &layer.down});
-  }
-  for (const kernels::Matrix* matrix : matrices) {
-    const std::pair variant(matrix->type, matrix->bias.valid());
-    const bool known = std::any_of(kernels_.linear.begin(), kernels_.linear.end(),
-                                   [&](const auto& entry) { return entry.first == variant; });
-    if (known) continue;
-    CRIA_TRY_ASSIGN(kernels::Linear op, kernels::Linear::create(device, matrix->type, matrix->bias.valid()));
-    kernels_.linear.emplace_back(variant, std::move(op));
+    for (const kernels::Matrix* matrix : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+      CRIA_TRY(create_linear(device, *matrix));
+    }
   }
   return {};
+}
+
+Status Model::create_linear(gpu::Device& device, const kernels::Matrix& weight) {
+  const bool known =
+      std::ranges::any_of(kernels_.linear, [&](const LinearVariant& variant) { return variant.serves(weight); });
+  if (known) return {};
+  CRIA_TRY_ASSIGN(kernels::Linear op,
+                  kernels::Linear::create(device, weight.format, weight.columns, weight.bias.valid()));
+  kernels_.linear.push_back({weight.format, weight.columns, weight.bias.valid(), std::move(op)});
+  return {};
+}
+
+Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& options) {
+  if (!kernels::AttentionStep::supports(attention_shape_)) return {};
+  CRIA_TRY_ASSIGN(kernels_.attention_step, kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_,
+                                                                          config_.qk_norm, options.slots));
+  CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
+                                                         gpu::MemoryKind::kScratch));
+  if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
+  // The matrices that one kernel serves; it is measured on all of them in turn, as a step reads them.
+  std::vector<std::pair<kernels::MatVecSpec, std::vector<const kernels::Matrix*>>> products;
+  const auto add = [&](const kernels::MatVecSpec& spec, const kernels::Matrix& matrix) {
+    auto known = std::ranges::find_if(products, [&](const auto& product) { return product.first == spec; });
+    if (known == products.end()) known = products.insert(known, {spec, {}});
+    known->second.push_back(&matrix);
+  };
+  add(output_spec(weights_.output()), weights_.output());
+  for (const LayerWeights& layer : weights_.layers) {
+    add(qkv_spec(layer), layer.qkv);
+    add(o_spec(layer), layer.o);
+    add(gate_up_spec(layer), layer.gate_up);
+    add(down_spec(layer), layer.down);
+  }
+  Tuner tuner(device, options.tuning);
+  for (const auto& [spec, matrices] : products) {
+    CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
+    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, options.slots, cut));
+    kernels_.matvec.emplace_back(spec, std::move(op));
+  }
+  tuner.save();
+  return {};
+}
+
+/// Puts the two norms of each layer into one buffer, as a decode step binds them.
+Status Model::join_qk_norms(gpu::Device& device) {
+  const uint64_t bytes = uint64_t{config_.head_dim} * 4;
+  gpu::Recorder recorder = device.record("q and k norms");
+  for (const LayerWeights& layer : weights_.layers) {
+    CRIA_TRY_ASSIGN(gpu::Buffer both, device.create_buffer("q and k norms", 2 * bytes, gpu::MemoryKind::kWeights));
+    recorder.copy(layer.q_norm, 0, both, 0, bytes);
+    recorder.copy(layer.k_norm, 0, both, bytes, bytes);
+    qk_norms_.push_back(std::move(both));
+  }
+  return recorder.submit();
 }
 
 Status Model::create_buffers(gpu::Device& device, uint32_t slots) {
@@ -158,10 +225,16 @@ Status Model::reserve_output_rows(gpu::Device& device, uint32_t rows) {
 
 void Model::linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const Activation& x, const Activation& y,
                    uint32_t tokens) const {
-  const std::pair variant(weight.type, weight.bias.valid());
-  for (const auto& [key, op] : kernels_.linear) {
-    if (key == variant) return op.record(recorder, weight, x, y, tokens);
-  }
+  const auto variant =
+      std::ranges::find_if(kernels_.linear, [&](const LinearVariant& entry) { return entry.serves(weight); });
+  CRIA_CHECK(variant != kernels_.linear.end());
+  variant->op.record(recorder, weight, x, y, tokens);
+}
+
+const kernels::MatVec& Model::matvec(const kernels::MatVecSpec& spec) const {
+  const auto entry = std::ranges::find_if(kernels_.matvec, [&](const auto& known) { return known.first == spec; });
+  CRIA_CHECK(entry != kernels_.matvec.end());
+  return entry->second;
 }
 
 Status Model::upload_batch(gpu::Device& device, const Batch& batch) {
@@ -170,13 +243,16 @@ Status Model::upload_batch(gpu::Device& device, const Batch& batch) {
   std::vector<uint32_t> info;
   for (uint32_t t = 0; t < batch.size(); ++t) info.insert(info.end(), {batch.positions[t], batch.slots[t]});
   CRIA_TRY(write_words(device, batch_.token_info, info));
-  const std::vector<uint32_t> tiles = attention_tiles(batch, kernels_.attention.tile_tokens());
-  CRIA_TRY(write_words(device, batch_.tiles, tiles));
+  batch_.tile_count = 0;
+  if (!is_step(batch)) {
+    const std::vector<uint32_t> tiles = attention_tiles(batch, kernels_.attention.tile_tokens());
+    CRIA_TRY(write_words(device, batch_.tiles, tiles));
+    batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
+  }
   CRIA_TRY(write_words(device, output_rows_, batch.output_rows));
   const std::vector<float> table = rope_table(config_, batch);
   CRIA_TRY(device.write(cos_sin_, 0, std::as_bytes(std::span(table))));
   batch_.tokens = batch.size();
-  batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
   return {};
 }
 
@@ -209,17 +285,64 @@ void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
   kernels_.residual_add.record(recorder, s.projected, s.hidden, tokens);
 }
 
+/// True for one new token each of different sequences: what the kernels of a decode step serve.
+bool Model::is_step(const Batch& batch) const {
+  if (!attention_parts_.valid() || batch.size() > kv_cache_.slots()) return false;
+  const std::set<uint32_t> slots(batch.slots.begin(), batch.slots.end());
+  return slots.size() == batch.size();
+}
+
+void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
+  const LayerWeights& weights = weights_.layers[index];
+  const uint32_t tokens = batch_.tokens;
+  const gpu::Buffer no_norms;
+  const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
+  const kernels::NormOperand mlp_norm{weights.mlp_norm, config_.rms_norm_eps};
+  auto& s = scratch_;
+
+  matvec(qkv_spec(weights)).record(recorder, weights.qkv, s.hidden, input_norm, s.qkv, tokens);
+  kernels_.attention_step.record(recorder,
+                                 {.qkv = s.qkv,
+                                  .batch = batch_,
+                                  .layer = kv_cache_.layer(index),
+                                  .cos_sin = cos_sin_,
+                                  .norms = qk_norms_.empty() ? no_norms : qk_norms_[index],
+                                  .epsilon = config_.rms_norm_eps,
+                                  .window = config_.sliding_window[index],
+                                  .longest = longest,
+                                  .parts = attention_parts_},
+                                 s.attended);
+  matvec(o_spec(weights)).record(recorder, weights.o, s.attended, {}, s.hidden, tokens);
+  matvec(gate_up_spec(weights)).record(recorder, weights.gate_up, s.hidden, mlp_norm, s.activated, tokens);
+  matvec(down_spec(weights)).record(recorder, weights.down, s.activated, {}, s.hidden, tokens);
+}
+
+void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
+  auto& s = scratch_;
+  kernels_.gather_rows.record(recorder, s.hidden, output_rows_, s.gathered, outputs);
+  kernels_.rms_norm.record(recorder, s.gathered, weights_.final_norm, s.normed, outputs, config_.rms_norm_eps);
+  linear(recorder, weights_.output(), s.normed, logits_, outputs);
+}
+
 Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch) {
   const auto outputs = static_cast<uint32_t>(batch.output_rows.size());
   if (outputs > 0) CRIA_TRY(reserve_output_rows(device, outputs));
   CRIA_TRY(upload_batch(device, batch));
-  auto& s = scratch_;
-  kernels_.embedding.record(recorder, weights_.embedding, tokens_, s.hidden, batch.size());
-  for (uint32_t index = 0; index < config_.num_layers; ++index) record_layer(recorder, index);
-  if (outputs == 0) return {};
-  kernels_.gather_rows.record(recorder, s.hidden, output_rows_, s.gathered, outputs);
-  kernels_.rms_norm.record(recorder, s.gathered, weights_.final_norm, s.normed, outputs, config_.rms_norm_eps);
-  linear(recorder, weights_.output(), s.normed, logits_, outputs);
+  kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());
+  if (!is_step(batch)) {
+    for (uint32_t index = 0; index < config_.num_layers; ++index) record_layer(recorder, index);
+    if (outputs > 0) record_output(recorder, outputs);
+    return {};
+  }
+  const uint32_t longest = *std::ranges::max_element(batch.positions) + 1;
+  for (uint32_t index = 0; index < config_.num_layers; ++index) record_step_layer(recorder, index, longest);
+  if (outputs == batch.size()) {
+    const kernels::Matrix& output = weights_.output();
+    const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
+    matvec(output_spec(output)).record(recorder, output, scratch_.hidden, final_norm, logits_, outputs);
+  } else if (outputs > 0) {
+    record_output(recorder, outputs);
+  }
   return {};
 }
 

@@ -17,18 +17,20 @@
 #include "kernels/rope.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
+#include "model/tuning.h"
 #include "model/weights.h"
 
 namespace cria::model {
 
 struct ModelOptions {
-  Precision precision = Precision::kAsStored;
+  WeightChoice weights;
   /// Type of the KV cache; kAuto keeps f32 for f32 weights and takes f16 otherwise.
   enum class Kv : uint8_t { kAuto, kF32, kF16 } kv = Kv::kAuto;
   uint32_t max_context = 0;       ///< 0: the model's own limit
   uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
   uint32_t slots = 1;             ///< sequences that exist at once
   RopeRounding rope_rounding = RopeRounding::kNone;
+  TuningOptions tuning;
 };
 
 /// Reads `auto`, `f32` or `f16`. Errors: kInvalidInput.
@@ -49,18 +51,18 @@ struct MemoryPlan {
   [[nodiscard]] uint64_t total_bytes() const { return weight_bytes + kv_bytes + scratch_bytes; }
 };
 
-/// Decides batch size, context and KV type for a device; options.precision is not used, as `types` tells the type of
-/// each matrix (types_from, made_up_types). Errors: kOutOfMemory where one row of
+/// Decides batch size, context and KV type for a device; options.weights is not used, as `formats` tells the
+/// format of each matrix (formats_from, made_up_formats). Errors: kOutOfMemory where one row of
 /// activations or logits does not fit a binding; kInvalidInput for a context out of range.
-Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config, const TypeChoice& types,
-                        const ModelOptions& options);
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
+                        const FormatChoice& formats, const ModelOptions& options);
 
 /// One forward pass over tokens of one or several sequences.
 struct Batch {
   std::vector<uint32_t> tokens;       ///< token ids; empty: they are already in Model::tokens() on the GPU
   std::vector<uint32_t> positions;    ///< of each token in its sequence, ascending within one
   std::vector<uint32_t> slots;        ///< of each token's sequence
-  std::vector<uint32_t> output_rows;  ///< indices of the tokens whose logits are wanted
+  std::vector<uint32_t> output_rows;  ///< indices of the tokens whose logits are wanted, ascending
   /// Length for which dynamic RoPE scaling is computed: of the whole prompt, or of the sequence so far.
   uint32_t rope_length = 0;
 
@@ -94,6 +96,16 @@ class Model {
   Status reserve_output_rows(gpu::Device& device, uint32_t rows);
 
  private:
+  /// A Linear for matrices of one kind.
+  struct LinearVariant {
+    kernels::WeightFormat format;
+    uint32_t columns = 0;
+    bool has_bias = false;
+    kernels::Linear op;
+    [[nodiscard]] bool serves(const kernels::Matrix& matrix) const {
+      return format == matrix.format && columns == matrix.columns && has_bias == matrix.bias.valid();
+    }
+  };
   struct Kernels {
     kernels::Embedding embedding;
     kernels::RmsNorm rms_norm;
@@ -104,20 +116,29 @@ class Model {
     kernels::SwiGlu swiglu;
     kernels::ResidualAdd residual_add;
     kernels::GatherRows gather_rows;
-    std::vector<std::pair<std::pair<kernels::WeightType, bool>, kernels::Linear>> linear;
+    kernels::AttentionStep attention_step;
+    std::vector<LinearVariant> linear;
+    std::vector<std::pair<kernels::MatVecSpec, kernels::MatVec>> matvec;
   };
   struct Scratch {
     kernels::Activation hidden, normed, qkv, attended, projected, gate_up, activated, gathered;
   };
 
   static Result<Model> create(gpu::Device& device, const ModelConfig& config, const ModelOptions& options,
-                              const TypeChoice& types, const WeightSource& make_weights);
+                              const FormatChoice& formats, const WeightSource& make_weights);
   Status create_kernels(gpu::Device& device);
+  Status create_linear(gpu::Device& device, const kernels::Matrix& weight);
+  Status create_step_kernels(gpu::Device& device, const ModelOptions& options);
+  Status join_qk_norms(gpu::Device& device);
   Status create_buffers(gpu::Device& device, uint32_t slots);
   Status upload_batch(gpu::Device& device, const Batch& batch);
+  [[nodiscard]] bool is_step(const Batch& batch) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
+  void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
+  void record_output(gpu::Recorder& recorder, uint32_t outputs);
   void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
               const kernels::Activation& y, uint32_t tokens) const;
+  [[nodiscard]] const kernels::MatVec& matvec(const kernels::MatVecSpec& spec) const;
 
   ModelConfig config_;
   MemoryPlan plan_;
@@ -128,6 +149,8 @@ class Model {
   kernels::AttentionShape attention_shape_;
   kernels::BatchBuffers batch_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
+  std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
+  gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel
   kernels::Activation logits_;
 };
 

@@ -22,10 +22,18 @@ uint64_t scratch_per_token(const ModelConfig& config) {
          4 + 8 + 16 + 4;
 }
 
-bool all_f32(const WeightTable& table, const TypeChoice& types) {
+/// Bytes of the buffer that Model::create_step_kernels makes.
+uint64_t step_scratch(const gpu::Limits& limits, const ModelConfig& config, uint32_t slots) {
+  const kernels::AttentionShape shape{
+      .heads = config.num_heads, .kv_heads = config.num_kv_heads, .head_dim = config.head_dim};
+  if (!kernels::AttentionStep::supports(shape)) return 0;
+  return kernels::AttentionStep::parts_size(limits, shape, slots) * 4;
+}
+
+bool all_f32(const WeightTable& table, const FormatChoice& formats) {
   const auto matrices = all_matrices(table);
   return std::all_of(matrices.begin(), matrices.end(),
-                     [&](const MatrixSpec* spec) { return types(*spec) == kernels::WeightType::kF32; });
+                     [&](const MatrixSpec* spec) { return formats(*spec) == kernels::WeightType::kF32; });
 }
 
 Status check_row(std::string_view what, uint64_t bytes, uint64_t limit) {
@@ -43,12 +51,12 @@ Result<ModelOptions::Kv> parse_kv_type(std::string_view text) {
   return fail(ErrorCode::kInvalidInput, "there is no KV type \"{}\": the types are auto, f32 and f16", text);
 }
 
-Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config, const TypeChoice& types,
-                        const ModelOptions& options) {
+Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
+                        const FormatChoice& formats, const ModelOptions& options) {
   const WeightTable table = weight_table(config);
   MemoryPlan plan;
   using Kv = ModelOptions::Kv;
-  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, types));
+  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, formats));
   plan.kv_type = f32_kv ? kernels::KvType::kF32 : kernels::KvType::kF16;
 
   const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
@@ -68,7 +76,7 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
 
   for (const MatrixSpec* spec : all_matrices(table)) {
-    const uint64_t bytes = placed_bytes(*spec, types(*spec));
+    const uint64_t bytes = placed_bytes(*spec, formats(*spec));
     plan.weight_bytes += bytes;
     const bool is_only_looked_up = spec == &table.embedding && table.lm_head;
     if (!is_only_looked_up) plan.step_weight_bytes += bytes;
@@ -79,8 +87,8 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   }
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
   plan.kv_bytes = plan.kv_bytes_per_position * round_up(plan.max_context, kernels::kPageSize);
-  plan.scratch_bytes =
-      scratch_per_token(config) * plan.max_batch_tokens + row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
+  plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + step_scratch(limits, config, options.slots) +
+                       row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
   return plan;
 }
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "kernels/fill_random.h"
+#include "quant/float16.h"
 
 namespace cria::model {
 namespace {
@@ -16,9 +17,15 @@ Encoding encoding_of(WeightType type) {
     case WeightType::kF32: return Encoding::kF32;
     case WeightType::kF16: return Encoding::kF16;
     case WeightType::kBF16: return Encoding::kBF16;
+    case WeightType::kInt8:
+    case WeightType::kInt4: return Encoding::kBits;
   }
   return Encoding::kF32;
 }
+
+/// The scale of random integers with which they are about as large as the weights of float types: integers
+/// that are equally likely have a standard deviation of 2^bits / sqrt(12).
+float made_up_scale(WeightType type) { return type == WeightType::kInt8 ? 0.018F / 73.9F : 0.018F / 4.6F; }
 
 Result<gpu::Buffer> upload(gpu::Device& device, std::string_view label, const std::vector<float>& values) {
   CRIA_TRY_ASSIGN(gpu::Buffer buffer, device.create_buffer(label, values.size() * 4, gpu::MemoryKind::kWeights));
@@ -26,23 +33,38 @@ Result<gpu::Buffer> upload(gpu::Device& device, std::string_view label, const st
   return buffer;
 }
 
+/// Gives every block of a quantised matrix the same scale.
+Status fill_scales(gpu::Device& device, const Matrix& matrix) {
+  if (!kernels::is_quantised(matrix.format.type)) return {};
+  const uint32_t half = quant::f32_to_f16(made_up_scale(matrix.format.type));
+  for (const Matrix::Shard& shard : matrix.shards) {
+    const std::vector<uint32_t> words(shard.scales.size_bytes() / 4, half | half << 16);
+    CRIA_TRY(device.write(shard.scales, 0, std::as_bytes(std::span(words))));
+  }
+  return {};
+}
+
 /// Fills the shards of a matrix as if they were one; the numbers do not depend on how it is cut.
 Status fill_elements(gpu::Device& device, const Matrix& matrix, uint32_t seed) {
-  CRIA_TRY_ASSIGN(const kernels::FillRandom fill, kernels::FillRandom::create(device, encoding_of(matrix.type)));
+  CRIA_TRY_ASSIGN(const kernels::FillRandom fill, kernels::FillRandom::create(device, encoding_of(matrix.format.type)));
   gpu::Recorder recorder = device.record("made-up weights");
   for (const Matrix::Shard& shard : matrix.shards) {
-    fill.record(recorder, shard.buffer, seed, shard.first_row * kernels::padded_columns(matrix.columns));
+    const uint64_t first = shard.first_row * kernels::padded_columns(matrix.columns, matrix.format);
+    const bool integers = kernels::is_quantised(matrix.format.type);
+    fill.record(recorder, shard.buffer, seed,
+                static_cast<uint32_t>(integers ? first * kernels::weight_type_bits(matrix.format.type) / 32 : first));
   }
-  return recorder.submit();
+  CRIA_TRY(recorder.submit());
+  return fill_scales(device, matrix);
 }
 
 /// Makes up matrices and vectors, each with a seed of its own.
 class Maker {
  public:
-  Maker(gpu::Device& device, const TypeChoice& types) : device_(device), types_(types) {}
+  Maker(gpu::Device& device, const FormatChoice& formats) : device_(device), formats_(formats) {}
 
   Result<Matrix> matrix(const MatrixSpec& spec) {
-    CRIA_TRY_ASSIGN(Matrix matrix, create_matrix(device_, spec, types_(spec)));
+    CRIA_TRY_ASSIGN(Matrix matrix, create_matrix(device_, spec, formats_(spec)));
     CRIA_TRY(fill_elements(device_, matrix, next_seed_++));
     if (spec.has_bias()) {
       std::vector<float> bias(matrix.rows);
@@ -59,21 +81,18 @@ class Maker {
 
  private:
   gpu::Device& device_;
-  const TypeChoice& types_;
+  const FormatChoice& formats_;
   uint32_t next_seed_ = 1;
 };
 
 }  // namespace
 
-TypeChoice made_up_types(Precision precision) {
-  const WeightType type = precision == Precision::kF32    ? WeightType::kF32
-                          : precision == Precision::kBF16 ? WeightType::kBF16
-                                                          : WeightType::kF16;
-  return [type](const MatrixSpec&) { return type; };
+FormatChoice made_up_formats(const WeightChoice& choice) {
+  return [choice](const MatrixSpec& spec) { return chosen_format(spec, choice).value_or(WeightType::kF16); };
 }
 
-Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const TypeChoice& types) {
-  Maker maker(device, types);
+Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const FormatChoice& formats) {
+  Maker maker(device, formats);
   CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
                                        table, [&](const MatrixSpec& spec) { return maker.matrix(spec); },
                                        [&](const VectorSpec& spec) { return maker.vector(spec); }));

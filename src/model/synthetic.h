@@ -5,11 +5,12 @@
 
 namespace cria::model {
 
-/// The type that made-up matrices get: the requested one, and f16 where a checkpoint's own was asked for.
-[[nodiscard]] TypeChoice made_up_types(Precision precision);
+/// The format that made-up matrices get: the requested one, and f16 where a checkpoint's own was asked for.
+[[nodiscard]] FormatChoice made_up_formats(const WeightChoice& choice);
 
-/// Matrices of about N(0, 0.018) (kernels::random_weight; the same values in f32, f16 and bf16), norms of 1,
-/// biases like the matrices. Errors: kOutOfMemory naming the matrix, bytes and limit; kDevice.
-Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const TypeChoice& types);
+/// Matrices of about N(0, 0.018) (kernels::random_weight; the same values in f32, f16 and bf16; random integers in
+/// quantised types), norms of 1, biases like the matrices. Errors: kOutOfMemory naming the matrix, bytes and limit;
+/// kDevice.
+Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const FormatChoice& formats);
 
 }  // namespace cria::model

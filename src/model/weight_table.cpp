@@ -43,7 +43,8 @@ LayerSpec layer_spec(const ModelConfig& config, uint32_t index) {
   spec.gate_up = {.label = mlp + "gate_up",
                   .parts = {part(mlp + "gate_proj", config.intermediate_size, config.mlp_bias),
                             part(mlp + "up_proj", config.intermediate_size, config.mlp_bias)},
-                  .columns = config.hidden_size};
+                  .columns = config.hidden_size,
+                  .alternating = true};
   spec.down = {.label = mlp + "down_proj",
                .parts = {part(mlp + "down_proj", config.hidden_size, config.mlp_bias)},
                .columns = config.intermediate_size};
@@ -81,12 +82,15 @@ WeightTable weight_table(const ModelConfig& config) {
   WeightTable table;
   table.embedding = {.label = "model.embed_tokens",
                      .parts = {part("model.embed_tokens", config.vocab_size, false)},
-                     .columns = config.hidden_size};
+                     .columns = config.hidden_size,
+                     .keeps_precision = true};
   for (uint32_t i = 0; i < config.num_layers; ++i) table.layers.push_back(layer_spec(config, i));
   table.final_norm = {"model.norm.weight", config.hidden_size};
   if (!config.tie_word_embeddings) {
-    table.lm_head = MatrixSpec{
-        .label = "lm_head", .parts = {part("lm_head", config.vocab_size, false)}, .columns = config.hidden_size};
+    table.lm_head = MatrixSpec{.label = "lm_head",
+                               .parts = {part("lm_head", config.vocab_size, false)},
+                               .columns = config.hidden_size,
+                               .keeps_precision = true};
   }
   return table;
 }

@@ -22,6 +22,8 @@ struct MatrixSpec {
   std::string label;
   std::vector<Part> parts;
   uint32_t columns = 0;
+  bool alternating = false;      ///< the rows of the parts alternate instead of following each other
+  bool keeps_precision = false;  ///< embedding and output: not below 8 bits, which cost little and matter much
 
   [[nodiscard]] uint32_t rows() const;
   [[nodiscard]] bool has_bias() const;
@@ -39,7 +41,7 @@ struct LayerSpec {
   std::optional<VectorSpec> q_norm, k_norm;
   MatrixSpec o;
   VectorSpec mlp_norm;
-  MatrixSpec gate_up;  ///< gate and up in one product
+  MatrixSpec gate_up;  ///< gate and up in one product, their rows alternating
   MatrixSpec down;
 };
 

@@ -13,11 +13,20 @@
 namespace cria::model {
 
 /// The type that matrices get on the GPU; kAsStored keeps each tensor's own.
-enum class Precision : uint8_t { kAsStored, kF32, kF16, kBF16 };
+enum class Precision : uint8_t { kAsStored, kF32, kF16, kBF16, kInt8, kInt4 };
 
-/// Reads `auto`, `f32`, `f16` or `bf16`. Errors: kInvalidInput.
+/// Reads `auto`, `f32`, `f16`, `bf16`, `int8` or `int4`. Errors: kInvalidInput.
 Result<Precision> parse_precision(std::string_view text);
 [[nodiscard]] std::string_view precision_name(Precision precision);
+
+/// What matrices become on the GPU.
+struct WeightChoice {
+  WeightChoice() = default;
+  WeightChoice(Precision wanted, uint32_t block_columns = 32)  // NOLINT(google-explicit-constructor)
+      : precision(wanted), block(block_columns) {}
+  Precision precision = Precision::kAsStored;
+  uint32_t block = 32;  ///< columns that share a scale, of quantised types: 32, 64 or 128
+};
 
 struct LayerWeights {
   gpu::Buffer input_norm, mlp_norm;  ///< f32 [hidden_size]
@@ -34,25 +43,29 @@ struct Weights {
   [[nodiscard]] const kernels::Matrix& output() const { return lm_head ? *lm_head : embedding; }
 };
 
-/// The type that a matrix of the checkpoint gets: the requested one, or the one of all its parts (f32
-/// where they differ).
-[[nodiscard]] kernels::WeightType placed_type(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
-                                              Precision precision);
+/// The format that a choice gives a matrix; none where it is to keep its own.
+[[nodiscard]] std::optional<kernels::WeightFormat> chosen_format(const MatrixSpec& spec, const WeightChoice& choice);
 
-/// Tells the type that each matrix gets on the GPU.
-using TypeChoice = std::function<kernels::WeightType(const MatrixSpec&)>;
-/// placed_type for the matrices of a folder, which must live as long.
-[[nodiscard]] TypeChoice types_from(const formats::HuggingFaceFolder& folder, Precision precision);
+/// The format that a matrix of the checkpoint gets: the chosen one, or the type of all its parts (f32 where
+/// they differ). Embedding and output get int8 where int4 was chosen.
+[[nodiscard]] kernels::WeightFormat placed_format(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
+                                                  const WeightChoice& choice);
 
-/// Makes the weights of a table, of the types that a TypeChoice told.
+/// Tells the format that each matrix gets on the GPU.
+using FormatChoice = std::function<kernels::WeightFormat(const MatrixSpec&)>;
+/// placed_format for the matrices of a folder, which must live as long.
+[[nodiscard]] FormatChoice formats_from(const formats::HuggingFaceFolder& folder, const WeightChoice& choice);
+
+/// Makes the weights of a table, of the formats that a FormatChoice told.
 using WeightSource = std::function<Result<Weights>(const WeightTable&)>;
 
-/// Creates the shards of a matrix (without its bias), as many rows in each as one binding holds.
+/// Creates the shards of a matrix (without its bias), as many rows in each as one binding holds, pairs of
+/// them where rows alternate.
 /// Errors: kOutOfMemory, naming the label, the bytes and the limit.
-Result<kernels::Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, kernels::WeightType type);
+Result<kernels::Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const kernels::WeightFormat& format);
 
 /// Bytes that a matrix takes on the GPU, row padding and bias included.
-[[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, kernels::WeightType type);
+[[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, const kernels::WeightFormat& format);
 
 /// Makes one matrix or vector of a table.
 using MatrixSource = std::function<Result<kernels::Matrix>(const MatrixSpec&)>;
@@ -61,11 +74,11 @@ using VectorSource = std::function<Result<gpu::Buffer>(const VectorSpec&)>;
 /// Makes everything in the table, in the order of the forward pass. Errors: those of the sources.
 Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector);
 
-/// Uploads all weights, in pieces of at most a few MB; `on_progress` gets the bytes of the checkpoint
-/// done since the last call. The tensors must have been checked (check_tensors).
+/// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress`
+/// gets the bytes of the checkpoint done since the last call. The tensors must have been checked (check_tensors).
 /// Errors: kOutOfMemory naming the tensor, bytes and limit; kInvalidInput where a value does not fit the
 /// requested precision.
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::HuggingFaceFolder& folder,
-                             Precision precision, const std::function<void(uint64_t)>& on_progress);
+                             const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress);
 
 }  // namespace cria::model

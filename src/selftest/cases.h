@@ -8,10 +8,14 @@
 namespace cria::selftest {
 
 void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_attention_step_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_bench_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_elementwise_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_embedding_cases(const gpu::Device& device, std::vector<Case>& cases);
-void add_linear_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_matmul_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_norm_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_quantize_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);
 
 /// Random values, see Random::value().
@@ -23,9 +27,12 @@ void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);
 /// Bytes of activations [rows, columns].
 [[nodiscard]] uint64_t activation_bytes(uint64_t rows, uint32_t columns);
 
+/// Every type of weights, the quantised ones with every length of blocks.
+[[nodiscard]] std::vector<kernels::WeightFormat> weight_formats();
+
 /// Cuts the rows of a matrix into `parts` shards of different sizes, and into more where a shard would not fit
 /// into the device's largest binding.
-[[nodiscard]] std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns, Element type,
-                                             uint32_t parts);
+[[nodiscard]] std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns,
+                                             const kernels::WeightFormat& format, uint32_t parts);
 
 }  // namespace cria::selftest

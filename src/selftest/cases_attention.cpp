@@ -3,123 +3,16 @@
 // Of the cache only what a query may see is set: every other position, page and entry of the page table is
 // poison. The pages of a sequence lie scattered, and the sequences' slots stand in another order than their tokens.
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <numeric>
 
-#include "kernels/attention.h"
+#include "selftest/attention_batch.h"
 #include "selftest/cases.h"
 
 namespace cria::selftest {
 namespace {
 
 using kernels::AttentionKernel;
-using kernels::kPageSize;
 using kernels::KvType;
-
-/// Tokens of one sequence in a batch, at consecutive positions.
-struct Run {
-  uint32_t position = 0;
-  uint32_t count = 1;
-  [[nodiscard]] uint32_t pages() const { return divide_up(position + count, kPageSize); }
-};
-
-struct BatchShape {
-  uint32_t heads = 1;
-  uint32_t kv_heads = 1;
-  uint32_t head_dim = 2;
-  uint32_t window = 0;
-  std::vector<Run> runs;
-
-  [[nodiscard]] kernels::AttentionShape attention() const {
-    const float scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
-    return {.heads = heads, .kv_heads = kv_heads, .head_dim = head_dim, .scale = scale};
-  }
-  [[nodiscard]] uint32_t tokens() const {
-    return std::accumulate(runs.begin(), runs.end(), 0U, [](uint32_t sum, const Run& run) { return sum + run.count; });
-  }
-  /// Pages in the cache: those of the sequences, and two that belong to none.
-  [[nodiscard]] uint32_t pages() const {
-    return std::accumulate(runs.begin(), runs.end(), 2U,
-                           [](uint32_t sum, const Run& run) { return sum + run.pages(); });
-  }
-  /// The slot of a run: they are numbered from the last to the first.
-  [[nodiscard]] uint32_t slot(size_t run) const { return static_cast<uint32_t>(runs.size() - 1 - run); }
-};
-
-std::string describe(const BatchShape& shape) {
-  std::string text = fmt::format("heads {} over {} of {}, positions", shape.heads, shape.kv_heads, shape.head_dim);
-  for (const Run& run : shape.runs) {
-    text += fmt::format(" {}", run.position);
-    if (run.count > 1) text += fmt::format("-{}", run.position + run.count - 1);
-  }
-  if (shape.window > 0) text += fmt::format(", window {}", shape.window);
-  return text;
-}
-
-Element element_of(KvType type) { return type == KvType::kF32 ? Element::kF32 : Element::kF16; }
-
-/// The places of a batch, for the reference and for kernels.
-struct Batch {
-  std::vector<BatchToken> tokens;
-  PageTable table;
-  kernels::BatchBuffers buffers;
-};
-
-PageTable scatter_pages(Random& random, const BatchShape& shape) {
-  std::vector<uint32_t> free(shape.pages());
-  std::iota(free.begin(), free.end(), 0U);
-  PageTable table;
-  for (const Run& run : shape.runs) table.pages_per_slot = std::max(table.pages_per_slot, run.pages() + 1);
-  table.pages.assign(table.pages_per_slot * shape.runs.size(), static_cast<uint32_t>(Poison::kInput));
-  for (size_t r = 0; r < shape.runs.size(); ++r) {
-    for (uint32_t page = 0; page < shape.runs[r].pages(); ++page) {
-      const auto taken = free.begin() + random.below(static_cast<uint32_t>(free.size()));
-      table.pages[size_t{shape.slot(r)} * table.pages_per_slot + page] = *taken;
-      free.erase(taken);
-    }
-  }
-  return table;
-}
-
-/// `tile_tokens` is what the prefill kernel takes at once.
-Result<Batch> make_batch(Trial& trial, const BatchShape& shape, uint32_t tile_tokens) {
-  Batch batch;
-  batch.table = scatter_pages(trial.random, shape);
-  std::vector<uint32_t> info;
-  std::vector<uint32_t> tiles;
-  for (size_t r = 0; r < shape.runs.size(); ++r) {
-    const Run& run = shape.runs[r];
-    for (uint32_t done = 0; done < run.count; done += tile_tokens) {
-      const auto first = static_cast<uint32_t>(batch.tokens.size()) + done;
-      tiles.insert(tiles.end(), {first, std::min(tile_tokens, run.count - done), shape.slot(r), run.position + done});
-    }
-    for (uint32_t i = 0; i < run.count; ++i) {
-      batch.tokens.push_back({.position = run.position + i, .slot = shape.slot(r)});
-      info.insert(info.end(), {run.position + i, shape.slot(r)});
-    }
-  }
-  batch.buffers.tokens = shape.tokens();
-  batch.buffers.tile_count = static_cast<uint32_t>(tiles.size() / 4);
-  batch.buffers.pages_per_slot = batch.table.pages_per_slot;
-  CRIA_TRY_ASSIGN(batch.buffers.token_info, upload(trial.device, "token_info", std::move(info)));
-  CRIA_TRY_ASSIGN(batch.buffers.tiles, upload(trial.device, "tiles", std::move(tiles)));
-  CRIA_TRY_ASSIGN(batch.buffers.page_table, upload(trial.device, "page_table", batch.table.pages));
-  return batch;
-}
-
-Image cache_image(const BatchShape& shape, KvType type, Poison poison) {
-  return {element_of(type), poison, size_t{shape.pages()} * shape.kv_heads * kPageSize, shape.head_dim};
-}
-
-/// What storing a value in the cache may do to it. f32 is copied. Rounding to f16 may go either way (WGSL 15.7.6),
-/// so it is off by less than the distance of two f16 numbers, 2^-10 of the value or, below the normal ones,
-/// 2^-24; and those below the normal ones may become 0.
-double storage_error(KvType type, double value) {
-  if (type == KvType::kF32) return 0;
-  const double smallest = smallest_normal(Element::kF16);
-  return std::abs(value) < smallest ? std::max(std::abs(value), 0x1p-24) : std::abs(value) * 0x1p-10;
-}
 
 /// The elements of a cache's keys or values that hold something, as a kernel should have left them.
 Expectation expect_cache(const Target& target, const BatchShape& shape, KvType type,
@@ -155,37 +48,6 @@ Result<CaseOutcome> run_kv_write(Trial& trial, KvType type, const BatchShape& sh
   return outcome;
 }
 
-/// A cache on both sides.
-struct FilledCache {
-  PagedCache cpu;
-  kernels::KvLayer gpu;
-};
-
-/// Sets what the queries of the batch may see, and nothing else.
-Result<FilledCache> fill_cache(Trial& trial, KvType type, const BatchShape& shape, const PageTable& table) {
-  FilledCache filled{.cpu = PagedCache(shape.pages(), shape.kv_heads, shape.head_dim), .gpu = {}};
-  Image keys = cache_image(shape, type, Poison::kInput);
-  Image values = keys;
-  for (size_t r = 0; r < shape.runs.size(); ++r) {
-    const Run& run = shape.runs[r];
-    const uint32_t begin = shape.window == 0 ? 0 : run.position + 1 - std::min(shape.window, run.position + 1);
-    for (uint32_t position = begin; position < run.position + run.count; ++position) {
-      for (uint32_t head = 0; head < shape.kv_heads; ++head) {
-        const size_t at = filled.cpu.at(table.page(shape.slot(r), position), head, position);
-        for (uint32_t i = 0; i < shape.head_dim; ++i) {
-          keys.set(at / shape.head_dim, i, trial.random.unit());
-          values.set(at / shape.head_dim, i, trial.random.value());
-          filled.cpu.keys[at + i] = keys.get(at / shape.head_dim, i);
-          filled.cpu.values[at + i] = values.get(at / shape.head_dim, i);
-        }
-      }
-    }
-  }
-  CRIA_TRY_ASSIGN(filled.gpu.keys, upload(trial.device, "keys", keys));
-  CRIA_TRY_ASSIGN(filled.gpu.values, upload(trial.device, "values", values));
-  return filled;
-}
-
 /// Queries so long that a softmax is neither flat nor all in one place; in every other case longer still. The
 /// keys and values of their rows, which the kernels take from the cache, are poison.
 Result<kernels::Activation> upload_queries(Trial& trial, const BatchShape& shape, Table& queries) {
@@ -202,15 +64,17 @@ Result<CaseOutcome> run_attention(Trial& trial, AttentionKernel kernel, KvType t
   const kernels::AttentionShape attention = shape.attention();
   CRIA_TRY_ASSIGN(const auto op, kernels::Attention::create(trial.device, type, shape.head_dim));
   CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, op.tile_tokens()));
-  CRIA_TRY_ASSIGN(const FilledCache cache, fill_cache(trial, type, shape, batch.table));
+  const FilledCache cache = fill_cache(trial.random, type, shape, batch.table, PositionsFilled::kAll);
+  kernels::KvLayer layer;
+  CRIA_TRY_ASSIGN(layer.keys, upload(trial.device, "keys", cache.keys));
+  CRIA_TRY_ASSIGN(layer.values, upload(trial.device, "values", cache.values));
   Table queries(shape.tokens(), attention.q_size());
   CRIA_TRY_ASSIGN(const kernels::Activation qkv, upload_queries(trial, shape, queries));
   CRIA_TRY_ASSIGN(
       const Target y,
       Target::create(trial.device, "y", activation_image(Poison::kOutput, shape.tokens(), attention.q_size())));
   gpu::Recorder recorder = trial.device.record("attention");
-  op.record(recorder, kernel, attention, qkv, batch.buffers, cache.gpu, shape.window,
-            activation_of(y, attention.q_size()));
+  op.record(recorder, kernel, attention, qkv, batch.buffers, layer, shape.window, activation_of(y, attention.q_size()));
   CRIA_TRY(trial.submit(recorder));
   Expectation expectation(y.before);
   expectation.set_rows(reference::attention(queries, attention, batch.tokens, batch.table, cache.cpu, shape.window,
@@ -261,10 +125,6 @@ std::vector<BatchShape> prefill_shapes(KvType type) {
   return shapes;
 }
 
-uint64_t cache_bytes(const BatchShape& shape, KvType type) {
-  return uint64_t{shape.pages()} * shape.kv_heads * kPageSize * shape.head_dim * kernels::kv_type_bytes(type);
-}
-
 }  // namespace
 
 void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases) {
@@ -272,7 +132,7 @@ void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases) {
     const uint64_t activations = activation_bytes(shape.tokens(), shape.attention().qkv_size());
     cases.push_back({.kernel = kernel,
                      .shape = describe(shape),
-                     .binding_bytes = std::max(activations, cache_bytes(shape, type)),
+                     .binding_bytes = std::max(activations, shape.cache_bytes(type)),
                      .body = std::move(body)});
   };
   for (const KvType type : kernels::kKvTypes) {

@@ -16,9 +16,7 @@ constexpr uint32_t kRows[] = {1, 3, 17};
 Table gates_and_ups(Random& random, uint32_t tokens, uint32_t size) {
   constexpr double kEdges[] = {0, -0.0, -79.9, -80, -80.1, -88, -200, 79, 80.1, 200, -1e4, 1e4, 1e-6, -1e-6};
   Table table = random_table(random, tokens, size_t{2} * size);
-  for (size_t i = 0; i < table.values.size(); i += 3) {
-    if (i % table.columns < size) table.values[i] = kEdges[i / 3 % std::size(kEdges)];
-  }
+  for (size_t i = 0; i < table.values.size(); i += 6) table.values[i] = kEdges[i / 6 % std::size(kEdges)];
   return table;
 }
 

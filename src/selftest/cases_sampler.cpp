@@ -178,11 +178,16 @@ Result<CaseOutcome> run_count(Trial& trial, uint32_t count) {
 }  // namespace
 
 void add_sampler_cases(const gpu::Device&, std::vector<Case>& cases) {
-  // Round the 256 of a workgroup and the 2,048 of the list of candidates.
-  for (const uint32_t vocab_size : {1U, 2U, 7U, 255U, 256U, 257U, 1023U, 1025U, 2048U, 2049U, 5000U, 32003U}) {
+  // Round the 256 of a workgroup, the 2,048 of the list of candidates and the 4,096 of a slice.
+  for (const uint32_t vocab_size :
+       {1U, 2U, 7U, 255U, 256U, 257U, 1023U, 1025U, 2048U, 2049U, 4096U, 4097U, 8193U, 32003U}) {
     for (const bool greedy : {false, true}) {
       const uint64_t rows = 4 * settings(greedy).size();
-      cases.push_back({.kernel = greedy ? "argmax" : "sample",
+      // Of two kernels the last one names the case; the one before it, argmax_slices, is tested by it too.
+      const bool sliced = kernels::Sampler::slices(vocab_size, static_cast<uint32_t>(rows));
+      cases.push_back({.kernel = !greedy  ? "sample"
+                                 : sliced ? "argmax_join"
+                                          : "argmax",
                        .shape = fmt::format("vocabulary {}, rows {}", vocab_size, rows),
                        .binding_bytes = activation_bytes(rows, vocab_size),
                        .body = [=](Trial& trial) { return run_sampler(trial, vocab_size, greedy); }});

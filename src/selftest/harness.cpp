@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "quant/float16.h"
+#include "selftest/block_image.h"
 
 namespace cria::selftest {
 namespace {
@@ -21,6 +22,8 @@ double decode(Element type, uint32_t bits) {
     case Element::kF32: return std::bit_cast<float>(bits);
     case Element::kF16: return quant::f16_to_f32(static_cast<uint16_t>(bits));
     case Element::kBF16: return quant::bf16_to_f32(static_cast<uint16_t>(bits));
+    case Element::kInt8:
+    case Element::kInt4: break;  // have no single elements: see BlockImage
   }
   return 0;
 }
@@ -30,6 +33,8 @@ uint32_t encode(Element type, float value) {
     case Element::kF32: return std::bit_cast<uint32_t>(value);
     case Element::kF16: return quant::f32_to_f16(value);
     case Element::kBF16: return quant::f32_to_bf16(value);
+    case Element::kInt8:
+    case Element::kInt4: break;
   }
   return 0;
 }
@@ -52,6 +57,11 @@ Image::Image(Element type, Poison poison, size_t rows, size_t stride)
       stride_(stride),
       words_(divide_up<size_t>(rows * stride * kernels::weight_type_bytes(type), 4) + kTailWords,
              static_cast<uint32_t>(poison)) {}
+
+Image::Image(const Image& shape, std::span<const uint32_t> words) : Image(shape) {
+  CRIA_CHECK(words.size() == words_.size());
+  std::ranges::copy(words, words_.begin());
+}
 
 void Image::set(size_t row, size_t column, double value) {
   const size_t index = row * stride_ + column;
@@ -139,13 +149,11 @@ void add_tail(std::vector<uint32_t>& words) {
   words.resize(words.size() + kTailWords, static_cast<uint32_t>(Poison::kInput));
 }
 
-namespace {
 Result<gpu::Buffer> upload_words(gpu::Device& device, std::string_view name, std::span<const uint32_t> words) {
   CRIA_TRY_ASSIGN(gpu::Buffer buffer, device.create_buffer(name, words.size_bytes(), gpu::MemoryKind::kScratch));
   CRIA_TRY(device.write(buffer, 0, std::as_bytes(words)));
   return buffer;
 }
-}  // namespace
 
 Result<gpu::Buffer> upload(gpu::Device& device, std::string_view name, const Image& image) {
   return upload_words(device, name, image.words());
@@ -197,24 +205,48 @@ Result<gpu::Buffer> upload_vector(gpu::Device& device, std::string_view name, st
   return upload(device, name, image);
 }
 
-Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, Element type,
+namespace {
+
+Table rows_of(const Table& table, size_t first, size_t rows) {
+  Table part(rows, table.columns);
+  std::copy_n(table.values.begin() + static_cast<ptrdiff_t>(first * table.columns), part.values.size(),
+              part.values.begin());
+  return part;
+}
+
+/// A shard with a table's rows; rounds the table's values to the format.
+Result<kernels::Matrix::Shard> upload_shard(gpu::Device& device, Table& table, const kernels::WeightFormat& format) {
+  kernels::Matrix::Shard shard{.rows = static_cast<uint32_t>(table.rows)};
+  if (kernels::is_quantised(format.type)) {
+    BlockImage image(format, Poison::kInput, table.rows, table.columns);
+    image.quantise(table);
+    CRIA_TRY_ASSIGN(shard.buffer, upload_words(device, "weight shard", image.values()));
+    CRIA_TRY_ASSIGN(shard.scales, upload_words(device, "weight scales", image.scales()));
+    return shard;
+  }
+  Image image(format.type, Poison::kInput, table.rows,
+              kernels::padded_columns(static_cast<uint32_t>(table.columns), format));
+  image.set_rows(table);
+  CRIA_TRY_ASSIGN(shard.buffer, upload(device, "weight shard", image));
+  return shard;
+}
+
+}  // namespace
+
+Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, const kernels::WeightFormat& format,
                                       std::span<const uint32_t> shard_rows) {
-  kernels::Matrix matrix{.type = type,
+  kernels::Matrix matrix{.format = format,
                          .rows = static_cast<uint32_t>(table.rows),
                          .columns = static_cast<uint32_t>(table.columns),
                          .shards = {},
                          .bias = {}};
   uint32_t first = 0;
   for (const uint32_t rows : shard_rows) {
-    Image image(type, Poison::kInput, rows, kernels::padded_columns(matrix.columns));
-    for (uint32_t r = 0; r < rows; ++r) {
-      for (uint32_t k = 0; k < matrix.columns; ++k) {
-        image.set(r, k, table.at(first + r, k));
-        table.at(first + r, k) = image.get(r, k);
-      }
-    }
-    CRIA_TRY_ASSIGN(gpu::Buffer buffer, upload(device, "weight shard", image));
-    matrix.shards.push_back({.buffer = std::move(buffer), .first_row = first, .rows = rows});
+    Table part = rows_of(table, first, rows);
+    CRIA_TRY_ASSIGN(kernels::Matrix::Shard shard, upload_shard(device, part, format));
+    std::ranges::copy(part.values, table.values.begin() + static_cast<ptrdiff_t>(size_t{first} * table.columns));
+    shard.first_row = first;
+    matrix.shards.push_back(std::move(shard));
     first += rows;
   }
   CRIA_CHECK(first == matrix.rows);

@@ -18,7 +18,7 @@
 
 namespace cria::selftest {
 
-/// How the elements of a buffer are stored.
+/// How the elements of a buffer are stored; of quantised weights see block_image.h.
 using Element = kernels::WeightType;
 
 /// The smallest normal number of a type: stored values below it may be read as 0.
@@ -33,6 +33,8 @@ inline constexpr size_t kTailWords = 64;
 class Image {
  public:
   Image(Element type, Poison poison, size_t rows, size_t stride);
+  /// An image of the same shape with the words that a kernel left behind.
+  Image(const Image& shape, std::span<const uint32_t> words);
 
   /// Stores a value, rounded to the type.
   void set(size_t row, size_t column, double value);
@@ -94,6 +96,8 @@ struct CaseOutcome {
 [[nodiscard]] CaseOutcome compare_words(std::string_view name, std::span<const uint32_t> expected,
                                         std::span<const uint32_t> after);
 
+/// A buffer with these words, no tail added.
+Result<gpu::Buffer> upload_words(gpu::Device& device, std::string_view name, std::span<const uint32_t> words);
 /// A buffer with the image's words.
 Result<gpu::Buffer> upload(gpu::Device& device, std::string_view name, const Image& image);
 /// Puts the tail of poison behind words.
@@ -123,8 +127,8 @@ Result<kernels::Activation> upload_activation(gpu::Device& device, std::string_v
 [[nodiscard]] kernels::Activation activation_of(const Target& target, size_t columns);
 /// f32 values, one row; rounds them to f32.
 Result<gpu::Buffer> upload_vector(gpu::Device& device, std::string_view name, std::vector<double>& values);
-/// A weight matrix cut into shards of the given rows; rounds the table's values to the type.
-Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, Element type,
+/// A weight matrix cut into shards of the given rows; rounds the table's values to what the format stores.
+Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, const kernels::WeightFormat& format,
                                       std::span<const uint32_t> shard_rows);
 
 }  // namespace cria::selftest

@@ -12,6 +12,15 @@ constexpr double kUlp = 0x1p-23;
 /// Results below the smallest normal f32 may be flushed to 0.
 constexpr double kTiny = 0x1p-126;
 
+double rms_factor(const Table& x, size_t row, double epsilon) {
+  double squares = 0;
+  for (size_t i = 0; i < x.columns; ++i) squares += x.at(row, i) * x.at(row, i);
+  return 1 / std::sqrt(squares / static_cast<double>(x.columns) + epsilon);
+}
+
+/// Relative error of 1 / sqrt(mean of n squares + epsilon).
+double rms_factor_error(double n) { return ((n + 1) / 2 + 2.5 / 2 + 0.5 + 4.5 + 2.5) * kUlp; }
+
 double flush_error(double stored, double smallest_normal) {
   return std::abs(stored) < smallest_normal ? std::abs(stored) : 0.0;
 }
@@ -23,7 +32,8 @@ struct Softmax {
   double sum = 0;
 };
 
-/// `magnitudes` are the sums of |q k| behind each score, `flushed` what flushed keys may take from it.
+/// `magnitudes` are the sums of |q k| behind each score, `flushed` what flushed keys and errors of queries may change
+/// in it.
 Softmax softmax(const std::vector<double>& scores, const std::vector<double>& magnitudes,
                 const std::vector<double>& flushed, double terms) {
   const double maximum = *std::max_element(scores.begin(), scores.end());
@@ -68,11 +78,9 @@ Expected embedding(const Table& table, std::span<const uint32_t> tokens, double 
 Expected rms_norm(const Table& x, std::span<const double> weight, double epsilon) {
   Expected y(x.rows, x.columns);
   const auto n = static_cast<double>(x.columns);
-  const double relative_error = ((n + 1) / 2 + 2.5 / 2 + 0.5 + 4.5 + 2.5 + 2) * kUlp;
+  const double relative_error = rms_factor_error(n) + 2 * kUlp;
   for (size_t r = 0; r < x.rows; ++r) {
-    double squares = 0;
-    for (size_t i = 0; i < x.columns; ++i) squares += x.at(r, i) * x.at(r, i);
-    const double factor = 1 / std::sqrt(squares / n + epsilon);
+    const double factor = rms_factor(x, r, epsilon);
     for (size_t i = 0; i < x.columns; ++i) {
       const double value = x.at(r, i) * factor * weight[i];
       y.set(r, i, value, relative_error * std::abs(value) + kTiny);
@@ -97,6 +105,107 @@ Expected linear(const Table& weight, const Table& x, std::span<const double> bia
         flushed += flush_error(w, smallest_normal) * std::abs(x.at(t, k));
       }
       y.set(t, r, sum, relative_error * magnitudes + flushed + kTiny);
+    }
+  }
+  return y;
+}
+
+namespace {
+
+/// Sums of magnitudes behind a product, and what may be off by more than their rounding.
+struct Sum {
+  double value = 0;
+  double magnitude = 0;
+  double slack = 0;
+};
+
+/// Applies the norm's factor, if there is a norm, to sums that are off by `relative_error`.
+Expected apply_norm(const Table& x, size_t rows, const Norm& norm, double relative_error, const auto& sum_of) {
+  Expected y(x.rows, rows);
+  const bool has_norm = !norm.weight.empty();
+  if (has_norm) relative_error += rms_factor_error(static_cast<double>(x.columns)) + kUlp;
+  for (size_t t = 0; t < x.rows; ++t) {
+    const double factor = has_norm ? rms_factor(x, t, norm.epsilon) : 1;
+    for (size_t r = 0; r < rows; ++r) {
+      const Sum sum = sum_of(t, r);
+      y.set(t, r, factor * sum.value, factor * (relative_error * sum.magnitude + sum.slack) + kTiny);
+    }
+  }
+  return y;
+}
+
+constexpr size_t kUnit = 32;
+
+/// x quantised in units.
+struct QuantisedX {
+  QuantisedX(const Table& x, const Norm& norm);
+  Table integers;
+  Table doubtful;  // 1 where the next integer is as right
+  Table scales;    // [tokens, units]
+};
+
+QuantisedX::QuantisedX(const Table& x, const Norm& norm)
+    : integers(x.rows, x.columns), doubtful(x.rows, x.columns), scales(x.rows, (x.columns + kUnit - 1) / kUnit) {
+  const auto element = [&](size_t t, size_t k) { return x.at(t, k) * (norm.weight.empty() ? 1 : norm.weight[k]); };
+  for (size_t t = 0; t < x.rows; ++t) {
+    for (size_t unit = 0; unit < scales.columns; ++unit) {
+      const size_t end = std::min(x.columns, (unit + 1) * kUnit);
+      double largest = 0;
+      for (size_t k = unit * kUnit; k < end; ++k) largest = std::max(largest, std::abs(element(t, k)));
+      scales.at(t, unit) = largest / 127;
+      for (size_t k = unit * kUnit; k < end && largest > 0; ++k) {
+        const double quotient = element(t, k) / scales.at(t, unit);
+        integers.at(t, k) = std::nearbyint(quotient);
+        const double to_the_middle = std::abs(std::abs(quotient - std::trunc(quotient)) - 0.5);
+        doubtful.at(t, k) = to_the_middle <= 5.5 * kUlp * std::abs(quotient) ? 1 : 0;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Expected product(const Table& weight, const Table& x, const Norm& norm, double smallest_normal) {
+  const double relative_error = (static_cast<double>(weight.columns) + 2 + (norm.weight.empty() ? 0 : 1)) * kUlp;
+  return apply_norm(x, weight.rows, norm, relative_error, [&](size_t t, size_t r) {
+    Sum sum;
+    for (size_t k = 0; k < weight.columns; ++k) {
+      const double factor = x.at(t, k) * (norm.weight.empty() ? 1 : norm.weight[k]);
+      const double term = weight.at(r, k) * factor;
+      sum.value += term;
+      sum.magnitude += std::abs(term);
+      sum.slack += flush_error(weight.at(r, k), smallest_normal) * std::abs(factor);
+    }
+    return sum;
+  });
+}
+
+Expected product_of_blocks(const Table& weight, const Table& x, const Norm& norm) {
+  const QuantisedX quantised(x, norm);
+  const double relative_error = (static_cast<double>(quantised.scales.columns) + 2 + 3.5) * kUlp;
+  return apply_norm(x, weight.rows, norm, relative_error, [&](size_t t, size_t r) {
+    Sum sum;
+    for (size_t unit = 0; unit < quantised.scales.columns; ++unit) {
+      double products = 0;
+      double doubts = 0;
+      for (size_t k = unit * kUnit; k < std::min(weight.columns, (unit + 1) * kUnit); ++k) {
+        products += weight.at(r, k) * quantised.integers.at(t, k);
+        doubts += std::abs(weight.at(r, k)) * quantised.doubtful.at(t, k);
+      }
+      const double scale = quantised.scales.at(t, unit);
+      sum.value += scale * products;
+      sum.magnitude += scale * (std::abs(products) + doubts);
+      sum.slack += scale * doubts;
+    }
+    return sum;
+  });
+}
+
+Expected biased(Expected y, std::span<const double> bias) {
+  for (size_t t = 0; t < y.value.rows && !bias.empty(); ++t) {
+    for (size_t r = 0; r < y.value.columns; ++r) {
+      const double value = y.value.at(t, r) + bias[r];
+      y.set(t, r, value, y.tolerance.at(t, r) + kUlp * (std::abs(value) + y.tolerance.at(t, r)));
     }
   }
   return y;
@@ -140,6 +249,13 @@ void kv_write(const Table& qkv, const kernels::AttentionShape& shape, std::span<
 
 Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                    const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal) {
+  Expected exact(qkv.rows, qkv.columns);
+  exact.value = qkv;
+  return attention(exact, shape, tokens, table, cache, window, smallest_normal);
+}
+
+Expected attention(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
+                   const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal) {
   Expected y(tokens.size(), shape.q_size());
   const uint32_t dim = shape.head_dim;
   for (size_t t = 0; t < tokens.size(); ++t) {
@@ -157,11 +273,12 @@ Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::
         double magnitude = 0;
         double lost = 0;
         for (uint32_t i = 0; i < dim; ++i) {
-          const double q = qkv.at(t, size_t{head} * dim + i);
+          const double q = queries.value.at(t, size_t{head} * dim + i);
           const double k = cache.keys[places.back() + i];
           score += q * k;
           magnitude += std::abs(q * k);
           lost += std::abs(q) * flush_error(k, smallest_normal);
+          lost += queries.tolerance.at(t, size_t{head} * dim + i) * std::abs(k);
         }
         scores.push_back(score * shape.scale);
         magnitudes.push_back(magnitude * shape.scale);
@@ -190,31 +307,78 @@ Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::
   return y;
 }
 
-Expected swiglu(const Table& gate_up) {
-  const size_t size = gate_up.columns / 2;
-  Expected y(gate_up.rows, size);
-  for (size_t t = 0; t < gate_up.rows; ++t) {
-    for (size_t i = 0; i < size; ++i) {
-      const double gate = gate_up.at(t, i);
-      const double value = gate / (1 + std::exp(-gate)) * gate_up.at(t, size + i);
-      if (gate < -80) {
-        y.set(t, i, 0, std::abs(value) + kTiny);
-        continue;
+Expected step_rows(const Table& qkv, const kernels::AttentionShape& shape, const Table& norms, double epsilon,
+                   const Table& cos_sin) {
+  const uint32_t dim = shape.head_dim;
+  const uint32_t turned_heads = shape.heads + shape.kv_heads;
+  Expected y(qkv.rows, qkv.columns);
+  y.value = qkv;
+  for (size_t t = 0; t < qkv.rows; ++t) {
+    for (uint32_t head = 0; head < turned_heads; ++head) {
+      Table row(1, dim);
+      for (uint32_t i = 0; i < dim; ++i) row.at(0, i) = qkv.at(t, size_t{head} * dim + i);
+      Expected normed(1, dim);
+      normed.value = row;
+      if (norms.rows > 0) {
+        const auto weight = std::span(norms.values).subspan(head < shape.heads ? 0 : dim, dim);
+        normed = rms_norm(row, weight, epsilon);
       }
+      Table angles(1, dim);
+      for (uint32_t i = 0; i < dim; ++i) angles.at(0, i) = cos_sin.at(t, i);
+      const Expected turned = rope(normed.value, angles, 1, dim);
+      for (uint32_t i = 0; i < dim; ++i) {
+        const uint32_t pair = i % (dim / 2);
+        const double carried =
+            std::abs(angles.at(0, size_t{2} * pair)) * normed.tolerance.at(0, i) +
+            std::abs(angles.at(0, size_t{2} * pair + 1)) * normed.tolerance.at(0, (i + dim / 2) % dim);
+        y.set(t, size_t{head} * dim + i, turned.value.at(0, i), turned.tolerance.at(0, i) + carried * (1 + 2 * kUlp));
+      }
+    }
+  }
+  return y;
+}
+
+Expected swiglu(const Table& gate_up) {
+  Expected exact(gate_up.rows, gate_up.columns);
+  exact.value = gate_up;
+  return swiglu(exact);
+}
+
+Expected swiglu(const Expected& gate_up) {
+  const size_t size = gate_up.value.columns / 2;
+  Expected y(gate_up.value.rows, size);
+  for (size_t t = 0; t < y.value.rows; ++t) {
+    for (size_t i = 0; i < size; ++i) {
+      const double gate = gate_up.value.at(t, 2 * i);
+      const double up = gate_up.value.at(t, 2 * i + 1);
+      const double gate_error = gate_up.tolerance.at(t, 2 * i);
+      const double up_error = gate_up.tolerance.at(t, 2 * i + 1);
+      const double silu = gate / (1 + std::exp(-gate));
+      const double value = silu * up;
       const double share = 1 / (1 + std::exp(gate));  // of exp(-gate) in 1 + exp(-gate)
-      const double relative_error = (share * (3 + 2 * std::abs(gate)) + 4.5) * kUlp;
-      y.set(t, i, value, relative_error * std::abs(value) + kTiny);
+      const double arithmetic = (share * (3 + 2 * std::abs(gate)) + 4.5) * kUlp;
+      double tolerance = arithmetic * std::abs(value) + kTiny;
+      tolerance += 1.1 * gate_error * (std::abs(up) + up_error) + std::abs(silu) * up_error;
+      if (gate - gate_error < -80) tolerance += std::abs(value);
+      y.set(t, i, gate < -80 ? 0 : value, tolerance);
     }
   }
   return y;
 }
 
 Expected residual_add(const Table& x, const Table& y) {
+  Expected exact(x.rows, x.columns);
+  exact.value = x;
+  return residual_add(exact, y);
+}
+
+Expected residual_add(const Expected& x, const Table& y) {
   Expected sum(y.rows, y.columns);
   for (size_t r = 0; r < y.rows; ++r) {
     for (size_t i = 0; i < y.columns; ++i) {
-      const double value = y.at(r, i) + x.at(r, i);
-      sum.set(r, i, value, kUlp * std::abs(value) + kTiny);
+      const double value = y.at(r, i) + x.value.at(r, i);
+      const double error = x.tolerance.at(r, i);
+      sum.set(r, i, value, error + kUlp * (std::abs(value) + error) + kTiny);
     }
   }
   return sum;

@@ -83,6 +83,27 @@ Expected rms_norm(const Table& x, std::span<const double> weight, double epsilon
 /// Tolerance: columns + 2 ulp of the sum of magnitudes. Weights below `smallest_normal` may be read as 0.
 Expected linear(const Table& weight, const Table& x, std::span<const double> bias, double smallest_normal);
 
+/// RMSNorm of a product's x: weight [columns]; empty where there is none.
+struct Norm {
+  std::span<const double> weight;
+  double epsilon = 0;
+};
+
+/// y[t, r] = sum_k weight[r, k] * n[t, k], where n is rms_norm(x), or x without a norm.
+/// Tolerance: the norm's products add 1 ulp to those of linear(), its factor what rms_norm() says and 1 ulp.
+Expected product(const Table& weight, const Table& x, const Norm& norm, double smallest_normal);
+
+/// The same with x quantised as matvec_blocks.wgsl says: in units of 32 columns, whose largest element m has the
+/// integer 127, xq = round(x * norm / xs), xs = m / 127; the norm's factor follows the sum.
+/// Tolerance: integer sums are exact; their products with two scales add 2 ulp and xs 3.5 (norm's product and a
+/// division), sums over units 1 ulp each of the units' magnitudes, the norm's factor as above. x * norm * (127 / m)
+/// is off by 5.5 ulp (two elements' products, a division, a product): where that leaves two integers to round to,
+/// either is right.
+Expected product_of_blocks(const Table& weight, const Table& x, const Norm& norm);
+
+/// y[t, r] + bias[r]. Tolerance: that of y and 1 ulp.
+Expected biased(Expected y, std::span<const double> bias);
+
 /// Turns pairs (i, i + head_dim / 2) of each of `heads` heads by the angle whose cosine and sine are
 /// cos_sin[t, 2 i] and cos_sin[t, 2 i + 1] (Su et al. 2021, halves paired as in Hugging Face's Llama).
 /// x and the result are [tokens, heads * head_dim]. Tolerance: 2 ulp of the two products' magnitudes.
@@ -103,13 +124,29 @@ void kv_write(const Table& qkv, const kernels::AttentionShape& shape, std::span<
 Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                    const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal);
 
-/// y[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)); gate_up rows hold gates, then ups
+/// The same with queries that are off by up to their tolerance d: that adds sum d |k| to the error of a score.
+Expected attention(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
+                   const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal);
+
+/// What attention_step.wgsl makes of rows of queries, keys and values [tokens, qkv_size] before it attends: each head
+/// of queries and keys through RMSNorm (`norms` [2, head_dim], of queries and of keys; no rows: no norm), then
+/// turned as rope() says. Tolerance: the norm's, turned like its values, and rope's.
+Expected step_rows(const Table& qkv, const kernels::AttentionShape& shape, const Table& norms, double epsilon,
+                   const Table& cos_sin);
+
+/// y[t, i] = silu(gate[t, i]) * up[t, i], silu(g) = g / (1 + exp(-g)); in gate_up rows gates and ups alternate
 /// (Shazeer 2020). Tolerance: exp's error counts by its share of 1 + exp(-g); the sum, the division and the
 /// product add 4.5 ulp. Below -80 silu may be 0, which is returned, with the formula's value as tolerance.
 Expected swiglu(const Table& gate_up);
 
+/// The same where the gates and ups are off by up to a tolerance. Since |silu'| < 1.1, a gate's error d moves the
+/// result by less than 1.1 d |up|; where the gate less its error is below -80, silu may be 0.
+Expected swiglu(const Expected& gate_up);
+
 /// y + x (He et al. 2015). Tolerance: 1 ulp.
 Expected residual_add(const Table& x, const Table& y);
+/// The same where x is off by up to its tolerance.
+Expected residual_add(const Expected& x, const Table& y);
 
 /// y[r, :] = x[rows[r], :]. Tolerance: none.
 Expected gather_rows(const Table& x, std::span<const uint32_t> rows);

@@ -22,8 +22,9 @@ Result<CaseOutcome> Case::run(gpu::Device& device) const {
 
 std::vector<Case> all_cases(const gpu::Device& device) {
   std::vector<Case> cases;
-  for (const auto add : {add_attention_cases, add_elementwise_cases, add_embedding_cases, add_linear_cases,
-                         add_norm_cases, add_sampler_cases}) {
+  for (const auto add :
+       {add_attention_cases, add_attention_step_cases, add_bench_cases, add_elementwise_cases, add_embedding_cases,
+        add_matmul_cases, add_matvec_cases, add_norm_cases, add_quantize_cases, add_sampler_cases}) {
     add(device, cases);
   }
   const uint64_t limit = device.limits().max_binding_bytes;
@@ -80,9 +81,21 @@ std::vector<uint32_t> random_indices(Random& random, size_t count, uint32_t boun
 
 uint64_t activation_bytes(uint64_t rows, uint32_t columns) { return rows * kernels::padded_columns(columns) * 4; }
 
-std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns, Element type,
-                               uint32_t parts) {
-  const uint64_t row_bytes = uint64_t{kernels::padded_columns(columns)} * kernels::weight_type_bytes(type);
+std::vector<kernels::WeightFormat> weight_formats() {
+  std::vector<kernels::WeightFormat> formats;
+  for (const kernels::WeightType type : kernels::kWeightTypes) {
+    if (!kernels::is_quantised(type)) formats.emplace_back(type);
+    for (const uint32_t block : {32U, 64U, 128U}) {
+      if (kernels::is_quantised(type)) formats.emplace_back(type, block);
+    }
+  }
+  return formats;
+}
+
+std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns,
+                               const kernels::WeightFormat& format, uint32_t parts) {
+  const uint64_t row_bytes =
+      uint64_t{kernels::padded_columns(columns, format)} * kernels::weight_type_bits(format.type) / 8;
   const uint64_t most = std::max<uint64_t>((device.limits().max_binding_bytes - kTailWords * 4) / row_bytes, 1);
   std::vector<uint32_t> shards;
   uint32_t left = rows;

@@ -14,7 +14,9 @@ namespace cria::kernels {
 namespace {
 
 gpu::Device open_device(uint64_t binding_limit = 0) {
-  auto device = gpu::Device::open({.selector = {}, .disabled = {}, .binding_limit = binding_limit});
+  gpu::DeviceOptions options;
+  options.binding_limit = binding_limit;
+  auto device = gpu::Device::open(options);
   if (!device) ADD_FAILURE() << device.error().message();
   CRIA_CHECK(device.has_value());
   return *std::move(device);

@@ -18,7 +18,7 @@ constexpr const char* kTiny = "hidden=40,layers=2,heads=4,kv_heads=2,head_dim=10
 
 EngineOptions options_for(model::Precision precision, uint32_t slots = 1) {
   EngineOptions options;
-  options.model.precision = precision;
+  options.model.weights = precision;
   options.model.slots = slots;
   options.model.max_context = 100;
   options.model.max_batch_tokens = 8;
@@ -155,7 +155,7 @@ TEST(MadeUpModel, IsTheSameInEveryTypeAndHoweverItIsCut) {
     for (const auto precision : {model::Precision::kF16, model::Precision::kBF16}) {
       for (const uint64_t binding_limit : {uint64_t{0}, uint64_t{16} << 10}) {
         EngineOptions options = exact;
-        options.model.precision = precision;
+        options.model.weights = precision;
         options.device.binding_limit = binding_limit;
         const std::vector<float> logits = logits_of(options, shape);
         ASSERT_EQ(logits.size(), expected.size());

@@ -152,7 +152,7 @@ TEST(LostDevice, EveryUseSaysSo) {
   expect_lost(device.create_buffer("more", 1024, MemoryKind::kScratch), "create_buffer");
   expect_lost(device.create_pipeline(spec_of(kDouble)), "create_pipeline");
   expect_lost(device.read(buffer, 0, 1024), "read");
-  Recorder recorder = device.record("after", true);
+  Recorder recorder = device.record("after", Timing::kKernels);
   expect_lost(recorder.submit(), "submit");
   EXPECT_EQ(device.memory_bytes(MemoryKind::kScratch), 1024U) << "what was refused is not counted";
 }

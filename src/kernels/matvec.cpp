@@ -1,0 +1,138 @@
+#include "kernels/matvec.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace cria::kernels {
+namespace {
+
+struct Params {
+  uint32_t rows, tokens, y_stride, first_row;
+  float epsilon;
+  uint32_t pad[3];
+};
+
+constexpr uint32_t kUnit = 32;        // UNIT in matvec_blocks.wgsl
+constexpr uint32_t kSharedTeam = 32;  // TEAM_SIZE in team_shared.wgsl
+/// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
+constexpr uint32_t kStageBytes = 32768;
+
+/// Units of x that fit in workgroup memory for `tokens` tokens, all columns if possible.
+uint32_t stage_units(const gpu::Limits& limits, uint32_t columns, const MatVecCut& cut, uint32_t tokens) {
+  const uint32_t unit_bytes = kUnit + 8 + 4;  // x_squares counts without a norm, too
+  // Of team_shared.wgsl and matvec_output.wgsl, and what it takes to align five arrays to 16 bytes.
+  const uint32_t reserved = 64 + cut.workgroup_size * (4 + (cut.rows + 1) * tokens);
+  const uint32_t budget = std::min(limits.max_workgroup_memory_bytes, kStageBytes) - reserved;
+  return std::min(divide_up(columns, kUnit), std::max(1U, budget / (tokens * unit_bytes)));
+}
+
+constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
+
+Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
+  const bool integers = is_quantised(spec.format.type);
+  SpecBuilder builder(device, integers ? "matvec_blocks" : "matvec");
+  if (integers) {
+    const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
+    builder.blocks(spec.format).constant("STAGE_UNITS", units);
+    builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
+  } else {
+    builder.weights(spec.format);
+  }
+  return builder.teams(cut.workgroup_size)
+      .module("matvec_output")
+      .constant("COLUMNS", spec.columns)
+      .constant("ROW_COUNT", spec.rows)
+      .constant("HAS_BIAS", spec.has_bias)
+      .constant("HAS_NORM", spec.has_norm)
+      .constant("OUTPUT", static_cast<uint32_t>(spec.output))
+      .constant("ROWS", cut.rows)
+      .constant("TOKENS", tokens)
+      .constant("SPLIT", cut.split)
+      .constant("DEPTH", cut.depth)
+      .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", kOutputNames[static_cast<size_t>(spec.output)],
+                          tokens > 1 ? fmt::format("_x{}", tokens) : ""))
+      .build(device, "rrrrrw", sizeof(Params));
+}
+
+}  // namespace
+
+std::string MatVecSpec::name() const {
+  return fmt::format("{}, {} x {}{}{}{}", weight_format_name(format), rows, columns, has_bias ? ", bias" : "",
+                     has_norm ? ", norm" : "",
+                     output == MatVecOutput::kAdd      ? ", add"
+                     : output == MatVecOutput::kSwiGlu ? ", swiglu"
+                                                       : "");
+}
+
+MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec) {
+  const uint32_t size = std::min(MatVecCut().workgroup_size, device.limits().max_workgroup_invocations);
+  // Floats are read as fast as memory gives them when teams share rows; quantised rows are short, and summing up
+  // costs more than it saves.
+  if (is_quantised(spec.format.type)) return {.workgroup_size = size, .rows = 2, .split = 1, .depth = 2};
+  return {.workgroup_size = size, .rows = 4, .split = 4, .depth = 1};
+}
+
+bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut) {
+  const auto is_power = [](uint32_t value, uint32_t most) { return std::has_single_bit(value) && value <= most; };
+  return cut.workgroup_size >= 32 && cut.workgroup_size % 32 == 0 &&
+         cut.workgroup_size <= device.limits().max_workgroup_invocations && is_power(cut.rows, 8) &&
+         is_power(cut.split, 32) && is_power(cut.depth, 8) &&
+         (spec.output != MatVecOutput::kSwiGlu || cut.rows % 2 == 0);
+}
+
+std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpec& spec) {
+  // Of some 45 tried on matrices of 1 to 8 billion parameters' models, those that were the fastest for one of them.
+  static constexpr MatVecCut kFloats[] = {{128, 4, 4, 1}, {512, 4, 4, 1}, {128, 4, 8, 1}, {128, 4, 4, 2},
+                                          {256, 2, 4, 1}, {128, 2, 4, 1}, {256, 1, 4, 1}, {512, 1, 4, 1},
+                                          {512, 4, 1, 1}, {512, 4, 2, 1}};
+  static constexpr MatVecCut kBlocks[] = {{256, 2, 1, 1}, {256, 4, 1, 1}, {256, 1, 1, 1}, {256, 1, 1, 2},
+                                          {512, 1, 1, 2}, {512, 1, 1, 4}, {512, 2, 1, 2}, {512, 2, 1, 1},
+                                          {512, 2, 2, 1}, {512, 4, 2, 1}};
+  std::vector<MatVecCut> cuts = {default_cut(device, spec)};
+  for (const MatVecCut& cut : is_quantised(spec.format.type) ? kBlocks : kFloats) {
+    if (is_valid_cut(device, spec, cut)) cuts.push_back(cut);
+  }
+  return cuts;
+}
+
+Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint32_t max_tokens,
+                              std::optional<MatVecCut> cut) {
+  MatVec op;
+  op.spec_ = spec;
+  op.cut_ = cut.value_or(default_cut(device, spec));
+  CRIA_CHECK(is_valid_cut(device, spec, op.cut_));
+  const uint32_t team = device.features().subgroups ? std::max(device.info().subgroup_max_size, 1U) : kSharedTeam;
+  const uint32_t teams = std::max(1U, op.cut_.workgroup_size / team);
+  op.sets_ = teams / std::min(op.cut_.split, teams);
+  op.grid_limit_ = device.limits().max_workgroups_per_dimension;
+  for (uint32_t tokens = 1; tokens <= std::min(max_tokens, kMaxTokens); tokens *= 2) {
+    CRIA_TRY_ASSIGN(gpu::Pipeline pipeline, build(device, spec, op.cut_, tokens));
+    op.pipelines_.push_back(std::move(pipeline));
+  }
+  return op;
+}
+
+void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x,
+                    const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens) const {
+  CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns && x.columns == weight.columns &&
+             (spec_.rows == 0 || (weight.shards.size() == 1 && weight.rows == spec_.rows)) &&
+             weight.bias.valid() == spec_.has_bias && norm.has_value() == spec_.has_norm);
+  size_t variant = 0;
+  while (variant + 1 < pipelines_.size() && (1U << variant) < tokens) ++variant;
+  for (const Matrix::Shard& shard : weight.shards) {
+    const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
+    const gpu::Buffer& norm_weight = norm ? norm->weight : shard.buffer;
+    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, norm_weight, y.buffer};
+    const Params params{.rows = shard.rows,
+                        .tokens = tokens,
+                        .y_stride = y.stride(),
+                        .first_row = shard.first_row,
+                        .epsilon = norm ? norm->epsilon : 0,
+                        .pad = {}};
+    const uint32_t sets = divide_up(shard.rows, cut_.rows);
+    recorder.dispatch(pipelines_[variant], gpu::as_params(params), bindings,
+                      folded_grid(grid_limit_, divide_up(sets, sets_), divide_up(tokens, 1U << variant)));
+  }
+}
+
+}  // namespace cria::kernels

@@ -1,0 +1,73 @@
+// Products with weight matrices for one or a few tokens: matvec.wgsl (float weights) and matvec_blocks.wgsl
+// (quantised ones, in integer arithmetic), with RMSNorm before and a residual or SwiGLU after on request.
+#pragma once
+
+#include "kernels/builder.h"
+
+namespace cria::kernels {
+
+/// What becomes of the values of a product; mirrors OUTPUT_… in matvec_output.wgsl.
+enum class MatVecOutput : uint32_t {
+  kStore = 0,   ///< y = value
+  kAdd = 1,     ///< y += value
+  kSwiGlu = 2,  ///< y[i] = silu(value[2 i]) * value[2 i + 1]: gate and up rows alternate
+};
+
+/// What decides a MatVec's pipelines.
+struct MatVecSpec {
+  WeightFormat format;
+  uint32_t rows = 0;  ///< of a matrix in one piece; 0: any number
+  uint32_t columns = 0;
+  bool has_bias = false;
+  bool has_norm = false;
+  MatVecOutput output = MatVecOutput::kStore;
+  bool operator==(const MatVecSpec&) const = default;
+  /// "int8 in blocks of 32, 2560 x 2048, norm, add".
+  [[nodiscard]] std::string name() const;
+};
+
+/// How the work is cut; chosen by measurement, right for any choice.
+struct MatVecCut {
+  uint32_t workgroup_size = 256;  ///< a multiple of 32
+  uint32_t rows = 1;              ///< that are made together; even for kSwiGlu
+  uint32_t split = 1;             ///< teams (subgroups) that share those rows
+  uint32_t depth = 1;             ///< pieces of a row that each lane reads at once
+  bool operator==(const MatVecCut&) const = default;
+};
+
+/// What is right for most devices, without measuring.
+[[nodiscard]] MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec);
+/// The cuts that are worth measuring, the default one first.
+[[nodiscard]] std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpec& spec);
+/// Whether a cut, from whatever source, can be built for a device and spec.
+[[nodiscard]] bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut);
+
+/// RMSNorm of x before the product; weight is f32 [columns].
+struct NormOperand {
+  const gpu::Buffer& weight;
+  float epsilon = 0;
+};
+
+class MatVec {
+ public:
+  /// Most tokens that share one reading of the weights.
+  static constexpr uint32_t kMaxTokens = 8;
+
+  /// Pipelines for 1, 2, 4, … up to `max_tokens` tokens at once. Errors: kDevice.
+  static Result<MatVec> create(gpu::Device& device, const MatVecSpec& spec, uint32_t max_tokens = 1,
+                               std::optional<MatVecCut> cut = {});
+
+  /// Shapes: x [tokens, weight.columns]; y [tokens, weight.rows], or half as many columns for kSwiGlu.
+  /// `norm` where the spec has it. Any number of tokens.
+  void record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x,
+              const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens) const;
+
+ private:
+  MatVecSpec spec_;
+  MatVecCut cut_;
+  uint32_t sets_ = 1;                     // of rows in a workgroup, by the reported subgroup size
+  std::vector<gpu::Pipeline> pipelines_;  // for 1, 2, 4, … tokens
+  uint32_t grid_limit_ = 0;
+};
+
+}  // namespace cria::kernels

@@ -1,0 +1,55 @@
+// Module: teams of invocations that share rows of a matrix, through workgroup memory (devices without
+// subgroups): TEAM_SIZE neighbouring invocations each.
+//
+// Gives: the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader; team_sum,
+// quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
+// neighbouring invocations. WORKGROUP_SIZE is a multiple of 32.
+// Numerics: f32, pairwise tree: always the same order of additions.
+
+const TEAM_SIZE = 32u;
+const TEAMS_HAVE_BARRIERS = true;
+
+struct Team {
+  lane: u32,   // of the invocation in its team
+  size: u32,
+  index: u32,  // of the team in the workgroup
+}
+
+var<workgroup> team_values: array<f32, WORKGROUP_SIZE>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) position: u32, @builtin(workgroup_id) group: vec3u,
+        @builtin(num_workgroups) groups: vec3u) {
+  run(Team(position % TEAM_SIZE, TEAM_SIZE, position / TEAM_SIZE), WORKGROUP_SIZE / TEAM_SIZE, group, groups);
+}
+
+/// The place of an invocation in the workgroup.
+fn position_of(team: Team) -> u32 { return team.index * TEAM_SIZE + team.lane; }
+
+fn publish(value: f32, team: Team) {
+  workgroupBarrier();  // the previous values have been read
+  team_values[position_of(team)] = value;
+  workgroupBarrier();
+}
+
+fn team_sum(value: f32, team: Team) -> f32 {
+  publish(value, team);
+  let position = position_of(team);
+  for (var half = TEAM_SIZE / 2u; half > 0u; half /= 2u) {
+    if (team.lane < half) { team_values[position] += team_values[position + half]; }
+    workgroupBarrier();
+  }
+  return team_values[position - team.lane];
+}
+
+fn quad_max(value: f32, team: Team) -> f32 {
+  publish(value, team);
+  let first = position_of(team) & ~3u;
+  return max(max(team_values[first], team_values[first + 1u]), max(team_values[first + 2u], team_values[first + 3u]));
+}
+
+fn quad_sum(value: f32, team: Team) -> f32 {
+  publish(value, team);
+  let first = position_of(team) & ~3u;
+  return (team_values[first] + team_values[first + 1u]) + (team_values[first + 2u] + team_values[first + 3u]);
+}

@@ -1,0 +1,33 @@
+// Module: teams of invocations that share rows of a matrix, one team a subgroup (of any size from 4 on).
+//
+// Gives: the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader; team_sum,
+// quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
+// invocations with neighbouring positions.
+// Numerics: f32; the order of additions depends on the subgroup size, not on timing.
+
+const TEAMS_HAVE_BARRIERS = false;
+
+struct Team {
+  lane: u32,   // of the invocation in its team
+  size: u32,
+  index: u32,  // of the team in the workgroup
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size: u32,
+        @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32,
+        @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  run(Team(lane, size, subgroup), subgroups, group, groups);
+}
+
+fn team_sum(value: f32, team: Team) -> f32 { return subgroupAdd(value); }
+
+fn quad_max(value: f32, team: Team) -> f32 {
+  let two = max(value, quadSwapX(value));
+  return max(two, quadSwapY(two));
+}
+
+fn quad_sum(value: f32, team: Team) -> f32 {
+  let two = value + quadSwapX(value);
+  return two + quadSwapY(two);
+}

@@ -1,0 +1,50 @@
+// Choosing by measurement how the products of decode steps are cut, and remembering the choice in a file.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+
+#include "kernels/matvec.h"
+
+namespace cria::model {
+
+/// Whether kernels are measured where more than one cut of their work is right.
+enum class TuningMode : uint8_t {
+  kOff,    ///< never: the default cuts, the same on every run
+  kOn,     ///< where the file does not tell
+  kRenew,  ///< again, whatever the file tells
+};
+/// Reads `off`, `on` or `renew`. Errors: kInvalidInput.
+Result<TuningMode> parse_tuning_mode(std::string_view text);
+
+struct TuningOptions {
+  TuningMode mode = TuningMode::kOff;
+  std::filesystem::path file;  ///< where choices are kept; empty: nowhere
+};
+
+/// The choices for one device, driver and set of features. A file that cannot be read or written costs a warning
+/// and measurements, never the run.
+class Tuner {
+ public:
+  Tuner(gpu::Device& device, TuningOptions options);
+
+  /// The cut for a spec: the file's, or the fastest on these matrices, or the default one. All matrices serve the
+  /// spec; together they should not fit into the GPU's caches. Errors: kDevice, kOutOfMemory.
+  Result<kernels::MatVecCut> choose(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices);
+
+  /// Writes what was measured, if anything was.
+  void save();
+
+ private:
+  Result<kernels::MatVecCut> measure(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices);
+
+  gpu::Device& device_;
+  TuningOptions options_;
+  std::string key_;                                  // of the device
+  std::map<std::string, kernels::MatVecCut> known_;  // by the spec's name
+  bool changed_ = false;
+};
+
+}  // namespace cria::model

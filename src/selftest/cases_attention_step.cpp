@@ -1,0 +1,204 @@
+// Cases of attention_step and attention_combine: one new token each of several sequences. Norms of heads, RoPE, the
+// write of the cache and attention are one dispatch, so each case checks the cache that is left and what was
+// attended: attention over the keys and values as they were stored, which is what the kernel promises.
+#include <algorithm>
+#include <cmath>
+
+#include "selftest/attention_batch.h"
+#include "selftest/cases.h"
+
+namespace cria::selftest {
+namespace {
+
+using kernels::AttentionStep;
+using kernels::KvType;
+
+constexpr float kEpsilon = 1e-6F;
+
+struct StepShape {
+  BatchShape batch;
+  bool qk_norm = false;
+};
+
+/// Rows of queries, keys and values: queries so long that a softmax is neither flat nor all in one place.
+Table make_rows(Random& random, const StepShape& step) {
+  const kernels::AttentionShape shape = step.batch.attention();
+  Table qkv(step.batch.tokens(), shape.qkv_size());
+  for (size_t t = 0; t < qkv.rows; ++t) {
+    for (size_t i = 0; i < qkv.columns; ++i) {
+      const bool is_value = i >= shape.q_size() + shape.kv_size();
+      qkv.at(t, i) = is_value ? random.value() : (i < shape.q_size() ? 8 : 1) * random.unit();
+    }
+  }
+  return qkv;
+}
+
+/// [2, head_dim], or no rows. Those of queries are long, those of keys short.
+Table make_norms(Random& random, const StepShape& step) {
+  Table norms(step.qk_norm ? 2 : 0, step.batch.head_dim);
+  for (size_t i = 0; i < norms.values.size(); ++i) {
+    norms.values[i] = (i < norms.columns ? 6 : 1) * random.unit();
+  }
+  return norms;
+}
+
+Table make_turns(Random& random, const StepShape& step) {
+  Table cos_sin(step.batch.tokens(), step.batch.head_dim);
+  for (size_t i = 0; i < cos_sin.values.size(); i += 2) {
+    const double angle = 100.0 * static_cast<double>(random.unit());
+    cos_sin.values[i] = std::cos(angle);
+    cos_sin.values[i + 1] = std::sin(angle);
+  }
+  return cos_sin;
+}
+
+/// Checks that keys or values hold the new rows, and else what they held before, and takes the stored rows over
+/// into `cached`. Row i of the heads begins at column `first_column` of `rows`.
+Result<CaseOutcome> check_new(gpu::Device& device, const Target& target, const BatchShape& shape, KvType type,
+                              const Batch& batch, const Expected& rows, size_t first_column,
+                              std::vector<double>& cached) {
+  const PagedCache places(shape.pages(), shape.kv_heads, shape.head_dim);
+  Expectation expectation(target.before);
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(device, target.buffer));
+  const Image stored(target.before, words);
+  for (size_t t = 0; t < batch.tokens.size(); ++t) {
+    const BatchToken& token = batch.tokens[t];
+    for (uint32_t head = 0; head < shape.kv_heads; ++head) {
+      const size_t at = places.at(batch.table.page(token.slot, token.position), head, token.position);
+      for (uint32_t i = 0; i < shape.head_dim; ++i) {
+        const size_t column = first_column + size_t{head} * shape.head_dim + i;
+        const double value = rows.value.at(t, column);
+        const double error = rows.tolerance.at(t, column);
+        expectation.set(at / shape.head_dim, i, value, error + storage_error(type, std::abs(value) + error));
+        cached[at + i] = stored.get(at / shape.head_dim, i);
+      }
+    }
+  }
+  return compare(target.name, target.before, words, expectation);
+}
+
+/// The buffer of parts: poison, with a tail where the device binds as much.
+Result<gpu::Buffer> make_parts(gpu::Device& device, uint64_t words) {
+  const bool has_tail = (words + kTailWords) * 4 <= device.limits().max_binding_bytes;
+  const std::vector<uint32_t> poison(words + (has_tail ? kTailWords : 0), static_cast<uint32_t>(Poison::kOutput));
+  return upload_words(device, "parts", poison);
+}
+
+Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step) {
+  const BatchShape& shape = step.batch;
+  const kernels::AttentionShape attention = shape.attention();
+  CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, 1));
+  Table rows = make_rows(trial.random, step);
+  Table norms = make_norms(trial.random, step);
+  Table turns = make_turns(trial.random, step);
+  FilledCache cache = fill_cache(trial.random, type, shape, batch.table, PositionsFilled::kBeforeBatch);
+  CRIA_TRY_ASSIGN(const kernels::Activation qkv, upload_activation(trial.device, "qkv", rows));
+  CRIA_TRY_ASSIGN(const gpu::Buffer turn_buffer, upload_vector(trial.device, "cos_sin", turns.values));
+  gpu::Buffer norm_buffer;
+  if (step.qk_norm) {
+    CRIA_TRY_ASSIGN(norm_buffer, upload_vector(trial.device, "norms", norms.values));
+  }
+  CRIA_TRY_ASSIGN(const Target keys, Target::create(trial.device, "keys", cache.keys));
+  CRIA_TRY_ASSIGN(const Target values, Target::create(trial.device, "values", cache.values));
+  CRIA_TRY_ASSIGN(
+      const Target y,
+      Target::create(trial.device, "y", activation_image(Poison::kOutput, shape.tokens(), attention.q_size())));
+  // One more token than there is, as in a model with a free slot.
+  CRIA_TRY_ASSIGN(const auto op,
+                  AttentionStep::create(trial.device, type, attention, step.qk_norm, shape.tokens() + 1));
+  CRIA_TRY_ASSIGN(const gpu::Buffer parts, make_parts(trial.device, op.parts_size()));
+  const uint32_t longest = std::ranges::max_element(shape.runs, {}, &Run::position)->position + 1;
+  gpu::Recorder recorder = trial.device.record("attention_step");
+  op.record(recorder,
+            {.qkv = qkv,
+             .batch = batch.buffers,
+             .layer = {.keys = keys.buffer, .values = values.buffer},
+             .cos_sin = turn_buffer,
+             .norms = norm_buffer,
+             .epsilon = kEpsilon,
+             .window = shape.window,
+             .longest = longest,
+             .parts = parts},
+            activation_of(y, attention.q_size()));
+  CRIA_TRY(trial.submit(recorder));
+
+  const Expected turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
+  CRIA_TRY_ASSIGN(CaseOutcome outcome,
+                  check_new(trial.device, keys, shape, type, batch, turned, attention.q_size(), cache.cpu.keys));
+  CRIA_TRY_ASSIGN(CaseOutcome second, check_new(trial.device, values, shape, type, batch, turned,
+                                                attention.q_size() + attention.kv_size(), cache.cpu.values));
+  outcome.add(std::move(second));
+  Expectation expectation(y.before);
+  expectation.set_rows(reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
+                                            smallest_normal(element_of(type))));
+  CRIA_TRY_ASSIGN(CaseOutcome attended, y.check(trial.device, expectation));
+  outcome.add(std::move(attended));
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> part_words, download(trial.device, parts));
+  const std::vector<uint32_t> tail(part_words.size() - op.parts_size(), static_cast<uint32_t>(Poison::kOutput));
+  outcome.add(compare_words("the tail of parts", tail, std::span(part_words).subspan(op.parts_size())));
+  return outcome;
+}
+
+/// Lengths of heads round the 16 chunks of 8 that divide a workgroup, shared out between the cache's types.
+std::vector<uint32_t> head_dims(KvType type) {
+  if (type == KvType::kF32) return {40, 64, kernels::kMaxHeadDim};
+  return {8, 64, 80, 128};
+}
+
+/// Positions round the ends of pages (32), of a workgroup's block (128) and of a split (256).
+std::vector<StepShape> step_shapes(KvType type) {
+  std::vector<StepShape> shapes;
+  const std::vector<Run> few = {{31}, {0}, {140}, {32}};
+  const std::vector<Run> many = {{0}, {1}, {30}, {33}, {63}, {64}, {126}, {127}, {128}, {129}, {254}, {255}};
+  const std::vector<Run> split = {{256}, {0}, {511}, {130}, {700}};
+  bool qk_norm = type == KvType::kF32;
+  for (const uint32_t head_dim : head_dims(type)) {
+    shapes.push_back({{4, 2, head_dim, 0, few}, qk_norm});
+    shapes.push_back({{4, 2, head_dim, 0, {{600}, {3}}}, qk_norm});
+    qk_norm = !qk_norm;
+  }
+  const bool norm = type == KvType::kF32;
+  shapes.push_back({{8, 1, 64, 0, few}, !norm});   // four workgroups share a key head
+  shapes.push_back({{3, 3, 64, 0, many}, norm});   // a key head for each query
+  shapes.push_back({{6, 2, 64, 0, split}, norm});  // groups of three, and parts without positions
+  shapes.push_back({{8, 1, 64, 0, {{257}}}, !norm});
+  shapes.push_back({{2, 1, 64, 0, {{40}}}, !norm});  // small enough for a binding of 64 KiB
+  shapes.push_back({{1, 1, 64, 0, {{40}}}, norm});
+  shapes.push_back({{2, 1, 64, 0, {{2100}, {5}}}, !norm});
+  for (const uint32_t window : {1U, 2U, 31U, 32U, 33U, 128U, 129U, 200U}) {
+    shapes.push_back({{2, 1, 64, window, few}, !norm});
+    shapes.push_back({{2, 1, 64, window + 128, split}, !norm});
+  }
+  return shapes;
+}
+
+/// True where the positions are shared out, by AttentionStep's rule: 256 each at least.
+bool is_split(const gpu::Device& device, const BatchShape& shape) {
+  uint32_t positions = std::ranges::max_element(shape.runs, {}, &Run::position)->position + 1;
+  if (shape.window > 0) positions = std::min(positions, shape.window);
+  const uint64_t split_bytes = uint64_t{shape.tokens() + 1} * shape.heads * (shape.head_dim + 2) * 4;
+  return positions > 256 && device.limits().max_binding_bytes >= 2 * split_bytes;
+}
+
+}  // namespace
+
+void add_attention_step_cases(const gpu::Device& device, std::vector<Case>& cases) {
+  for (const KvType type : kernels::kKvTypes) {
+    const std::string kv = fmt::format("_kv_{}", kernels::kv_type_name(type));
+    for (const StepShape& step : step_shapes(type)) {
+      const BatchShape& shape = step.batch;
+      const std::string name = kernels::SpecBuilder(device, "attention_step")
+                                   .suffix(kv + (step.qk_norm ? "_norm" : ""))
+                                   .reductions(1)
+                                   .name();
+      const uint64_t activations = activation_bytes(shape.tokens(), shape.attention().qkv_size());
+      const bool split = is_split(device, shape);
+      cases.push_back({.kernel = split ? "attention_combine" : name,
+                       .shape = split ? fmt::format("after {}, {}", name, describe(shape)) : describe(shape),
+                       .binding_bytes = std::max(activations, shape.cache_bytes(type)),
+                       .body = [=](Trial& trial) { return run(trial, type, step); }});
+    }
+  }
+}
+
+}  // namespace cria::selftest

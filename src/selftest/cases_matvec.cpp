@@ -1,0 +1,217 @@
+// Cases of matvec and matvec_blocks: every weight format, with and without norm and bias, every end, and the work
+// cut in many ways.
+//
+// A pipeline costs more than a dispatch, and each mixture of these is one or several. So not all mixtures run: one
+// format of each kind has every pair of norm, bias and end, and the cuts are dealt out over formats and variants.
+#include <algorithm>
+
+#include "kernels/matvec.h"
+#include "selftest/cases.h"
+
+namespace cria::selftest {
+namespace {
+
+using kernels::MatVec;
+using kernels::MatVecCut;
+using kernels::MatVecOutput;
+using kernels::WeightFormat;
+
+constexpr float kEpsilon = 1e-5F;
+
+/// What decides the pipelines, the format apart.
+struct Variant {
+  bool norm = false;
+  bool bias = false;
+  MatVecOutput output = MatVecOutput::kStore;
+  uint32_t max_tokens = 1;
+  std::optional<MatVecCut> cut = {};
+};
+
+struct MatVecShape {
+  uint32_t rows = 1;
+  uint32_t columns = 1;
+  uint32_t tokens = 1;
+  uint32_t shards = 1;
+};
+
+std::string describe(const Variant& variant, const MatVecShape& shape) {
+  std::string text = fmt::format("rows {}, columns {}, tokens {}", shape.rows, shape.columns, shape.tokens);
+  if (variant.bias) text += ", bias";
+  if (shape.shards > 1) text += fmt::format(", {} shards", shape.shards);
+  if (variant.max_tokens > 1) text += fmt::format(", up to {} at once", variant.max_tokens);
+  if (!variant.cut) return text;
+  const MatVecCut& cut = *variant.cut;
+  return text + fmt::format(", {} invocations, {} rows by {} teams, {} deep", cut.workgroup_size, cut.rows, cut.split,
+                            cut.depth);
+}
+
+/// The name of the pipeline that serves so many tokens.
+std::string kernel_name(const gpu::Device& device, const WeightFormat& format, const Variant& variant,
+                        uint32_t tokens) {
+  const bool blocks = kernels::is_quantised(format.type);
+  kernels::SpecBuilder builder(device, blocks ? "matvec_blocks" : "matvec");
+  if (blocks) {
+    builder.blocks(format);
+  } else {
+    builder.weights(format);
+  }
+  builder.teams(32);
+  if (variant.norm) builder.suffix("_norm");
+  if (variant.output != MatVecOutput::kStore) builder.suffix(variant.output == MatVecOutput::kAdd ? "_add" : "_swiglu");
+  const uint32_t at_once = std::min({std::bit_ceil(tokens), variant.max_tokens, MatVec::kMaxTokens});
+  if (at_once > 1) builder.suffix(fmt::format("_x{}", at_once));
+  return builder.name();
+}
+
+/// The shards of a matrix. Rows that alternate stay together in pairs.
+std::vector<uint32_t> shard_rows(const gpu::Device& device, const WeightFormat& format, const Variant& variant,
+                                 const MatVecShape& shape) {
+  const uint32_t together = variant.output == MatVecOutput::kSwiGlu ? 2 : 1;
+  std::vector<uint32_t> shards =
+      cut_rows(device, shape.rows / together, together * shape.columns, format, shape.shards);
+  for (uint32_t& rows : shards) rows *= together;
+  return shards;
+}
+
+Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant& variant, const MatVecShape& shape) {
+  Table weight = random_table(trial.random, shape.rows, shape.columns);
+  Table x = random_table(trial.random, shape.tokens, shape.columns);
+  CRIA_TRY_ASSIGN(kernels::Matrix matrix,
+                  upload_matrix(trial.device, weight, format, shard_rows(trial.device, format, variant, shape)));
+  std::vector<double> bias;
+  if (variant.bias) {
+    bias = random_vector(trial.random, shape.rows);
+    CRIA_TRY_ASSIGN(matrix.bias, upload_vector(trial.device, "bias", bias));
+  }
+  std::vector<double> norm(variant.norm ? shape.columns : 1);
+  for (double& value : norm) value = trial.random.value();
+  CRIA_TRY_ASSIGN(const gpu::Buffer norm_buffer, upload_vector(trial.device, "norm", norm));
+  std::optional<kernels::NormOperand> operand;
+  if (variant.norm) operand.emplace(norm_buffer, kEpsilon);
+  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x));
+
+  const uint32_t columns = variant.output == MatVecOutput::kSwiGlu ? shape.rows / 2 : shape.rows;
+  Image before = activation_image(Poison::kOutput, shape.tokens, columns);
+  Table sum = random_table(trial.random, shape.tokens, columns);
+  if (variant.output == MatVecOutput::kAdd) before.set_rows(sum);
+  CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
+  const kernels::MatVecSpec spec{.format = format,
+                                 .rows = matrix.shards.size() == 1 ? shape.rows : 0,
+                                 .columns = shape.columns,
+                                 .has_bias = variant.bias,
+                                 .has_norm = variant.norm,
+                                 .output = variant.output};
+  CRIA_TRY_ASSIGN(const auto op, MatVec::create(trial.device, spec, variant.max_tokens, variant.cut));
+  gpu::Recorder recorder = trial.device.record("matvec");
+  op.record(recorder, matrix, input, operand, activation_of(y, columns), shape.tokens);
+  CRIA_TRY(trial.submit(recorder));
+
+  const reference::Norm reference_norm{.weight = std::span(norm).first(variant.norm ? norm.size() : 0),
+                                       .epsilon = kEpsilon};
+  const Expected values = reference::biased(
+      kernels::is_quantised(format.type) ? reference::product_of_blocks(weight, x, reference_norm)
+                                         : reference::product(weight, x, reference_norm, smallest_normal(format.type)),
+      bias);
+  Expectation expectation(y.before);
+  switch (variant.output) {
+    case MatVecOutput::kStore: expectation.set_rows(values); break;
+    case MatVecOutput::kAdd: expectation.set_rows(reference::residual_add(values, sum)); break;
+    case MatVecOutput::kSwiGlu: expectation.set_rows(reference::swiglu(values)); break;
+  }
+  return y.check(trial.device, expectation);
+}
+
+/// Ways to cut the work: fewer teams than share a row, teams left over, sets of rows that end in the middle.
+constexpr MatVecCut kCuts[] = {
+    {.workgroup_size = 32, .rows = 2, .split = 1, .depth = 1},
+    {.workgroup_size = 64, .rows = 4, .split = 2, .depth = 2},
+    {.workgroup_size = 128, .rows = 2, .split = 4, .depth = 4},
+    {.workgroup_size = 256, .rows = 2, .split = 8, .depth = 1},
+    {.workgroup_size = 96, .rows = 2, .split = 2, .depth = 2},
+    {.workgroup_size = 32, .rows = 4, .split = 8, .depth = 1},
+    {.workgroup_size = 256, .rows = 4, .split = 1, .depth = 4},
+    {.workgroup_size = 160, .rows = 2, .split = 4, .depth = 1},
+    {.workgroup_size = 64, .rows = 2, .split = 4, .depth = 4},
+    {.workgroup_size = 256, .rows = 4, .split = 4, .depth = 2},
+};
+/// Of single rows, which SwiGLU does not allow.
+constexpr MatVecCut kSingleRows[] = {
+    {.workgroup_size = 256, .rows = 1, .split = 1, .depth = 1},
+    {.workgroup_size = 128, .rows = 1, .split = 2, .depth = 4},
+    {.workgroup_size = 32, .rows = 1, .split = 2, .depth = 2},
+};
+
+/// True for one format of each kind: the others differ in a decoder alone.
+bool has_all_variants(const WeightFormat& format) {
+  return format.type == kernels::WeightType::kF32 || format.block == 32;
+}
+
+/// The variants of format number `number`, with cuts of its own.
+std::vector<Variant> variants(const WeightFormat& format, size_t number) {
+  const auto cut = [&](size_t index) { return kCuts[(3 * number + index) % std::size(kCuts)]; };
+  const MatVecCut single = kSingleRows[number % std::size(kSingleRows)];
+  using enum MatVecOutput;
+  std::vector<Variant> list = {
+      {.norm = true, .bias = true, .output = kStore, .max_tokens = 1},
+      {.norm = false, .bias = true, .output = kAdd, .max_tokens = 1, .cut = single},
+      {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 2, .cut = cut(0)},
+  };
+  if (!has_all_variants(format)) return list;
+  list.push_back({.norm = false, .bias = false, .output = kStore, .max_tokens = 8});
+  list.push_back({.norm = true, .bias = false, .output = kAdd, .max_tokens = 4, .cut = cut(1)});
+  list.push_back({.norm = false, .bias = true, .output = kSwiGlu, .max_tokens = 4, .cut = cut(2)});
+  return list;
+}
+
+/// Rows round the 1, 2 and 4 made together and the 8 of a workgroup's teams, columns round the 8 of a chunk and
+/// the 32 of a unit. Quantised weights get a pipeline for each number of units, so few of those.
+std::vector<std::pair<uint32_t, uint32_t>> sizes(const WeightFormat& format, size_t variant) {
+  if (!kernels::is_quantised(format.type)) {
+    return {{1, 1}, {7, 9}, {8, 31}, {9, 7}, {31, 33}, {33, 8}, {5, 520}, {9, 1100}};
+  }
+  if (variant % 2 == 0) return {{1, 1}, {7, 9}, {8, 31}, {9, 7}, {31, 32}, {33, 8}};
+  return {{1, 129}, {7, 160}, {33, 159}, {9, 150}};
+}
+
+}  // namespace
+
+void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
+  const auto add = [&](const WeightFormat& format, const Variant& variant, const MatVecShape& shape) {
+    const uint64_t bytes =
+        std::max(activation_bytes(shape.tokens, shape.rows), activation_bytes(shape.tokens, shape.columns));
+    cases.push_back({.kernel = kernel_name(device, format, variant, shape.tokens),
+                     .shape = describe(variant, shape),
+                     .binding_bytes = bytes,
+                     .body = [=](Trial& trial) { return run(trial, format, variant, shape); }});
+  };
+  const std::vector<WeightFormat> formats = weight_formats();
+  for (size_t f = 0; f < formats.size(); ++f) {
+    uint32_t index = 0;
+    for (const Variant& variant : variants(formats[f], f)) {
+      const size_t number = index + f;
+      for (const auto& [rows, columns] : sizes(formats[f], number)) {
+        const bool pairs = variant.output == MatVecOutput::kSwiGlu;
+        const uint32_t shards = std::min(1 + index % 3, rows);
+        // Up to and beyond what one pipeline takes at once, and numbers that are no powers of two.
+        const uint32_t tokens = 1 + (index * 5 + rows) % (variant.max_tokens + 3);
+        add(formats[f], variant, {pairs ? round_up(rows, 2U) : rows, columns, tokens, shards});
+        ++index;
+      }
+    }
+  }
+  // More columns than fit into workgroup memory at once.
+  const Variant many{.norm = true, .max_tokens = 8, .cut = MatVecCut{.rows = 4, .split = 4, .depth = 2}};
+  add({kernels::WeightType::kInt8, 64}, many, {5, 2000, 7, 1});
+  add({kernels::WeightType::kInt4, 32}, many, {5, 2000, 8, 2});
+  add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 26000, 1, 1});
+  add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 26000, 1, 1});
+  // The same, small enough for a binding of 64 KiB.
+  add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 40, 1, 1});
+  add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 40, 1, 1});
+  if (!device.info().is_software()) {
+    // More workgroups than one dimension of a grid holds. In software it takes too long: a test lowers the limit.
+    add(kernels::WeightType::kF32, {.bias = true}, {16 * 65535 + 3, 2, 1, 1});
+  }
+}
+
+}  // namespace cria::selftest
