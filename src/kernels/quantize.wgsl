@@ -29,11 +29,16 @@ const EXPONENT = 0x7f800000u;  // of f32, all ones for NaN and infinity
 const NAN_LOW = 0x7e00u;       // f16
 const CHUNKS = BLOCK / 8u;
 const LARGEST_SCALE = 65504.0;
+const SMALLEST_NORMAL = 6.103515625e-05;      // 2^-14
+const SMALLEST_STEP = 5.9604644775390625e-08; // 2^-24, of smaller ones
 const LARGEST = LARGEST_SCALE * select(9.0, 127.0, BITS == 8u);  // element that a scale can reach
 
-/// The clamp is for packing, which leaves both halves open where one is too large.
+/// The nearest f16 by integer arithmetic: compilers may leave out a pack followed by an unpack. The clamp is for
+/// packing, which leaves both halves open where one is too large.
 fn rounded_to_f16(value: f32) -> f32 {
-  return unpack2x16float(pack2x16float(vec2f(clamp(value, -LARGEST_SCALE, LARGEST_SCALE), 0.0))).x;
+  if (abs(value) < SMALLEST_NORMAL) { return round(value / SMALLEST_STEP) * SMALLEST_STEP; }
+  let bits = bitcast<u32>(clamp(value, -LARGEST_SCALE, LARGEST_SCALE));
+  return bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
 }
 
 /// Eight columns of the row, 0 past the last.

@@ -31,7 +31,8 @@ LayerSpec layer_spec(const ModelConfig& config, uint32_t index) {
               .parts = {part(attention + "q_proj", config.q_size(), config.qkv_bias),
                         part(attention + "k_proj", config.kv_size(), config.qkv_bias),
                         part(attention + "v_proj", config.kv_size(), config.qkv_bias)},
-              .columns = config.hidden_size};
+              .columns = config.hidden_size,
+              .keeps_precision = true};
   if (config.qk_norm) {
     spec.q_norm = VectorSpec{attention + "q_norm.weight", config.head_dim};
     spec.k_norm = VectorSpec{attention + "k_norm.weight", config.head_dim};

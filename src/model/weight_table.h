@@ -23,7 +23,7 @@ struct MatrixSpec {
   std::vector<Part> parts;
   uint32_t columns = 0;
   bool alternating = false;      ///< the rows of the parts alternate instead of following each other
-  bool keeps_precision = false;  ///< embedding and output: not below 8 bits, which cost little and matter much
+  bool keeps_precision = false;  ///< embedding, output, q, k and v: not below 8 bits, which cost little and matter much
 
   [[nodiscard]] uint32_t rows() const;
   [[nodiscard]] bool has_bias() const;
