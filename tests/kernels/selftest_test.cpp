@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(SelfTest, Masks, testing::Range<size_t>(0, std::size(kM
 /// Small bindings cut weights into shards, small grids fold them into a second dimension.
 TEST(SelfTest, EveryKernelAgreesWithItsReferenceUnderLowLimits) {
   gpu::DeviceOptions options;
-  options.binding_limit = 64 * 1024;
+  options.binding_limit = 160 * 1024;  // of the shapes that are cut, every kernel has some that fit
   options.grid_limit = 3;
   gpu::Device device = open_device(options);
   EXPECT_EQ(kernels_of(all_cases(device)), kernels_with({})) << "every kernel has shapes that fit";
@@ -87,7 +87,8 @@ TEST(SelfTest, EveryShaderHasCases) {
     const std::string name(shader.name);
     if (!shader.source.starts_with("// Module:") && shader.source.find("@compute") != std::string_view::npos) {
       // Cases are named after the last of their kernels.
-      EXPECT_TRUE(is_tested(name == "argmax_slices" ? "argmax_join" : name, true)) << name << ".wgsl has no case in src/selftest";
+      EXPECT_TRUE(is_tested(name == "argmax_slices" ? "argmax_join" : name, true))
+          << name << ".wgsl has no case in src/selftest";
     }
     // A device without f16 has weights_f16_packed only, so that of a pair one name is enough. The names of other
     // modules are no part of a kernel's; whoever picks them gives the kernel a name of its own.
