@@ -55,8 +55,8 @@ wgpu::BindGroupLayout make_layout(const wgpu::Device& device, const PipelineSpec
   for (size_t i = 0; i < spec.bindings.size(); ++i) {
     entries[i + 1].binding = static_cast<uint32_t>(i + 1);
     entries[i + 1].visibility = wgpu::ShaderStage::Compute;
-    entries[i + 1].buffer.type = spec.bindings[i] == Access::kRead ? wgpu::BufferBindingType::ReadOnlyStorage
-                                                                   : wgpu::BufferBindingType::Storage;
+    entries[i + 1].buffer.type =
+        spec.bindings[i] == Access::kRead ? wgpu::BufferBindingType::ReadOnlyStorage : wgpu::BufferBindingType::Storage;
   }
   wgpu::BindGroupLayoutDescriptor descriptor;
   descriptor.label = std::string_view(spec.name);

@@ -90,6 +90,10 @@ std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpe
                                           {512, 1, 1, 2}, {512, 1, 1, 4}, {512, 2, 1, 2}, {512, 2, 1, 1},
                                           {512, 2, 2, 1}, {512, 4, 2, 1}};
   std::vector<MatVecCut> cuts = {default_cut(device, spec)};
+  if (device.info().is_software()) {  // where compiling takes longer than any choice is worth
+    cuts.push_back({.workgroup_size = 32, .rows = 2, .split = 1, .depth = 1});
+    return cuts;
+  }
   for (const MatVecCut& cut : is_quantised(spec.format.type) ? kBlocks : kFloats) {
     if (is_valid_cut(device, spec, cut)) cuts.push_back(cut);
   }

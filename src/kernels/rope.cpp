@@ -10,9 +10,9 @@ struct Params {
 
 Result<Rope> Rope::create(gpu::Device& device) {
   Rope op;
-  CRIA_TRY_ASSIGN(op.pipeline_, SpecBuilder(device, "rope")
-                                    .constant("WORKGROUP_SIZE", kWorkgroup)
-                                    .build(device, "rw", sizeof(Params)));
+  CRIA_TRY_ASSIGN(
+      op.pipeline_,
+      SpecBuilder(device, "rope").constant("WORKGROUP_SIZE", kWorkgroup).build(device, "rw", sizeof(Params)));
   return op;
 }
 
