@@ -237,14 +237,14 @@ const kernels::MatVec& Model::matvec(const kernels::MatVecSpec& spec) const {
   return entry->second;
 }
 
-Status Model::upload_batch(gpu::Device& device, const Batch& batch) {
+Status Model::upload_batch(gpu::Device& device, const Batch& batch, bool step) {
   CRIA_CHECK(batch.size() > 0 && batch.size() <= plan_.max_batch_tokens && batch.slots.size() == batch.size());
   if (!batch.tokens.empty()) CRIA_TRY(write_words(device, tokens_, batch.tokens));
   std::vector<uint32_t> info;
   for (uint32_t t = 0; t < batch.size(); ++t) info.insert(info.end(), {batch.positions[t], batch.slots[t]});
   CRIA_TRY(write_words(device, batch_.token_info, info));
   batch_.tile_count = 0;
-  if (!is_step(batch)) {
+  if (!step) {
     const std::vector<uint32_t> tiles = attention_tiles(batch, kernels_.attention.tile_tokens());
     CRIA_TRY(write_words(device, batch_.tiles, tiles));
     batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
@@ -327,9 +327,10 @@ void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
 Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch) {
   const auto outputs = static_cast<uint32_t>(batch.output_rows.size());
   if (outputs > 0) CRIA_TRY(reserve_output_rows(device, outputs));
-  CRIA_TRY(upload_batch(device, batch));
+  const bool step = is_step(batch);
+  CRIA_TRY(upload_batch(device, batch, step));
   kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());
-  if (!is_step(batch)) {
+  if (!step) {
     for (uint32_t index = 0; index < config_.num_layers; ++index) record_layer(recorder, index);
     if (outputs > 0) record_output(recorder, outputs);
     return {};

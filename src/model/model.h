@@ -131,7 +131,7 @@ class Model {
   Status create_step_kernels(gpu::Device& device, const ModelOptions& options);
   Status join_qk_norms(gpu::Device& device);
   Status create_buffers(gpu::Device& device, uint32_t slots);
-  Status upload_batch(gpu::Device& device, const Batch& batch);
+  Status upload_batch(gpu::Device& device, const Batch& batch, bool step);  // step: is_step(batch)
   [[nodiscard]] bool is_step(const Batch& batch) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
