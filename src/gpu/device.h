@@ -44,6 +44,12 @@ struct Limits {
   uint32_t uniform_alignment = 256;
 };
 
+/// A shape of matrices that the matrix units multiply: sums [m, n] of f32 += [m, k] * [k, n] of f16.
+struct MatrixShape {
+  uint32_t m = 0, n = 0, k = 0;
+  bool operator==(const MatrixShape&) const = default;
+};
+
 struct DeviceInfo {
   uint32_t index = 0;   ///< position in list_devices()
   std::string name;     ///< "NVIDIA H100 80GB HBM3"
@@ -56,6 +62,7 @@ struct DeviceInfo {
   uint64_t memory_bytes = 0;       ///< all that it can reach, shared or its own; 0 where it does not tell
   uint32_t subgroup_min_size = 0;  ///< 0 where there are no subgroups
   uint32_t subgroup_max_size = 0;
+  std::vector<MatrixShape> matrix_shapes;  ///< empty where there are no matrix units
 
   [[nodiscard]] bool is_software() const { return type == "CPU"; }
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "base/log.h"
 #include "gpu/drivers.h"
@@ -42,12 +43,30 @@ int rank(const DeviceInfo& info) {
   return type * 2 + (modern ? 0 : 1);
 }
 
+/// The shapes that multiply f16 and add up in f32.
+std::vector<MatrixShape> matrix_shapes(const wgpu::AdapterPropertiesSubgroupMatrixConfigs& configs) {
+  std::vector<MatrixShape> shapes;
+  for (const wgpu::SubgroupMatrixConfig& config : std::span(configs.configs, configs.configCount)) {
+    if (config.componentType == wgpu::SubgroupMatrixComponentType::F16 &&
+        config.resultComponentType == wgpu::SubgroupMatrixComponentType::F32) {
+      shapes.push_back({.m = config.M, .n = config.N, .k = config.K});
+    }
+  }
+  return shapes;
+}
+
 DeviceInfo describe(const wgpu::Instance& instance, const wgpu::Adapter& adapter) {
   DeviceInfo info;
   wgpu::AdapterInfo details;
   wgpu::AdapterPropertiesMemoryHeaps heaps;
   if (adapter.HasFeature(wgpu::FeatureName::AdapterPropertiesMemoryHeaps)) details.nextInChain = &heaps;
+  wgpu::AdapterPropertiesSubgroupMatrixConfigs matrices;
+  if (adapter.HasFeature(wgpu::FeatureName::ChromiumExperimentalSubgroupMatrix)) {
+    matrices.nextInChain = details.nextInChain;
+    details.nextInChain = &matrices;
+  }
   adapter.GetInfo(&details);
+  info.matrix_shapes = matrix_shapes(matrices);
   for (size_t i = 0; i < heaps.heapCount; ++i) info.memory_bytes += heaps.heapInfo[i].size;
   info.name = to_string(details.device);
   info.vendor = to_string(details.vendor);

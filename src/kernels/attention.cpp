@@ -73,13 +73,20 @@ Result<Attention> Attention::create(gpu::Device& device, KvType type, uint32_t h
                                   .build(device, "rrrrrw", sizeof(AttentionParams)));
   const Tile tile = choose_tile(pairs, std::min(device.limits().max_workgroup_memory_bytes, kTileMemoryBytes));
   op.queries_ = tile.queries;
-  CRIA_TRY_ASSIGN(op.prefill_, SpecBuilder(device, "attention_prefill")
-                                   .kv(type)
-                                   .constant("PAIRS", pairs)
-                                   .constant("PAGE_SIZE", kPageSize)
-                                   .constant("QUERIES", tile.queries)
-                                   .constant("KEYS", tile.keys)
-                                   .build(device, "rrrrrw", sizeof(AttentionParams)));
+  const auto build_prefill = [&](bool is_half) {
+    return SpecBuilder(device, "attention_prefill")
+        .kv(type)
+        .element(is_half)
+        .constant("PAIRS", pairs)
+        .constant("PAGE_SIZE", kPageSize)
+        .constant("QUERIES", tile.queries)
+        .constant("KEYS", tile.keys)
+        .build(device, "rrrrrw", sizeof(AttentionParams));
+  };
+  CRIA_TRY_ASSIGN(op.prefill_, build_prefill(false));
+  if (device.features().f16) {
+    CRIA_TRY_ASSIGN(op.half_prefill_, build_prefill(true));
+  }
   return op;
 }
 
@@ -87,6 +94,7 @@ void Attention::record(gpu::Recorder& recorder, AttentionKernel kernel, const At
                        const Activation& qkv, const BatchBuffers& batch, const KvLayer& layer, uint32_t window,
                        const Activation& y) const {
   const bool decode = kernel == AttentionKernel::kDecode;
+  CRIA_CHECK(!decode || !y.is_half);
   const AttentionParams params{.group = shape.heads / shape.kv_heads,
                                .kv_heads = shape.kv_heads,
                                .q_stride = qkv.stride() / 2,
@@ -97,7 +105,8 @@ void Attention::record(gpu::Recorder& recorder, AttentionKernel kernel, const At
                                .pad = 0};
   const gpu::Binding bindings[] = {
       qkv.buffer, decode ? batch.token_info : batch.tiles, batch.page_table, layer.keys, layer.values, y.buffer};
-  recorder.dispatch(decode ? decode_ : prefill_, gpu::as_params(params), bindings,
+  const gpu::Pipeline& prefill = y.is_half ? half_prefill_.value() : prefill_;
+  recorder.dispatch(decode ? decode_ : prefill, gpu::as_params(params), bindings,
                     {shape.heads, decode ? batch.tokens : batch.tile_count, 1});
 }
 

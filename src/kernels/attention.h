@@ -55,7 +55,8 @@ class Attention {
  public:
   /// Errors: kUnsupported where head_dim is odd or above kMaxHeadDim.
   static Result<Attention> create(gpu::Device& device, KvType type, uint32_t head_dim);
-  /// y[t, heads * head_dim]; `window` positions are visible to a query (0: all before it).
+  /// y[t, heads * head_dim], f16 on request from the prefill kernel; `window` positions are visible to a query (0: all
+  /// before it).
   void record(gpu::Recorder& recorder, AttentionKernel kernel, const AttentionShape& shape, const Activation& qkv,
               const BatchBuffers& batch, const KvLayer& layer, uint32_t window, const Activation& y) const;
   /// Tokens in a tile of the prefill kernel.
@@ -63,6 +64,7 @@ class Attention {
 
  private:
   gpu::Pipeline decode_, prefill_;
+  std::optional<gpu::Pipeline> half_prefill_;  // on devices with f16
   uint32_t queries_ = 0;
 };
 

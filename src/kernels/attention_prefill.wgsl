@@ -4,7 +4,8 @@
 //
 // Shapes: as in attention_decode.wgsl. A tile is up to QUERIES consecutive tokens of one sequence:
 // tiles[i] = (first token in the batch, count, slot, position of the first).
-// Bindings: 1 qkv f32 pairs, 2 tiles vec4u, 3 page_table, 4 keys, 5 values (KvPair module), 6 y f32 pairs.
+// Bindings: 1 qkv f32 pairs, 2 tiles vec4u, 3 page_table, 4 keys, 5 values (KvPair module), 6 y in pairs
+// (element module).
 // Dispatch: x = head, y = tile; workgroups of QUERIES * 8: eight invocations share a query. Keys, then
 // values, pass through workgroup memory KEYS at a time.
 // Numerics: f32 scores and sums, online softmax with a finite lowest score.
@@ -27,7 +28,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> page_table: array<u32>;
 @group(0) @binding(4) var<storage, read> keys: array<KvPair>;
 @group(0) @binding(5) var<storage, read> values: array<KvPair>;
-@group(0) @binding(6) var<storage, read_write> y: array<vec2f>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec2<Element>>;
 
 const LOWEST = -3.0e38;
 const SHARE = 8u;                                   // invocations per query
@@ -97,6 +98,9 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) id: 
   if (query >= tile.y) { return; }
   for (var i = 0u; i < OWN_PAIRS; i++) {
     let pair = part + i * SHARE;
-    if (pair < PAIRS) { y[(tile.x + query) * params.y_stride + id.x * PAIRS + pair] = sums[i] / weight_sum; }
+    let value = sums[i] / weight_sum;
+    if (pair < PAIRS) {
+      y[(tile.x + query) * params.y_stride + id.x * PAIRS + pair] = vec2<Element>(element(value.x), element(value.y));
+    }
   }
 }

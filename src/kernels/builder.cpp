@@ -35,12 +35,16 @@ SpecBuilder::SpecBuilder(const gpu::Device& device, std::string_view shader) : f
   spec_.source = shader_source(shader);
 }
 
+void SpecBuilder::enable(std::string_view extension) {
+  if (std::ranges::find(spec_.enables, extension) == spec_.enables.end()) spec_.enables.emplace_back(extension);
+}
+
 void SpecBuilder::add_module(std::string_view name) { spec_.modules.push_back(shader_source(name)); }
 
 SpecBuilder& SpecBuilder::weights(const WeightFormat& format) {
   const bool native = format.type == WeightType::kF16 && features_.f16;
   const bool packed = format.type == WeightType::kF16 && !features_.f16;
-  if (native) spec_.enables.emplace_back("f16");
+  if (native) enable("f16");
   add_module(fmt::format("weights_{}{}", weight_type_name(format.type), packed ? "_packed" : ""));
   return name_format(format, packed ? "_packed" : "");
 }
@@ -49,6 +53,31 @@ SpecBuilder& SpecBuilder::blocks(const WeightFormat& format) {
   CRIA_CHECK(is_quantised(format.type));
   add_module(fmt::format("blocks_{}", weight_type_name(format.type)));
   return name_format(format, "");
+}
+
+SpecBuilder& SpecBuilder::halves(const WeightFormat& format) {
+  CRIA_CHECK(format.type != WeightType::kF32);
+  enable("f16");
+  add_module(fmt::format("halves_{}", weight_type_name(format.type)));
+  return name_format(format, "");
+}
+
+SpecBuilder& SpecBuilder::element(bool is_half) {
+  if (is_half) {
+    enable("f16");
+    spec_.name += "_to_f16";
+  }
+  add_module(is_half ? "element_f16" : "element_f32");
+  return *this;
+}
+
+SpecBuilder& SpecBuilder::matrices(const gpu::MatrixShape& shape) {
+  enable("f16");
+  enable("subgroups");
+  enable("chromium_experimental_subgroup_matrix");
+  spec_.requirements.emplace_back("subgroup_id");
+  spec_.name += fmt::format("_{}x{}x{}", shape.m, shape.n, shape.k);
+  return constant("M", shape.m).constant("N", shape.n).constant("K", shape.k);
 }
 
 SpecBuilder& SpecBuilder::name_format(const WeightFormat& format, std::string_view suffix) {
@@ -70,7 +99,7 @@ SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) { return over_subgroups
 
 SpecBuilder& SpecBuilder::over_subgroups(std::string_view module, uint32_t workgroup_size) {
   if (features_.subgroups) {
-    spec_.enables.emplace_back("subgroups");
+    enable("subgroups");
     spec_.requirements.emplace_back("subgroup_id");
     spec_.name += "_subgroup";
   }

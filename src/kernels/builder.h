@@ -34,6 +34,12 @@ class SpecBuilder {
   SpecBuilder& weights(const WeightFormat& format);
   /// Adds integer products with a quantised format (bindings 1 and 2, `load_unit`, `unit_dot`).
   SpecBuilder& blocks(const WeightFormat& format);
+  /// Adds the decoder of a weight format to f16 (bindings 1 and 2, `load_piece`, `halves`); not for f32.
+  SpecBuilder& halves(const WeightFormat& format);
+  /// Adds `Element`, how outputs are stored: f16 or f32.
+  SpecBuilder& element(bool is_half);
+  /// Adds the extensions that matrix units need, and the constants M, N and K.
+  SpecBuilder& matrices(const gpu::MatrixShape& shape);
   /// Adds the pair type of the KV cache (`KvPair`, `pack_pair`, `unpack_pair`).
   SpecBuilder& kv(KvType type);
   /// Adds reductions over a workgroup (`Lanes`, `workgroup_sum`, …) through subgroups or shared memory,
@@ -58,6 +64,7 @@ class SpecBuilder {
 
  private:
   void add_module(std::string_view name);
+  void enable(std::string_view extension);
   SpecBuilder& over_subgroups(std::string_view module, uint32_t workgroup_size);
   SpecBuilder& name_format(const WeightFormat& format, std::string_view suffix);
   gpu::FeatureSet features_;

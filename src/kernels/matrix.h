@@ -86,10 +86,14 @@ struct Matrix {
   }
 };
 
-/// Activations [rows, columns] in f32, row-major, padded_columns(columns) elements a row.
+/// Activations [rows, columns] in f32, or f16 for matrix units, row-major, padded_columns(columns) elements a row.
 struct Activation {
   gpu::Buffer buffer;
   uint32_t columns = 0;
+  bool is_half = false;
+
+  /// The same buffer, holding f16.
+  [[nodiscard]] Activation half() const { return {.buffer = buffer, .columns = columns, .is_half = true}; }
 
   [[nodiscard]] uint32_t stride() const { return padded_columns(columns); }
 };

@@ -17,8 +17,16 @@ struct HeadParams {
 Result<RmsNorm> RmsNorm::create(gpu::Device& device) {
   RmsNorm op;
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
-  CRIA_TRY_ASSIGN(op.pipeline_,
-                  SpecBuilder(device, "rms_norm").reductions(kRowWorkgroup).build(device, "rrw", sizeof(RowParams)));
+  const auto build = [&](bool is_half) {
+    return SpecBuilder(device, "rms_norm")
+        .reductions(kRowWorkgroup)
+        .element(is_half)
+        .build(device, "rrw", sizeof(RowParams));
+  };
+  CRIA_TRY_ASSIGN(op.pipeline_, build(false));
+  if (device.features().f16) {
+    CRIA_TRY_ASSIGN(op.half_pipeline_, build(true));
+  }
   return op;
 }
 
@@ -26,7 +34,8 @@ void RmsNorm::record(gpu::Recorder& recorder, const Activation& x, const gpu::Bu
                      uint32_t rows, float epsilon) const {
   const RowParams params{.rows = rows, .columns = x.columns, .stride = x.stride(), .epsilon = epsilon};
   const gpu::Binding bindings[] = {weight, x.buffer, y.buffer};
-  recorder.dispatch(pipeline_, gpu::as_params(params), bindings, folded_grid(grid_limit_, rows));
+  recorder.dispatch(y.is_half ? half_pipeline_.value() : pipeline_, gpu::as_params(params), bindings,
+                    folded_grid(grid_limit_, rows));
 }
 
 Result<HeadNorm> HeadNorm::create(gpu::Device& device) {

@@ -8,12 +8,13 @@ namespace cria::kernels {
 class RmsNorm {
  public:
   static Result<RmsNorm> create(gpu::Device& device);
-  /// y[r, :] = x[r, :] / rms(x[r, :]) * weight for `rows` rows; weight is f32 [x.columns].
+  /// y[r, :] = x[r, :] / rms(x[r, :]) * weight for `rows` rows; weight is f32 [x.columns]; y f16 on request.
   void record(gpu::Recorder& recorder, const Activation& x, const gpu::Buffer& weight, const Activation& y,
               uint32_t rows, float epsilon) const;
 
  private:
   gpu::Pipeline pipeline_;
+  std::optional<gpu::Pipeline> half_pipeline_;  // on devices with f16
   uint32_t grid_limit_ = 0;
 };
 

@@ -15,6 +15,8 @@ using kernels::AttentionKernel;
 
 /// Up to this many tokens, attention runs one workgroup per query; beyond it, in tiles of queries.
 constexpr uint32_t kDecodeTokens = 4;
+/// From this many tokens on, prompts are read on matrix units.
+constexpr uint32_t kMatrixTokens = 9;
 
 Result<Activation> create_activation(gpu::Device& device, std::string_view label, uint32_t rows, uint32_t columns) {
   Activation activation{.buffer = {}, .columns = columns};
@@ -112,7 +114,10 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)))};
   CRIA_TRY_ASSIGN(model.weights_, make_weights(weight_table(config)));
   CRIA_TRY(model.create_kernels(device));
-  CRIA_TRY(model.create_step_kernels(device, options));
+  Tuner tuner(device, options.tuning);
+  CRIA_TRY(model.create_step_kernels(device, options, tuner));
+  CRIA_TRY(model.create_matrix_kernels(device, options, tuner));
+  tuner.save();
   CRIA_TRY(model.create_buffers(device, options.slots));
   return model;
 }
@@ -148,34 +153,77 @@ Status Model::create_linear(gpu::Device& device, const kernels::Matrix& weight) 
   return {};
 }
 
-Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& options) {
+namespace {
+
+/// Kernels by spec with the matrices that each serves; it is measured on all of them in turn, as a pass reads them.
+template <typename Spec>
+struct Products {
+  std::vector<std::pair<Spec, std::vector<const kernels::Matrix*>>> all;
+  void add(const Spec& spec, const kernels::Matrix& matrix) {
+    auto known = std::ranges::find_if(all, [&](const auto& product) { return product.first == spec; });
+    if (known == all.end()) known = all.insert(known, {spec, {}});
+    known->second.push_back(&matrix);
+  }
+};
+
+kernels::MatMulSpec matmul_spec(const kernels::Matrix& weight, MatVecOutput output, uint32_t tokens) {
+  return {.format = weight.format,
+          .rows = weight.rows,
+          .tokens = tokens,
+          .columns = weight.columns,
+          .has_bias = weight.bias.valid(),
+          .output = output};
+}
+
+}  // namespace
+
+Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner) {
   if (!kernels::AttentionStep::supports(attention_shape_)) return {};
   CRIA_TRY_ASSIGN(kernels_.attention_step, kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_,
                                                                           config_.qk_norm, options.slots));
   CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
                                                          gpu::MemoryKind::kScratch));
   if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
-  // The matrices that one kernel serves; it is measured on all of them in turn, as a step reads them.
-  std::vector<std::pair<kernels::MatVecSpec, std::vector<const kernels::Matrix*>>> products;
-  const auto add = [&](const kernels::MatVecSpec& spec, const kernels::Matrix& matrix) {
-    auto known = std::ranges::find_if(products, [&](const auto& product) { return product.first == spec; });
-    if (known == products.end()) known = products.insert(known, {spec, {}});
-    known->second.push_back(&matrix);
-  };
-  add(output_spec(weights_.output()), weights_.output());
+  Products<kernels::MatVecSpec> products;
+  products.add(output_spec(weights_.output()), weights_.output());
   for (const LayerWeights& layer : weights_.layers) {
-    add(qkv_spec(layer), layer.qkv);
-    add(o_spec(layer), layer.o);
-    add(gate_up_spec(layer), layer.gate_up);
-    add(down_spec(layer), layer.down);
+    products.add(qkv_spec(layer), layer.qkv);
+    products.add(o_spec(layer), layer.o);
+    products.add(gate_up_spec(layer), layer.gate_up);
+    products.add(down_spec(layer), layer.down);
   }
-  Tuner tuner(device, options.tuning);
-  for (const auto& [spec, matrices] : products) {
+  for (const auto& [spec, matrices] : products.all) {
     CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
     CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, options.slots, cut));
     kernels_.matvec.emplace_back(spec, std::move(op));
   }
-  tuner.save();
+  return {};
+}
+
+/// Leaves kernels_.matmul empty where any product of a layer has no kernel on matrix units.
+Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner) {
+  using MatrixUnits = ModelOptions::MatrixUnits;
+  if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
+  if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
+  Products<kernels::MatMulSpec> products;
+  const uint32_t tokens = plan_.max_batch_tokens;
+  for (const LayerWeights& layer : weights_.layers) {
+    products.add(matmul_spec(layer.qkv, MatVecOutput::kStore, tokens), layer.qkv);
+    products.add(matmul_spec(layer.o, MatVecOutput::kAdd, tokens), layer.o);
+    products.add(matmul_spec(layer.gate_up, MatVecOutput::kSwiGlu, tokens), layer.gate_up);
+    products.add(matmul_spec(layer.down, MatVecOutput::kAdd, tokens), layer.down);
+  }
+  for (const auto& [spec, matrices] : products.all) {
+    if (!kernels::MatrixMatMul::supports(device, spec.format)) return {};
+  }
+  for (const auto& [spec, matrices] : products.all) {
+    CRIA_TRY_ASSIGN(const kernels::MatMulCut cut, tuner.choose(spec, matrices));
+    CRIA_TRY_ASSIGN(kernels::MatrixMatMul op, kernels::MatrixMatMul::create(device, spec, cut));
+    kernels_.matmul.emplace_back(spec, std::move(op));
+  }
+  if (kernels::AttentionMatrix::supports(device, plan_.kv_type, config_.head_dim)) {
+    CRIA_TRY_ASSIGN(kernels_.attention_matrix, kernels::AttentionMatrix::create(device, config_.head_dim));
+  }
   return {};
 }
 
@@ -237,15 +285,15 @@ const kernels::MatVec& Model::matvec(const kernels::MatVecSpec& spec) const {
   return entry->second;
 }
 
-Status Model::upload_batch(gpu::Device& device, const Batch& batch, bool step) {
+Status Model::upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile) {
   CRIA_CHECK(batch.size() > 0 && batch.size() <= plan_.max_batch_tokens && batch.slots.size() == batch.size());
   if (!batch.tokens.empty()) CRIA_TRY(write_words(device, tokens_, batch.tokens));
   std::vector<uint32_t> info;
   for (uint32_t t = 0; t < batch.size(); ++t) info.insert(info.end(), {batch.positions[t], batch.slots[t]});
   CRIA_TRY(write_words(device, batch_.token_info, info));
   batch_.tile_count = 0;
-  if (!step) {
-    const std::vector<uint32_t> tiles = attention_tiles(batch, kernels_.attention.tile_tokens());
+  if (attention_tile > 0) {
+    const std::vector<uint32_t> tiles = attention_tiles(batch, attention_tile);
     CRIA_TRY(write_words(device, batch_.tiles, tiles));
     batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
   }
@@ -256,17 +304,23 @@ Status Model::upload_batch(gpu::Device& device, const Batch& batch, bool step) {
   return {};
 }
 
-void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
+void Model::matmul(gpu::Recorder& recorder, const kernels::Matrix& weight, MatVecOutput output, const Activation& x,
+                   const Activation& y) const {
+  const kernels::MatMulSpec spec = matmul_spec(weight, output, plan_.max_batch_tokens);
+  const auto entry = std::ranges::find_if(kernels_.matmul, [&](const auto& known) { return known.first == spec; });
+  CRIA_CHECK(entry != kernels_.matmul.end());
+  entry->second.record(recorder, weight, x, y, batch_.tokens);
+}
+
+/// From queries, keys and values in scratch_.qkv to what the heads found.
+void Model::record_attention(gpu::Recorder& recorder, uint32_t index, const Activation& attended) {
   const LayerWeights& weights = weights_.layers[index];
   const kernels::KvLayer& cache = kv_cache_.layer(index);
   const kernels::AttentionShape& shape = attention_shape_;
   const uint32_t tokens = batch_.tokens;
   const float epsilon = config_.rms_norm_eps;
-  const auto kernel = tokens <= kDecodeTokens ? AttentionKernel::kDecode : AttentionKernel::kPrefill;
+  const bool few = tokens <= kDecodeTokens && !attended.is_half;
   auto& s = scratch_;
-
-  kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, s.normed, tokens, epsilon);
-  linear(recorder, weights.qkv, s.normed, s.qkv, tokens);
   if (config_.qk_norm) {
     kernels_.head_norm.record(recorder, s.qkv, weights.q_norm, 0, shape.heads, shape.head_dim, tokens, epsilon);
     kernels_.head_norm.record(recorder, s.qkv, weights.k_norm, shape.q_size(), shape.kv_heads, shape.head_dim, tokens,
@@ -274,7 +328,23 @@ void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
   }
   kernels_.rope.record(recorder, s.qkv, cos_sin_, shape.heads + shape.kv_heads, shape.head_dim, tokens);
   kernels_.kv_write.record(recorder, shape, s.qkv, batch_, cache);
-  kernels_.attention.record(recorder, kernel, shape, s.qkv, batch_, cache, config_.sliding_window[index], s.attended);
+  const uint32_t window = config_.sliding_window[index];
+  if (attended.is_half && kernels_.attention_matrix) {
+    return kernels_.attention_matrix->record(recorder, shape, s.qkv, batch_, cache, window, attended);
+  }
+  kernels_.attention.record(recorder, few ? AttentionKernel::kDecode : AttentionKernel::kPrefill, shape, s.qkv, batch_,
+                            cache, window, attended);
+}
+
+void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
+  const LayerWeights& weights = weights_.layers[index];
+  const uint32_t tokens = batch_.tokens;
+  const float epsilon = config_.rms_norm_eps;
+  auto& s = scratch_;
+
+  kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, s.normed, tokens, epsilon);
+  linear(recorder, weights.qkv, s.normed, s.qkv, tokens);
+  record_attention(recorder, index, s.attended);
   linear(recorder, weights.o, s.attended, s.projected, tokens);
   kernels_.residual_add.record(recorder, s.projected, s.hidden, tokens);
 
@@ -285,11 +355,35 @@ void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
   kernels_.residual_add.record(recorder, s.projected, s.hidden, tokens);
 }
 
+/// The same on matrix units: what they multiply is in f16.
+void Model::record_matrix_layer(gpu::Recorder& recorder, uint32_t index) {
+  const LayerWeights& weights = weights_.layers[index];
+  const uint32_t tokens = batch_.tokens;
+  const float epsilon = config_.rms_norm_eps;
+  const Activation normed = scratch_.normed.half();
+  const Activation attended = scratch_.attended.half();
+  const Activation activated = scratch_.activated.half();
+  auto& s = scratch_;
+
+  kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, normed, tokens, epsilon);
+  matmul(recorder, weights.qkv, MatVecOutput::kStore, normed, s.qkv);
+  record_attention(recorder, index, attended);
+  matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden);
+
+  kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, normed, tokens, epsilon);
+  matmul(recorder, weights.gate_up, MatVecOutput::kSwiGlu, normed, activated);
+  matmul(recorder, weights.down, MatVecOutput::kAdd, activated, s.hidden);
+}
+
 /// True for one new token each of different sequences: what the kernels of a decode step serve.
 bool Model::is_step(const Batch& batch) const {
   if (!attention_parts_.valid() || batch.size() > kv_cache_.slots()) return false;
   const std::set<uint32_t> slots(batch.slots.begin(), batch.slots.end());
   return slots.size() == batch.size();
+}
+
+bool Model::uses_matrix_units(const Batch& batch) const {
+  return !kernels_.matmul.empty() && batch.size() >= kMatrixTokens;
 }
 
 void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
@@ -328,10 +422,19 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
   const auto outputs = static_cast<uint32_t>(batch.output_rows.size());
   if (outputs > 0) CRIA_TRY(reserve_output_rows(device, outputs));
   const bool step = is_step(batch);
-  CRIA_TRY(upload_batch(device, batch, step));
+  const bool matrix_units = !step && uses_matrix_units(batch);
+  const uint32_t attention_tile = matrix_units && kernels_.attention_matrix ? kernels_.attention_matrix->tile_tokens()
+                                                                            : kernels_.attention.tile_tokens();
+  CRIA_TRY(upload_batch(device, batch, step ? 0 : attention_tile));
   kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());
   if (!step) {
-    for (uint32_t index = 0; index < config_.num_layers; ++index) record_layer(recorder, index);
+    for (uint32_t index = 0; index < config_.num_layers; ++index) {
+      if (matrix_units) {
+        record_matrix_layer(recorder, index);
+      } else {
+        record_layer(recorder, index);
+      }
+    }
     if (outputs > 0) record_output(recorder, outputs);
     return {};
   }

@@ -4,15 +4,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "formats/huggingface.h"
 #include "gpu/device.h"
 #include "kernels/attention.h"
+#include "kernels/attention_matrix.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/linear.h"
+#include "kernels/matmul_matrix.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
 #include "model/config.h"
@@ -30,6 +33,9 @@ struct ModelOptions {
   uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
   uint32_t slots = 1;             ///< sequences that exist at once
   RopeRounding rope_rounding = RopeRounding::kNone;
+  /// Whether prompts are read on matrix units, in f16, where the device has them: kAuto not on software devices, where
+  /// they are no faster.
+  enum class MatrixUnits : uint8_t { kAuto, kOn, kOff } matrix_units = MatrixUnits::kAuto;
   TuningOptions tuning;
 };
 
@@ -117,8 +123,10 @@ class Model {
     kernels::ResidualAdd residual_add;
     kernels::GatherRows gather_rows;
     kernels::AttentionStep attention_step;
+    std::optional<kernels::AttentionMatrix> attention_matrix;
     std::vector<LinearVariant> linear;
     std::vector<std::pair<kernels::MatVecSpec, kernels::MatVec>> matvec;
+    std::vector<std::pair<kernels::MatMulSpec, kernels::MatrixMatMul>> matmul;  // empty: no matrix units
   };
   struct Scratch {
     kernels::Activation hidden, normed, qkv, attended, projected, gate_up, activated, gathered;
@@ -128,17 +136,23 @@ class Model {
                               const FormatChoice& formats, const WeightSource& make_weights);
   Status create_kernels(gpu::Device& device);
   Status create_linear(gpu::Device& device, const kernels::Matrix& weight);
-  Status create_step_kernels(gpu::Device& device, const ModelOptions& options);
+  Status create_step_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner);
+  Status create_matrix_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner);
   Status join_qk_norms(gpu::Device& device);
   Status create_buffers(gpu::Device& device, uint32_t slots);
-  Status upload_batch(gpu::Device& device, const Batch& batch, bool step);  // step: is_step(batch)
+  Status upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile);  // 0: no tiles
   [[nodiscard]] bool is_step(const Batch& batch) const;
+  [[nodiscard]] bool uses_matrix_units(const Batch& batch) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
+  void record_matrix_layer(gpu::Recorder& recorder, uint32_t index);
+  void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
   void record_output(gpu::Recorder& recorder, uint32_t outputs);
   void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
               const kernels::Activation& y, uint32_t tokens) const;
   [[nodiscard]] const kernels::MatVec& matvec(const kernels::MatVecSpec& spec) const;
+  void matmul(gpu::Recorder& recorder, const kernels::Matrix& weight, kernels::MatVecOutput output,
+              const kernels::Activation& x, const kernels::Activation& y) const;
 
   ModelConfig config_;
   MemoryPlan plan_;

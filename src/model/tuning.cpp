@@ -13,31 +13,54 @@ namespace cria::model {
 namespace {
 
 using Json = nlohmann::json;
+using detail::Trial;
+using kernels::MatMulCut;
 using kernels::MatVecCut;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kFileVersion = 1;
+constexpr int kFileVersion = 2;
 constexpr double kSampleSeconds = 2e-3;
 constexpr int kSamples = 5;
 constexpr std::chrono::milliseconds kWarmUp{100};
 /// A cut must be this much faster than the default to be chosen: less is chance.
 constexpr double kGain = 0.98;
 
+uint32_t number(const Json& json, const char* name) {
+  const auto field = json.find(name);
+  return field != json.end() && field->is_number_unsigned() ? field->get<uint32_t>() : 0;
+}
+
 Json to_json(const MatVecCut& cut) {
   return {{"workgroup_size", cut.workgroup_size}, {"rows", cut.rows}, {"split", cut.split}, {"depth", cut.depth}};
 }
-
-std::optional<MatVecCut> cut_from(const Json& json) {
-  const auto number = [&](const char* name) -> uint32_t {
-    const auto field = json.find(name);
-    return field != json.end() && field->is_number_unsigned() ? field->get<uint32_t>() : 0;
-  };
-  if (!json.is_object()) return {};
-  return MatVecCut{.workgroup_size = number("workgroup_size"),
-                   .rows = number("rows"),
-                   .split = number("split"),
-                   .depth = number("depth")};
+void read_cut(const Json& json, MatVecCut& cut) {
+  cut = {.workgroup_size = number(json, "workgroup_size"),
+         .rows = number(json, "rows"),
+         .split = number(json, "split"),
+         .depth = number(json, "depth")};
 }
+std::string describe(const MatVecCut& cut) {
+  return fmt::format("{} rows by {} teams, {} deep, workgroups of {}", cut.rows, cut.split, cut.depth,
+                     cut.workgroup_size);
+}
+
+Json to_json(const MatMulCut& cut) {
+  return {{"m", cut.shape.m},           {"n", cut.shape.n},
+          {"k", cut.shape.k},           {"tile_tokens", cut.tile_tokens},
+          {"tile_rows", cut.tile_rows}, {"sub_tokens", cut.sub_tokens},
+          {"sub_rows", cut.sub_rows},   {"depth", cut.depth},
+          {"buffers", cut.buffers}};
+}
+void read_cut(const Json& json, MatMulCut& cut) {
+  cut = {.shape = {.m = number(json, "m"), .n = number(json, "n"), .k = number(json, "k")},
+         .tile_tokens = number(json, "tile_tokens"),
+         .tile_rows = number(json, "tile_rows"),
+         .sub_tokens = number(json, "sub_tokens"),
+         .sub_rows = number(json, "sub_rows"),
+         .depth = number(json, "depth"),
+         .buffers = number(json, "buffers")};
+}
+std::string describe(const MatMulCut& cut) { return cut.name(); }
 
 /// The file's content; an empty object where there is none of this version.
 Json read_file(const std::filesystem::path& path) {
@@ -49,41 +72,12 @@ Json read_file(const std::filesystem::path& path) {
   return file;
 }
 
-/// A product with everything it needs, to be run on one matrix after the other.
-struct Trial {
-  kernels::Activation x, y;
-  gpu::Buffer norm;
-  std::span<const kernels::Matrix* const> matrices;
-
-  void record(gpu::Recorder& recorder, const kernels::MatVec& op, bool has_norm, uint32_t rounds) const {
-    std::optional<kernels::NormOperand> operand;
-    if (has_norm) operand.emplace(norm, 1e-5F);
-    for (uint32_t round = 0; round < rounds; ++round) {
-      for (const kernels::Matrix* matrix : matrices) op.record(recorder, *matrix, x, operand, y, 1);
-    }
-  }
-};
-
-Result<Trial> make_trial(gpu::Device& device, const kernels::MatVecSpec& spec,
-                         std::span<const kernels::Matrix* const> matrices) {
-  Trial trial{.x = {.buffer = {}, .columns = spec.columns},
-              .y = {.buffer = {}, .columns = matrices.front()->rows},
-              .norm = {},
-              .matrices = matrices};
-  const auto words = [&](uint64_t count) {
-    return device.create_buffer("kernel measurement", count * 4, gpu::MemoryKind::kScratch);
-  };
-  CRIA_TRY_ASSIGN(trial.x.buffer, words(trial.x.stride()));
-  CRIA_TRY_ASSIGN(trial.y.buffer, words(trial.y.stride()));
-  CRIA_TRY_ASSIGN(trial.norm, words(trial.x.stride()));
-  return trial;
-}
-
 /// Seconds of one product: the GPU's own where it has timestamps.
-Result<double> seconds_of(gpu::Device& device, const Trial& trial, const kernels::MatVec& op, bool has_norm,
-                          uint32_t rounds) {
+Result<double> seconds_of(gpu::Device& device, const Trial& trial, size_t candidate, uint32_t rounds) {
   gpu::Recorder recorder = device.record("kernel measurement", gpu::Timing::kWhole);
-  trial.record(recorder, op, has_norm, rounds);
+  for (uint32_t round = 0; round < rounds; ++round) {
+    for (const kernels::Matrix* matrix : trial.matrices) trial.record(recorder, candidate, *matrix);
+  }
   const auto start = Clock::now();
   CRIA_TRY(recorder.submit());
   CRIA_TRY(device.wait_idle());
@@ -93,14 +87,48 @@ Result<double> seconds_of(gpu::Device& device, const Trial& trial, const kernels
   return seconds / static_cast<double>(rounds * trial.matrices.size());
 }
 
-/// Rounds over the matrices that take long enough to be measured. Runs for kWarmUpSeconds, so that clocks are up.
-Result<uint32_t> warm_up(gpu::Device& device, const Trial& trial, const kernels::MatVec& op, bool has_norm) {
+/// Rounds over the matrices that take long enough to be measured. Runs for kWarmUp, so that clocks are up.
+Result<uint32_t> warm_up(gpu::Device& device, const Trial& trial) {
   double rounds = 1;
   for (const auto start = Clock::now(); Clock::now() - start < kWarmUp;) {
-    CRIA_TRY_ASSIGN(const double seconds, seconds_of(device, trial, op, has_norm, static_cast<uint32_t>(rounds)));
+    CRIA_TRY_ASSIGN(const double seconds, seconds_of(device, trial, 0, static_cast<uint32_t>(rounds)));
     rounds = std::clamp(kSampleSeconds / (seconds * static_cast<double>(trial.matrices.size())), 1.0, 1000.0);
   }
   return static_cast<uint32_t>(rounds);
+}
+
+/// The fastest candidate of a trial; the first, which is the default, unless another is clearly faster.
+Result<size_t> fastest(gpu::Device& device, const Trial& trial) {
+  CRIA_TRY_ASSIGN(const uint32_t rounds, warm_up(device, trial));
+  std::vector<double> seconds(trial.candidates.size(), std::numeric_limits<double>::infinity());
+  for (int sample = 0; sample < kSamples; ++sample) {
+    for (size_t i = 0; i < seconds.size(); ++i) {
+      CRIA_TRY_ASSIGN(const double measured, seconds_of(device, trial, i, rounds));
+      seconds[i] = std::min(seconds[i], measured);
+    }
+  }
+  for (size_t i = 0; i < seconds.size(); ++i) {
+    log::debug("{}: {:.2f} us with {}", trial.name, seconds[i] * 1e6, trial.candidates[i]);
+  }
+  const auto best = static_cast<size_t>(std::ranges::min_element(seconds) - seconds.begin());
+  return seconds[best] < kGain * seconds[0] ? best : 0;
+}
+
+/// Operands that are long enough for any of the kernels: f32 x and y of so many tokens, and a norm's weight.
+struct Operands {
+  kernels::Activation x, y;
+  gpu::Buffer norm;
+};
+
+Result<Operands> make_operands(gpu::Device& device, uint32_t columns, uint32_t rows, uint32_t tokens) {
+  Operands operands{.x = {.buffer = {}, .columns = columns}, .y = {.buffer = {}, .columns = rows}, .norm = {}};
+  const auto words = [&](uint64_t count) {
+    return device.create_buffer("kernel measurement", count * 4, gpu::MemoryKind::kScratch);
+  };
+  CRIA_TRY_ASSIGN(operands.x.buffer, words(uint64_t{tokens} * operands.x.stride()));
+  CRIA_TRY_ASSIGN(operands.y.buffer, words(uint64_t{tokens} * operands.y.stride()));
+  CRIA_TRY_ASSIGN(operands.norm, words(operands.x.stride()));
+  return operands;
 }
 
 }  // namespace
@@ -121,53 +149,82 @@ Tuner::Tuner(gpu::Device& device, TuningOptions options) : device_(device), opti
   const auto device_choices = file["devices"].find(key_);
   if (device_choices == file["devices"].end() || !device_choices->is_object()) return;
   for (const auto& [name, json] : device_choices->items()) {
-    if (const auto cut = cut_from(json)) known_.emplace(name, *cut);
+    if (json.is_object()) known_.emplace(name, json.dump());
   }
+}
+
+template <typename Cut>
+Result<Cut> Tuner::choose(const std::string& name, const std::vector<Cut>& cuts,
+                          const std::function<bool(const Cut&)>& is_valid,
+                          const std::function<Result<Trial>(const std::vector<Cut>&)>& make_trial) {
+  const bool is_off =
+      options_.mode == TuningMode::kOff || (options_.mode == TuningMode::kOn && device_.info().is_software());
+  if (is_off || cuts.size() < 2) return cuts.front();
+  if (const auto known = known_.find(name); known != known_.end()) {
+    Cut cut;
+    read_cut(Json::parse(known->second), cut);
+    if (is_valid(cut)) return cut;
+  }
+  if (!changed_) log::info("measuring the kernels' variants on {}; the next start will know", device_.info().name);
+  CRIA_TRY_ASSIGN(Trial trial, make_trial(cuts));
+  trial.name = name;
+  for (const Cut& cut : cuts) trial.candidates.push_back(describe(cut));
+  CRIA_TRY_ASSIGN(const size_t best, fastest(device_, trial));
+  known_[name] = to_json(cuts[best]).dump();
+  changed_ = true;
+  return cuts[best];
 }
 
 Result<MatVecCut> Tuner::choose(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices) {
-  if (options_.mode == TuningMode::kOff || (options_.mode == TuningMode::kOn && device_.info().is_software()))
-    return kernels::default_cut(device_, spec);
-  const auto known = known_.find(spec.name());
-  if (known != known_.end() && kernels::is_valid_cut(device_, spec, known->second)) return known->second;
-  if (!changed_) log::info("measuring the kernels' variants on {}; the next start will know", device_.info().name);
-  CRIA_TRY_ASSIGN(const MatVecCut cut, measure(spec, matrices));
-  known_[spec.name()] = cut;
-  changed_ = true;
-  return cut;
+  const auto make_trial = [&](const std::vector<MatVecCut>& cuts) -> Result<Trial> {
+    CRIA_TRY_ASSIGN(Operands operands, make_operands(device_, spec.columns, matrices.front()->rows, 1));
+    std::vector<kernels::MatVec> ops;  // all built before any is measured: an idle GPU slows its clocks down
+    for (const MatVecCut& cut : cuts) {
+      CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device_, spec, 1, cut));
+      ops.push_back(std::move(op));
+    }
+    return Trial{.name = {},
+                 .candidates = {},
+                 .matrices = matrices,
+                 .record = [ops = std::move(ops), operands = std::move(operands), has_norm = spec.has_norm](
+                               gpu::Recorder& recorder, size_t candidate, const kernels::Matrix& matrix) {
+                   std::optional<kernels::NormOperand> norm;
+                   if (has_norm) norm.emplace(operands.norm, 1e-5F);
+                   ops[candidate].record(recorder, matrix, operands.x, norm, operands.y, 1);
+                 }};
+  };
+  return choose<MatVecCut>(
+      spec.name(), kernels::candidate_cuts(device_, spec),
+      [&](const MatVecCut& cut) { return kernels::is_valid_cut(device_, spec, cut); }, make_trial);
 }
 
-Result<MatVecCut> Tuner::measure(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices) {
-  CRIA_TRY_ASSIGN(const Trial trial, make_trial(device_, spec, matrices));
-  struct Variant {
-    MatVecCut cut;
-    kernels::MatVec op;
-    double seconds = std::numeric_limits<double>::infinity();
-  };
-  std::vector<Variant> variants;  // all built before any is measured: an idle GPU slows its clocks down
-  for (const MatVecCut& cut : kernels::candidate_cuts(device_, spec)) {
-    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device_, spec, 1, cut));
-    variants.push_back({.cut = cut, .op = std::move(op)});
-  }
-  CRIA_TRY_ASSIGN(const uint32_t rounds, warm_up(device_, trial, variants.front().op, spec.has_norm));
-  for (int sample = 0; sample < kSamples; ++sample) {
-    for (Variant& variant : variants) {
-      CRIA_TRY_ASSIGN(const double seconds, seconds_of(device_, trial, variant.op, spec.has_norm, rounds));
-      variant.seconds = std::min(variant.seconds, seconds);
+Result<MatMulCut> Tuner::choose(const kernels::MatMulSpec& spec, std::span<const kernels::Matrix* const> matrices) {
+  const auto make_trial = [&](const std::vector<MatMulCut>& cuts) -> Result<Trial> {
+    CRIA_TRY_ASSIGN(Operands operands, make_operands(device_, spec.columns, matrices.front()->rows, spec.tokens));
+    std::vector<kernels::MatrixMatMul> ops;
+    for (const MatMulCut& cut : cuts) {
+      CRIA_TRY_ASSIGN(kernels::MatrixMatMul op, kernels::MatrixMatMul::create(device_, spec, cut));
+      ops.push_back(std::move(op));
     }
-  }
-  for (const auto& [cut, op, seconds] : variants) {
-    log::debug("{}: {:.2f} us with {} rows by {} teams, {} deep, workgroups of {}", spec.name(), seconds * 1e6,
-               cut.rows, cut.split, cut.depth, cut.workgroup_size);
-  }
-  const Variant& best = *std::ranges::min_element(variants, {}, &Variant::seconds);
-  return best.seconds < kGain * variants.front().seconds ? best.cut : variants.front().cut;
+    operands.x = operands.x.half();
+    operands.y.is_half = spec.output == kernels::MatVecOutput::kSwiGlu;
+    return Trial{.name = {},
+                 .candidates = {},
+                 .matrices = matrices,
+                 .record = [ops = std::move(ops), operands = std::move(operands), tokens = spec.tokens](
+                               gpu::Recorder& recorder, size_t candidate, const kernels::Matrix& matrix) {
+                   ops[candidate].record(recorder, matrix, operands.x, operands.y, tokens);
+                 }};
+  };
+  return choose<MatMulCut>(
+      spec.name(), kernels::MatrixMatMul::candidate_cuts(device_, spec),
+      [&](const MatMulCut& cut) { return kernels::MatrixMatMul::is_valid_cut(device_, spec, cut); }, make_trial);
 }
 
 void Tuner::save() {
   if (!changed_ || options_.file.empty()) return;
   Json file = read_file(options_.file);  // other devices' choices stay
-  for (const auto& [name, cut] : known_) file["devices"][key_][name] = to_json(cut);
+  for (const auto& [name, cut] : known_) file["devices"][key_][name] = Json::parse(cut);
   const std::string text = file.dump(2) + "\n";
   const std::span<const std::byte> bytes = std::as_bytes(std::span(text));
   std::error_code error;

@@ -1,11 +1,14 @@
-// Choosing by measurement how the products of decode steps are cut, and remembering the choice in a file.
+// Choosing by measurement how products with weights are cut, and remembering the choice in a file.
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "kernels/matmul_matrix.h"
 #include "kernels/matvec.h"
 
 namespace cria::model {
@@ -24,6 +27,16 @@ struct TuningOptions {
   std::filesystem::path file;  ///< where choices are kept; empty: nowhere
 };
 
+namespace detail {
+/// Kernels that do the same, to be run on one matrix after the other.
+struct Trial {
+  std::string name;
+  std::vector<std::string> candidates;
+  std::span<const kernels::Matrix* const> matrices;
+  std::function<void(gpu::Recorder&, size_t candidate, const kernels::Matrix&)> record;
+};
+}  // namespace detail
+
 /// The choices for one device, driver and set of features. A file that cannot be read or written costs a warning
 /// and measurements, never the run.
 class Tuner {
@@ -33,17 +46,21 @@ class Tuner {
   /// The cut for a spec: the file's, or the fastest on these matrices, or the default one. All matrices serve the
   /// spec; together they should not fit into the GPU's caches. Errors: kDevice, kOutOfMemory.
   Result<kernels::MatVecCut> choose(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices);
+  Result<kernels::MatMulCut> choose(const kernels::MatMulSpec& spec, std::span<const kernels::Matrix* const> matrices);
 
   /// Writes what was measured, if anything was.
   void save();
 
  private:
-  Result<kernels::MatVecCut> measure(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices);
+  template <typename Cut>
+  Result<Cut> choose(const std::string& name, const std::vector<Cut>& cuts,
+                     const std::function<bool(const Cut&)>& is_valid,
+                     const std::function<Result<detail::Trial>(const std::vector<Cut>&)>& make_trial);
 
   gpu::Device& device_;
   TuningOptions options_;
-  std::string key_;                                  // of the device
-  std::map<std::string, kernels::MatVecCut> known_;  // by the spec's name
+  std::string key_;                           // of the device
+  std::map<std::string, std::string> known_;  // cuts as JSON, by the spec's name
   bool changed_ = false;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/attention_matrix.h"
 #include "selftest/attention_batch.h"
 #include "selftest/cases.h"
 
@@ -82,6 +83,39 @@ Result<CaseOutcome> run_attention(Trial& trial, AttentionKernel kernel, KvType t
   return y.check(trial.device, expectation);
 }
 
+Result<CaseOutcome> run_matrix(Trial& trial, const BatchShape& shape) {
+  const kernels::AttentionShape attention = shape.attention();
+  CRIA_TRY_ASSIGN(const auto op, kernels::AttentionMatrix::create(trial.device, shape.head_dim));
+  CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, op.tile_tokens()));
+  const FilledCache cache = fill_cache(trial.random, KvType::kF16, shape, batch.table, PositionsFilled::kAll);
+  kernels::KvLayer layer;
+  CRIA_TRY_ASSIGN(layer.keys, upload(trial.device, "keys", cache.keys));
+  CRIA_TRY_ASSIGN(layer.values, upload(trial.device, "values", cache.values));
+  Table queries(shape.tokens(), attention.q_size());
+  CRIA_TRY_ASSIGN(const kernels::Activation qkv, upload_queries(trial, shape, queries));
+  CRIA_TRY_ASSIGN(const Target y,
+                  Target::create(trial.device, "y",
+                                 activation_image(Poison::kOutput, shape.tokens(), attention.q_size(), Element::kF16)));
+  gpu::Recorder recorder = trial.device.record("attention_matrix");
+  op.record(recorder, attention, qkv, batch.buffers, layer, shape.window, activation_of(y, attention.q_size()));
+  CRIA_TRY(trial.submit(recorder));
+  Expectation expectation(y.before);
+  expectation.set_rows(
+      reference::attention_in_halves(queries, attention, batch.tokens, batch.table, cache.cpu, shape.window));
+  return y.check(trial.device, expectation);
+}
+
+/// Runs round the ends of tiles of queries (32 and 64) and of keys (32 and 64), of every length of heads.
+std::vector<BatchShape> matrix_shapes(uint32_t head_dim) {
+  const std::vector<Run> some = {{0, 40}, {126, 20}, {5, 1}, {250, 70}};
+  std::vector<BatchShape> shapes = {{2, 1, head_dim, 0, some}, {6, 2, head_dim, 0, {{30, 5}, {0, 17}, {61, 1}}}};
+  for (const uint32_t window : {1U, 2U, 31U, 32U, 33U, 200U}) shapes.push_back({2, 1, head_dim, window, some});
+  for (const uint32_t count : {1U, 2U, 31U, 32U, 33U, 63U, 64U, 65U, 130U}) {
+    shapes.push_back({1, 1, head_dim, 0, {{0, count}, {64 - count % 64, 3}}});
+  }
+  return shapes;
+}
+
 /// The lengths of heads are shared out between the cache's types, because each costs a pipeline and neither
 /// decides how the other is handled. 64 and 80 are in both.
 std::vector<uint32_t> head_dims(KvType type) {
@@ -135,6 +169,13 @@ void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases) {
                      .binding_bytes = std::max(activations, shape.cache_bytes(type)),
                      .body = std::move(body)});
   };
+  for (const uint32_t head_dim : {32U, 64U, 128U}) {
+    if (!kernels::AttentionMatrix::supports(device, KvType::kF16, head_dim)) continue;
+    const std::string name = kernels::AttentionMatrix::kernel_name(device, head_dim);
+    for (const BatchShape& shape : matrix_shapes(head_dim)) {
+      add(name, KvType::kF16, shape, [=](Trial& t) { return run_matrix(t, shape); });
+    }
+  }
   for (const KvType type : kernels::kKvTypes) {
     const std::string write = kernels::SpecBuilder(device, "kv_write").kv(type).name();
     const std::string decode = kernels::SpecBuilder(device, "attention_decode").kv(type).reductions(1).name();

@@ -181,19 +181,24 @@ Result<CaseOutcome> Target::check(gpu::Device& device, const Expectation& expect
   return compare(name, before, words, expectation);
 }
 
-Image activation_image(Poison poison, size_t rows, size_t columns) {
-  return {Element::kF32, poison, rows, kernels::padded_columns(static_cast<uint32_t>(columns))};
+Image activation_image(Poison poison, size_t rows, size_t columns, Element element) {
+  return {element, poison, rows, kernels::padded_columns(static_cast<uint32_t>(columns))};
 }
 
-Result<kernels::Activation> upload_activation(gpu::Device& device, std::string_view name, Table& table) {
-  Image image = activation_image(Poison::kInput, table.rows, table.columns);
+Result<kernels::Activation> upload_activation(gpu::Device& device, std::string_view name, Table& table,
+                                              Element element) {
+  Image image = activation_image(Poison::kInput, table.rows, table.columns, element);
   image.set_rows(table);
   CRIA_TRY_ASSIGN(gpu::Buffer buffer, upload(device, name, image));
-  return kernels::Activation{.buffer = std::move(buffer), .columns = static_cast<uint32_t>(table.columns)};
+  return kernels::Activation{.buffer = std::move(buffer),
+                             .columns = static_cast<uint32_t>(table.columns),
+                             .is_half = element == Element::kF16};
 }
 
 kernels::Activation activation_of(const Target& target, size_t columns) {
-  return {.buffer = target.buffer, .columns = static_cast<uint32_t>(columns)};
+  return {.buffer = target.buffer,
+          .columns = static_cast<uint32_t>(columns),
+          .is_half = target.before.type() == Element::kF16};
 }
 
 Result<gpu::Buffer> upload_vector(gpu::Device& device, std::string_view name, std::vector<double>& values) {

@@ -119,10 +119,11 @@ struct Target {
   [[nodiscard]] Result<CaseOutcome> check(gpu::Device& device, const Expectation& expectation) const;
 };
 
-/// Activations [table.rows, table.columns] as kernels want them; rounds the table's values to f32.
-Result<kernels::Activation> upload_activation(gpu::Device& device, std::string_view name, Table& table);
+/// Activations [table.rows, table.columns] as kernels want them; rounds the table's values to f32 or f16.
+Result<kernels::Activation> upload_activation(gpu::Device& device, std::string_view name, Table& table,
+                                              Element element = Element::kF32);
 /// An image of poisoned activations.
-[[nodiscard]] Image activation_image(Poison poison, size_t rows, size_t columns);
+[[nodiscard]] Image activation_image(Poison poison, size_t rows, size_t columns, Element element = Element::kF32);
 /// The activation in a target.
 [[nodiscard]] kernels::Activation activation_of(const Target& target, size_t columns);
 /// f32 values, one row; rounds them to f32.

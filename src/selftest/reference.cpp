@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace cria::selftest {
@@ -9,6 +10,9 @@ namespace {
 
 /// One unit in the last place of an f32, relative to it, at most.
 constexpr double kUlp = 0x1p-23;
+/// The same of an f16.
+constexpr double kHalfUlp = 0x1p-10;
+constexpr double kSmallestHalf = 0x1p-14;
 /// Results below the smallest normal f32 may be flushed to 0.
 constexpr double kTiny = 0x1p-126;
 
@@ -106,6 +110,32 @@ Expected linear(const Table& weight, const Table& x, std::span<const double> bia
       }
       y.set(t, r, sum, relative_error * magnitudes + flushed + kTiny);
     }
+  }
+  return y;
+}
+
+Expected linear_in_halves(const Table& weight, const Table& x, std::span<const double> bias, bool weights_are_rounded) {
+  Expected y = linear(weight, x, bias, kSmallestHalf);
+  for (size_t t = 0; t < x.rows; ++t) {
+    for (size_t r = 0; r < weight.rows; ++r) {
+      double lost = 0;
+      for (size_t k = 0; k < weight.columns; ++k) {
+        const double w = weight.at(r, k);
+        lost += std::abs(w) * flush_error(x.at(t, k), kSmallestHalf);
+        if (weights_are_rounded) lost += kHalfUlp * std::abs(w * x.at(t, k));
+      }
+      y.tolerance.at(t, r) += lost;
+    }
+  }
+  return y;
+}
+
+Expected to_half(Expected y) {
+  for (size_t i = 0; i < y.value.values.size(); ++i) {
+    double& value = y.value.values[i];
+    double& tolerance = y.tolerance.values[i];
+    tolerance += kHalfUlp * (std::abs(value) + tolerance) + kSmallestHalf;
+    value = std::clamp(value, -65504.0, 65504.0);
   }
   return y;
 }
@@ -247,6 +277,13 @@ void kv_write(const Table& qkv, const kernels::AttentionShape& shape, std::span<
   }
 }
 
+namespace {
+/// `weight_error` tells by how much a weight, the largest being 1, may be off beyond arithmetic in f32.
+Expected attend(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
+                const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal,
+                const std::function<double(double)>& weight_error);
+}  // namespace
+
 Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                    const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal) {
   Expected exact(qkv.rows, qkv.columns);
@@ -256,6 +293,26 @@ Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::
 
 Expected attention(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                    const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal) {
+  return attend(queries, shape, tokens, table, cache, window, smallest_normal, {});
+}
+
+Expected attention_in_halves(const Table& queries, const kernels::AttentionShape& shape,
+                             std::span<const BatchToken> tokens, const PageTable& table, const PagedCache& cache,
+                             uint32_t window) {
+  Expected rounded(queries.rows, queries.columns);
+  rounded.value = queries;
+  for (size_t i = 0; i < queries.values.size(); ++i) {
+    rounded.tolerance.values[i] = kHalfUlp * std::abs(queries.values[i]) + kSmallestHalf / shape.scale;
+  }
+  return to_half(attend(rounded, shape, tokens, table, cache, window, kSmallestHalf,
+                        [](double weight) { return kHalfUlp * weight + std::min(weight, kSmallestHalf); }));
+}
+
+namespace {
+
+Expected attend(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
+                const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal,
+                const std::function<double(double)>& weight_error) {
   Expected y(tokens.size(), shape.q_size());
   const uint32_t dim = shape.head_dim;
   for (size_t t = 0; t < tokens.size(); ++t) {
@@ -298,6 +355,7 @@ Expected attention(const Expected& queries, const kernels::AttentionShape& shape
           magnitude += w * std::abs(v);
           off += w * (soft.errors[j] * std::abs(v) + flush_error(v, smallest_normal));
           sum_off += w * soft.errors[j];
+          if (weight_error) off += weight_error(soft.weights[j]) / soft.sum * std::abs(v);
         }
         const double arithmetic = (static_cast<double>(places.size()) + 4) * 2 * kUlp * magnitude;
         y.set(t, size_t{head} * dim + i, sum, off + std::abs(sum) * sum_off + arithmetic + kTiny);
@@ -306,6 +364,8 @@ Expected attention(const Expected& queries, const kernels::AttentionShape& shape
   }
   return y;
 }
+
+}  // namespace
 
 Expected step_rows(const Table& qkv, const kernels::AttentionShape& shape, const Table& norms, double epsilon,
                    const Table& cos_sin) {

@@ -83,6 +83,13 @@ Expected rms_norm(const Table& x, std::span<const double> weight, double epsilon
 /// Tolerance: columns + 2 ulp of the sum of magnitudes. Weights below `smallest_normal` may be read as 0.
 Expected linear(const Table& weight, const Table& x, std::span<const double> bias, double smallest_normal);
 
+/// The same in f16, as matrix units multiply. Tolerance: of quantised weights (`weights_are_rounded`) each is rounded
+/// to f16 first, 1 ulp of f16; what is below the smallest normal f16, of weights or x, may be read as 0.
+Expected linear_in_halves(const Table& weight, const Table& x, std::span<const double> bias, bool weights_are_rounded);
+
+/// y stored in f16, at most 65504 (element_f16.wgsl). Tolerance: 1 ulp of f16 more; below its smallest normal, all.
+Expected to_half(Expected y);
+
 /// RMSNorm of a product's x: weight [columns]; empty where there is none.
 struct Norm {
   std::span<const double> weight;
@@ -127,6 +134,12 @@ Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::
 /// The same with queries that are off by up to their tolerance d: that adds sum d |k| to the error of a score.
 Expected attention(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                    const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal);
+
+/// The same on matrix units, with y in f16: queries times scale and weights, the largest of which is at least 1, are
+/// rounded to f16. Tolerance: 1 ulp of f16 for each; below the smallest normal f16 either may be read as 0.
+Expected attention_in_halves(const Table& queries, const kernels::AttentionShape& shape,
+                             std::span<const BatchToken> tokens, const PageTable& table, const PagedCache& cache,
+                             uint32_t window);
 
 /// What attention_step.wgsl makes of rows of queries, keys and values [tokens, qkv_size] before it attends: each head
 /// of queries and keys through RMSNorm (`norms` [2, head_dim], of queries and of keys; no rows: no norm), then

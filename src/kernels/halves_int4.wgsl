@@ -1,0 +1,31 @@
+// Module: weights quantised to 4 bits in blocks of BLOCK columns, for matrix units.
+//
+// Gives: Piece, what is read at a time (PIECE_COLUMNS columns of a row, ROW_PIECES in a row); load_piece, which reads
+// piece i of the shard; halves, chunk c of a piece: 8 columns as four pairs of f16.
+// Bindings: 1 the plane of values, 16 bytes a piece; 2 the plane of scales. Layout: quant/blocks.h.
+// Numerics: integers are exact in f16, their products with the scale are rounded to f16.
+
+struct Piece {
+  values: vec4u,
+  scale: f16,
+}
+
+@group(0) @binding(1) var<storage, read> weights: array<vec4u>;
+@group(0) @binding(2) var<storage, read> scales: array<f16>;
+
+const PIECE_COLUMNS = 32u;
+const ROW_PIECES = (COLUMNS + 2u * BLOCK - 1u) / (2u * BLOCK) * (2u * BLOCK / PIECE_COLUMNS);
+
+fn load_piece(piece: u32) -> Piece { return Piece(weights[piece], scales[piece / (BLOCK / PIECE_COLUMNS)]); }
+
+/// The low halves of four bytes as f16, without conversions: four bits are the end of the f16 1024 + bits.
+fn four(bytes: u32, scale: f16) -> vec2u {
+  let even = (bitcast<vec2<f16>>((bytes & 0x000f000fu) | 0x64006400u) - 1032.0h) * scale;
+  let odd = (bitcast<vec2<f16>>(((bytes >> 8u) & 0x000f000fu) | 0x64006400u) - 1032.0h) * scale;
+  return vec2u(bitcast<u32>(vec2<f16>(even.x, odd.x)), bitcast<u32>(vec2<f16>(even.y, odd.y)));
+}
+
+fn halves(piece: Piece, c: u32) -> vec4u {
+  let bytes = select(piece.values.xy, piece.values.zw, c % 2u == 1u) >> vec2u(c / 2u * 4u);
+  return vec4u(four(bytes.x, piece.scale), four(bytes.y, piece.scale));
+}

@@ -1,0 +1,129 @@
+#include "kernels/matmul_matrix.h"
+
+#include <algorithm>
+
+namespace cria::kernels {
+namespace {
+
+struct Params {
+  uint32_t rows, tokens, y_stride, first_row;
+};
+
+constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
+constexpr uint32_t kChunkBytes = 16;
+
+/// Bytes of the shader's array `tiles`.
+uint32_t memory_bytes(const MatMulCut& cut) {
+  const uint32_t tile = (cut.tile_tokens + cut.tile_rows) * (cut.depth / kChunk + 1);
+  const uint32_t strips = cut.subgroups() * cut.shape.m * (cut.sub_rows / 4 + 1);
+  return kChunkBytes * std::max(cut.buffers * tile, strips);
+}
+
+uint32_t workgroup_size(const gpu::Device& device, const MatMulCut& cut) {
+  return cut.subgroups() * device.info().subgroup_max_size;
+}
+
+/// What an invocation reads of x or W in a step, at most, in pieces.
+uint32_t loads(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
+  const uint32_t piece_columns = is_quantised(spec.format.type) ? 128 / weight_type_bits(spec.format.type) : kChunk;
+  return divide_up(std::max(cut.tile_tokens * cut.depth / kChunk, cut.tile_rows * cut.depth / piece_columns),
+                   workgroup_size(device, cut));
+}
+
+}  // namespace
+
+std::string MatMulSpec::name() const {
+  return fmt::format("{} tokens: {}, {} x {}{}{}", tokens, weight_format_name(format), rows, columns,
+                     has_bias ? ", bias" : "",
+                     output == MatVecOutput::kAdd      ? ", add"
+                     : output == MatVecOutput::kSwiGlu ? ", swiglu"
+                                                       : "");
+}
+
+std::string MatMulCut::name() const {
+  return fmt::format("{} x {} by {} x {}, {} x {} deep, {}x{}x{}", tile_tokens, tile_rows, sub_tokens, sub_rows,
+                     buffers, depth, shape.m, shape.n, shape.k);
+}
+
+bool MatrixMatMul::supports(const gpu::Device& device, const WeightFormat& format) {
+  return !candidate_cuts(device, {.format = format, .columns = kChunk}).empty();
+}
+
+bool MatrixMatMul::is_valid_cut(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
+  const gpu::DeviceInfo& info = device.info();
+  const auto divides = [](uint32_t part, uint32_t whole) { return part != 0 && whole != 0 && whole % part == 0; };
+  const auto is_count = [](uint32_t matrices) { return matrices == 1 || matrices == 2 || matrices == 4; };
+  return spec.format.type != WeightType::kF32 && info.features.f16 &&
+         std::ranges::find(info.matrix_shapes, cut.shape) != info.matrix_shapes.end() &&
+         divides(cut.shape.m, cut.sub_tokens) && divides(cut.shape.n, cut.sub_rows) && divides(4, cut.shape.n) &&
+         is_count(cut.sub_tokens / cut.shape.m) && is_count(cut.sub_rows / cut.shape.n) &&
+         divides(cut.sub_tokens, cut.tile_tokens) && divides(cut.sub_rows, cut.tile_rows) &&
+         divides(kChunk, cut.shape.k) && divides(cut.shape.k, cut.depth) && divides(32, cut.depth) &&
+         (cut.buffers == 1 || cut.buffers == 2) && loads(device, spec, cut) <= 4 &&
+         memory_bytes(cut) <= info.limits.max_workgroup_memory_bytes &&
+         workgroup_size(device, cut) <= info.limits.max_workgroup_invocations;
+}
+
+std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, const MatMulSpec& spec) {
+  static constexpr MatMulCut kCuts[] = {
+      {{16, 16, 16}, 128, 128, 64, 64, 32, 1}, {{16, 16, 16}, 128, 128, 64, 32, 32, 1},
+      {{16, 16, 16}, 128, 128, 64, 32, 32, 2}, {{16, 16, 16}, 128, 128, 64, 32, 64, 1},
+      {{16, 8, 16}, 128, 128, 64, 32, 32, 1},  {{16, 8, 16}, 128, 128, 64, 32, 32, 2},
+      {{16, 16, 16}, 64, 128, 64, 32, 32, 1},  {{16, 16, 16}, 64, 128, 64, 32, 64, 1},
+      {{16, 16, 16}, 64, 64, 32, 32, 32, 1},   {{16, 16, 16}, 64, 64, 32, 32, 64, 1},
+      {{16, 16, 16}, 128, 256, 64, 64, 32, 1}, {{16, 16, 16}, 256, 128, 64, 64, 32, 1},
+      {{8, 8, 8}, 64, 64, 32, 32, 32, 1},      {{16, 8, 8}, 64, 64, 32, 32, 32, 1},
+  };
+  // A CPU compiles small tiles faster.
+  static constexpr MatMulCut kSmallCuts[] = {{{8, 8, 8}, 16, 32, 8, 16, 32, 1}, {{16, 16, 16}, 32, 32, 16, 16, 32, 2}};
+  std::vector<MatMulCut> cuts;
+  if (device.info().is_software()) {
+    std::ranges::copy_if(kSmallCuts, std::back_inserter(cuts),
+                         [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
+    return cuts;
+  }
+  std::ranges::copy_if(kCuts, std::back_inserter(cuts),
+                       [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
+  return cuts;
+}
+
+Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec& spec, std::optional<MatMulCut> cut) {
+  MatrixMatMul op;
+  op.spec_ = spec;
+  op.cut_ = cut ? *cut : candidate_cuts(device, spec).front();
+  CRIA_CHECK(is_valid_cut(device, spec, op.cut_));
+  op.grid_limit_ = device.limits().max_workgroups_per_dimension;
+  CRIA_TRY_ASSIGN(op.pipeline_, SpecBuilder(device, "matmul_matrix")
+                                    .matrices(op.cut_.shape)
+                                    .halves(spec.format)
+                                    .element(spec.output == MatVecOutput::kSwiGlu)
+                                    .constant("COLUMNS", spec.columns)
+                                    .constant("HAS_BIAS", spec.has_bias)
+                                    .constant("OUTPUT", static_cast<uint32_t>(spec.output))
+                                    .constant("TILE_TOKENS", op.cut_.tile_tokens)
+                                    .constant("TILE_ROWS", op.cut_.tile_rows)
+                                    .constant("SUB_TOKENS", op.cut_.sub_tokens)
+                                    .constant("SUB_ROWS", op.cut_.sub_rows)
+                                    .constant("DEPTH", op.cut_.depth)
+                                    .constant("BUFFERS", op.cut_.buffers)
+                                    .constant("WORKGROUP_SIZE", workgroup_size(device, op.cut_))
+                                    .suffix(kOutputNames[static_cast<size_t>(spec.output)])
+                                    .build(device, "rrrrw", sizeof(Params)));
+  return op;
+}
+
+void MatrixMatMul::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y,
+                          uint32_t tokens) const {
+  CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns && x.columns == weight.columns &&
+             x.is_half && y.is_half == (spec_.output == MatVecOutput::kSwiGlu) &&
+             weight.bias.valid() == spec_.has_bias);
+  for (const Matrix::Shard& shard : weight.shards) {
+    const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
+    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, y.buffer};
+    const Params params{.rows = shard.rows, .tokens = tokens, .y_stride = y.stride(), .first_row = shard.first_row};
+    const uint32_t tiles = divide_up(shard.rows, cut_.tile_rows) * divide_up(tokens, cut_.tile_tokens);
+    recorder.dispatch(pipeline_, gpu::as_params(params), bindings, folded_grid(grid_limit_, tiles));
+  }
+}
+
+}  // namespace cria::kernels

@@ -1,0 +1,56 @@
+// Products with weight matrices for many tokens on matrix units: matmul_matrix.wgsl.
+#pragma once
+
+#include "kernels/matvec.h"
+
+namespace cria::kernels {
+
+/// What decides a MatrixMatMul's pipeline.
+struct MatMulSpec {
+  WeightFormat format;
+  uint32_t rows = 0;    ///< of the matrix; only the choice of a cut depends on it
+  uint32_t tokens = 0;  ///< about how many at once: likewise
+  uint32_t columns = 0;
+  bool has_bias = false;
+  MatVecOutput output = MatVecOutput::kStore;  ///< kSwiGlu gives f16, the others f32
+  bool operator==(const MatMulSpec&) const = default;
+  /// "512 tokens: int8 in blocks of 32, 2560 x 2048, add".
+  [[nodiscard]] std::string name() const;
+};
+
+/// How the work is cut; chosen by measurement, right for any choice that is_valid_cut allows.
+struct MatMulCut {
+  gpu::MatrixShape shape;
+  uint32_t tile_tokens = 0, tile_rows = 0;  ///< of a workgroup
+  uint32_t sub_tokens = 0, sub_rows = 0;    ///< of a subgroup
+  uint32_t depth = 32;                      ///< columns in workgroup memory
+  uint32_t buffers = 1;                     ///< of such columns: 1 or 2
+  bool operator==(const MatMulCut&) const = default;
+  [[nodiscard]] uint32_t subgroups() const { return (tile_tokens / sub_tokens) * (tile_rows / sub_rows); }
+  /// "128 x 128 by 64 x 64, 1 x 32 deep, 16x16x16".
+  [[nodiscard]] std::string name() const;
+};
+
+class MatrixMatMul {
+ public:
+  /// True where the device has matrix units and f16, and a cut that fits them, and the format is not f32.
+  [[nodiscard]] static bool supports(const gpu::Device& device, const WeightFormat& format);
+  /// The cuts that are worth measuring, the default one first; empty where there is no support.
+  [[nodiscard]] static std::vector<MatMulCut> candidate_cuts(const gpu::Device& device, const MatMulSpec& spec);
+  [[nodiscard]] static bool is_valid_cut(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut);
+
+  /// Errors: kDevice.
+  static Result<MatrixMatMul> create(gpu::Device& device, const MatMulSpec& spec, std::optional<MatMulCut> cut = {});
+
+  /// Shapes: x f16 [tokens, weight.columns]; y [tokens, weight.rows], or half as many columns in f16 for kSwiGlu.
+  void record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y,
+              uint32_t tokens) const;
+
+ private:
+  MatMulSpec spec_;
+  MatMulCut cut_;
+  gpu::Pipeline pipeline_;
+  uint32_t grid_limit_ = 0;
+};
+
+}  // namespace cria::kernels

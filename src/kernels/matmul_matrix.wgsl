@@ -1,0 +1,254 @@
+// Matrix-matrix product on matrix units: value[t, first_row + r] = sum_k x[t, k] * W[r, k] (+ bias[first_row + r])
+// For prompts (prefill), with x in f16.
+//
+// Shapes: W [rows, COLUMNS] (one row shard), x f16 [tokens, COLUMNS], bias [all rows], y:
+//   OUTPUT_STORE   y[t, r] = value                        [tokens, all rows]
+//   OUTPUT_ADD     y[t, r] += value (the residual)        [tokens, all rows]
+//   OUTPUT_SWIGLU  y[t, r / 2] = silu(value of row r) * value of row r + 1, for even r; gate and up rows
+//                  alternate                              [tokens, all rows / 2]
+// Bindings: 1 and 2 W (halves module), 3 x f16 in chunks of 8, 4 bias f32 (any buffer without HAS_BIAS), 5 y
+// (element module).
+// Dispatch: workgroups of WORKGROUP_SIZE, a tile of TILE_TOKENS x TILE_ROWS each; x and y: tiles, those of the same
+// rows of W one after the other, so that these come from the cache. Each subgroup keeps SUB_TOKENS x SUB_ROWS sums in
+// its registers, as matrices of M tokens x N rows, at most 4 x 4 of them. DEPTH columns at a time pass through
+// workgroup memory, in one of BUFFERS (1 or 2: less memory or fewer barriers), while the next are on their way.
+// Numerics: products of f16, sums in f32, in the order of the columns up to what a matrix unit does with K of them.
+// Columns past the last count as 0; rows and tokens past the last are not written, so padding may hold NaN.
+// Source: the linear layers of Vaswani et al. 2017; He et al. 2015 (residual), Shazeer 2020 (SwiGLU). Tiling: Goto &
+// van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication"; matrix units: Markidis et al. 2018.
+
+struct Params {
+  rows: u32,
+  tokens: u32,
+  y_stride: u32,   // in elements
+  first_row: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> x: array<vec4u>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<Element>;
+
+const OUTPUT_STORE = 0u;
+const OUTPUT_ADD = 1u;
+const OUTPUT_SWIGLU = 2u;
+
+alias Left = subgroup_matrix_left<f16, K, M>;     // M tokens x K columns
+alias Right = subgroup_matrix_right<f16, N, K>;   // K columns x N rows of W
+alias Sums = subgroup_matrix_result<f32, N, M>;
+
+const CHUNKS = DEPTH / 8u;               // of a row of a tile
+const PITCH = CHUNKS + 1u;               // from one row of a tile to the next: so that rows begin in different banks
+const X_CHUNKS = (COLUMNS + 7u) / 8u;    // of a row of x
+const STEPS = (COLUMNS + DEPTH - 1u) / DEPTH;
+const TILE = (TILE_TOKENS + TILE_ROWS) * PITCH;
+const LEFTS = SUB_TOKENS / M;
+const RIGHTS = SUB_ROWS / N;
+const SUBS_ACROSS = TILE_ROWS / SUB_ROWS;
+const SUBS = SUBS_ACROSS * (TILE_TOKENS / SUB_TOKENS);
+
+// Buffers of tiles: tokens, then rows. At the end, strips of sums: of each subgroup M tokens x SUB_ROWS in f32.
+const STRIP_PITCH = SUB_ROWS / 4u + 1u;
+const STRIP = M * STRIP_PITCH;
+var<workgroup> tiles: array<vec4u, max(BUFFERS * TILE, SUBS * STRIP)>;
+
+const X_ITEMS = TILE_TOKENS * CHUNKS;
+const W_PIECES = DEPTH / PIECE_COLUMNS;  // of a row of a tile
+const W_ITEMS = TILE_ROWS * W_PIECES;
+
+// What an invocation carries from memory to the tiles: items index, index + WORKGROUP_SIZE, … of each, at most four.
+// They have names, as arrays would go through memory.
+struct Loads { x0: vec4u, x1: vec4u, x2: vec4u, x3: vec4u, w0: Piece, w1: Piece, w2: Piece, w3: Piece }
+
+/// Where things lie for one workgroup.
+struct Place { first_token: u32, first_row: u32 }
+
+// Indices past the last row, token or column read the last one.
+fn load_x(item: u32, step: u32, place: Place) -> vec4u {
+  let token = min(place.first_token + item / CHUNKS, params.tokens - 1u);
+  return x[token * X_CHUNKS + min(step * CHUNKS + item % CHUNKS, X_CHUNKS - 1u)];
+}
+
+fn load_w(item: u32, step: u32, place: Place) -> Piece {
+  let row = min(place.first_row + item / W_PIECES, params.rows - 1u);
+  return load_piece(row * ROW_PIECES + min(step * W_PIECES + item % W_PIECES, ROW_PIECES - 1u));
+}
+
+/// Reads DEPTH columns from `step` * DEPTH on.
+fn load(index: u32, step: u32, place: Place) -> Loads {
+  var loads: Loads;
+  loads.x0 = load_x(index, step, place);
+  loads.w0 = load_w(index, step, place);
+  if (X_ITEMS > WORKGROUP_SIZE) { loads.x1 = load_x(index + WORKGROUP_SIZE, step, place); }
+  if (W_ITEMS > WORKGROUP_SIZE) { loads.w1 = load_w(index + WORKGROUP_SIZE, step, place); }
+  if (X_ITEMS > 2u * WORKGROUP_SIZE) {
+    loads.x2 = load_x(index + 2u * WORKGROUP_SIZE, step, place);
+    loads.x3 = load_x(index + 3u * WORKGROUP_SIZE, step, place);
+  }
+  if (W_ITEMS > 2u * WORKGROUP_SIZE) {
+    loads.w2 = load_w(index + 2u * WORKGROUP_SIZE, step, place);
+    loads.w3 = load_w(index + 3u * WORKGROUP_SIZE, step, place);
+  }
+  return loads;
+}
+
+/// Zeroes the halves of a chunk whose column is not below COLUMNS.
+fn masked(chunk: vec4u, first_column: u32) -> vec4u {
+  if (COLUMNS % DEPTH == 0u) { return chunk; }
+  let even = select(vec4u(0u), chunk & vec4u(0xffffu), vec4u(0u, 2u, 4u, 6u) + first_column < vec4u(COLUMNS));
+  let odd = select(vec4u(0u), chunk & vec4u(0xffff0000u), vec4u(1u, 3u, 5u, 7u) + first_column < vec4u(COLUMNS));
+  return even | odd;
+}
+
+fn put_x(item: u32, step: u32, buffer: u32, value: vec4u) {
+  if (X_ITEMS % WORKGROUP_SIZE != 0u && item >= X_ITEMS) { return; }
+  let chunk = item % CHUNKS;
+  tiles[buffer + item / CHUNKS * PITCH + chunk] = masked(value, step * DEPTH + 8u * chunk);
+}
+
+fn put_w(item: u32, step: u32, buffer: u32, value: Piece) {
+  if (W_ITEMS % WORKGROUP_SIZE != 0u && item >= W_ITEMS) { return; }
+  let at = buffer + (TILE_TOKENS + item / W_PIECES) * PITCH;
+  for (var c = 0u; c < PIECE_COLUMNS / 8u; c++) {
+    let chunk = item % W_PIECES * (PIECE_COLUMNS / 8u) + c;
+    tiles[at + chunk] = masked(halves(value, c), step * DEPTH + 8u * chunk);
+  }
+}
+
+/// Puts what was read into a buffer of tiles.
+fn put(index: u32, step: u32, buffer: u32, loads: Loads) {
+  put_x(index, step, buffer, loads.x0);
+  put_w(index, step, buffer, loads.w0);
+  if (X_ITEMS > WORKGROUP_SIZE) { put_x(index + WORKGROUP_SIZE, step, buffer, loads.x1); }
+  if (W_ITEMS > WORKGROUP_SIZE) { put_w(index + WORKGROUP_SIZE, step, buffer, loads.w1); }
+  if (X_ITEMS > 2u * WORKGROUP_SIZE) {
+    put_x(index + 2u * WORKGROUP_SIZE, step, buffer, loads.x2);
+    put_x(index + 3u * WORKGROUP_SIZE, step, buffer, loads.x3);
+  }
+  if (W_ITEMS > 2u * WORKGROUP_SIZE) {
+    put_w(index + 2u * WORKGROUP_SIZE, step, buffer, loads.w2);
+    put_w(index + 3u * WORKGROUP_SIZE, step, buffer, loads.w3);
+  }
+}
+
+fn biased(row: u32, value: f32) -> f32 {
+  if (HAS_BIAS) { return value + bias[params.first_row + row]; }
+  return value;
+}
+
+fn silu(gate: f32) -> f32 { return select(gate / (1.0 + exp(-gate)), 0.0, gate < -80.0); }
+
+/// Element `at` of the strips.
+fn strip_value(at: u32) -> f32 { return bitcast<f32>(tiles[at / 4u][at % 4u]); }
+
+/// Finishes strip number `strip` of all subgroups: M tokens of each.
+fn finish(index: u32, strip: u32, first_token: u32, first_row: u32) {
+  const WIDTH = select(1u, 2u, OUTPUT == OUTPUT_SWIGLU);  // rows that make one element
+  const ACROSS = SUB_ROWS / WIDTH;
+  for (var item = index; item < SUBS * M * ACROSS; item += WORKGROUP_SIZE) {
+    let sub = item / (M * ACROSS);
+    let line = item / ACROSS % M;
+    let at = 4u * (sub * STRIP + line * STRIP_PITCH) + item % ACROSS * WIDTH;
+    let token = first_token + sub / SUBS_ACROSS * SUB_TOKENS + strip * M + line;
+    let row = first_row + sub % SUBS_ACROSS * SUB_ROWS + item % ACROSS * WIDTH;
+    if (token >= params.tokens || row >= params.rows) { continue; }
+    let value = biased(row, strip_value(at));
+    let to = token * params.y_stride + (params.first_row + row) / WIDTH;
+    if (OUTPUT == OUTPUT_STORE) {
+      y[to] = element(value);
+    } else if (OUTPUT == OUTPUT_ADD) {
+      y[to] += element(value);
+    } else {
+      y[to] = element(silu(value) * biased(row + 1u, strip_value(at + 1u)));
+    }
+  }
+}
+
+// Compilers keep matrices in registers if they are told so one by one, not in arrays: so up to 4 x 4 of them have names.
+struct Rights { a: Right, b: Right, c: Right, d: Right }
+struct SumRow { a: Sums, b: Sums, c: Sums, d: Sums }
+
+fn load_left(at: u32) -> Left { return subgroupMatrixLoad<Left, row_major>(&tiles, at, PITCH); }
+fn load_right(at: u32) -> Right { return subgroupMatrixLoad<Right, col_major>(&tiles, at, PITCH); }
+
+fn load_rights(at: u32) -> Rights {
+  var rights: Rights;
+  rights.a = load_right(at);
+  if (RIGHTS > 1u) { rights.b = load_right(at + N * PITCH); }
+  if (RIGHTS > 2u) {
+    rights.c = load_right(at + 2u * N * PITCH);
+    rights.d = load_right(at + 3u * N * PITCH);
+  }
+  return rights;
+}
+
+fn multiply(left: Left, rights: Rights, sums: SumRow) -> SumRow {
+  var next = sums;
+  next.a = subgroupMatrixMultiplyAccumulate(left, rights.a, sums.a);
+  if (RIGHTS > 1u) { next.b = subgroupMatrixMultiplyAccumulate(left, rights.b, sums.b); }
+  if (RIGHTS > 2u) {
+    next.c = subgroupMatrixMultiplyAccumulate(left, rights.c, sums.c);
+    next.d = subgroupMatrixMultiplyAccumulate(left, rights.d, sums.d);
+  }
+  return next;
+}
+
+fn store_strip(sub: u32, sums: SumRow) {
+  let at = sub * STRIP;
+  subgroupMatrixStore<row_major>(&tiles, at, sums.a, STRIP_PITCH);
+  if (RIGHTS > 1u) { subgroupMatrixStore<row_major>(&tiles, at + N / 4u, sums.b, STRIP_PITCH); }
+  if (RIGHTS > 2u) {
+    subgroupMatrixStore<row_major>(&tiles, at + 2u * (N / 4u), sums.c, STRIP_PITCH);
+    subgroupMatrixStore<row_major>(&tiles, at + 3u * (N / 4u), sums.d, STRIP_PITCH);
+  }
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgroup: u32,
+        @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let token_tiles = (params.tokens + TILE_TOKENS - 1u) / TILE_TOKENS;
+  let tile = group.x + group.y * groups.x;
+  let first_row = tile / token_tiles * TILE_ROWS;
+  let first_token = tile % token_tiles * TILE_TOKENS;
+  if (first_row >= params.rows) { return; }
+  let sub = min(subgroup, SUBS - 1u);  // there are more where subgroups are smaller than the device's largest
+  let own_tokens = sub / SUBS_ACROSS * SUB_TOKENS * PITCH;
+  let own_rows = (TILE_TOKENS + sub % SUBS_ACROSS * SUB_ROWS) * PITCH;
+
+  var sums0: SumRow;  // of the first M tokens
+  var sums1: SumRow;
+  var sums2: SumRow;
+  var sums3: SumRow;
+  let place = Place(first_token, first_row);
+  var next = load(index, 0u, place);
+  put(index, 0u, 0u, next);
+  workgroupBarrier();
+  for (var step = 0u; step < STEPS; step++) {
+    next = load(index, min(step + 1u, STEPS - 1u), place);
+    let buffer = step % BUFFERS * TILE;
+    for (var k = 0u; k < CHUNKS; k += K / 8u) {
+      let rights = load_rights(buffer + own_rows + k);
+      let at = buffer + own_tokens + k;
+      sums0 = multiply(load_left(at), rights, sums0);
+      if (LEFTS > 1u) { sums1 = multiply(load_left(at + M * PITCH), rights, sums1); }
+      if (LEFTS > 2u) {
+        sums2 = multiply(load_left(at + 2u * M * PITCH), rights, sums2);
+        sums3 = multiply(load_left(at + 3u * M * PITCH), rights, sums3);
+      }
+    }
+    if (BUFFERS == 1u) { workgroupBarrier(); }
+    put(index, step + 1u, (step + 1u) % BUFFERS * TILE, next);
+    workgroupBarrier();
+  }
+  for (var l = 0u; l < LEFTS; l++) {
+    switch (l) {
+      case 0u: { store_strip(sub, sums0); }
+      case 1u: { store_strip(sub, sums1); }
+      case 2u: { store_strip(sub, sums2); }
+      default: { store_strip(sub, sums3); }
+    }
+    workgroupBarrier();
+    finish(index, l, first_token, first_row);
+    workgroupBarrier();
+  }
+}

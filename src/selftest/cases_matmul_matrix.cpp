@@ -1,0 +1,136 @@
+// Cases of matmul_matrix: every cut of the work that the device can run, every weight format and every output.
+#include <algorithm>
+#include <set>
+
+#include "kernels/matmul_matrix.h"
+#include "selftest/cases.h"
+
+namespace cria::selftest {
+namespace {
+
+using kernels::MatMulCut;
+using kernels::MatMulSpec;
+using kernels::MatrixMatMul;
+using kernels::MatVecOutput;
+using kernels::WeightFormat;
+
+struct Shape {
+  uint32_t rows = 1;
+  uint32_t columns = 1;
+  uint32_t tokens = 1;
+  bool bias = false;
+  uint32_t shards = 1;
+  MatVecOutput output = MatVecOutput::kStore;
+};
+
+constexpr MatVecOutput kOutputs[] = {MatVecOutput::kStore, MatVecOutput::kAdd, MatVecOutput::kSwiGlu};
+constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
+
+std::string describe(const Shape& shape, const MatMulCut& cut) {
+  std::string text = fmt::format("rows {}, columns {}, tokens {}", shape.rows, shape.columns, shape.tokens);
+  if (shape.bias) text += ", bias";
+  if (shape.shards > 1) text += fmt::format(", {} shards", shape.shards);
+  return text + ", tiles of " + cut.name();
+}
+
+/// Shards of pairs of rows where rows alternate.
+std::vector<uint32_t> shards_of(const gpu::Device& device, const WeightFormat& format, const Shape& shape) {
+  const bool pairs = shape.output == MatVecOutput::kSwiGlu;
+  std::vector<uint32_t> shards =
+      cut_rows(device, shape.rows / (pairs ? 2 : 1), shape.columns * (pairs ? 2 : 1), format, shape.shards);
+  if (pairs) {
+    for (uint32_t& rows : shards) rows *= 2;
+  }
+  return shards;
+}
+
+Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Shape& shape, const MatMulCut& cut) {
+  Table weight = random_table(trial.random, shape.rows, shape.columns);
+  Table x = random_table(trial.random, shape.tokens, shape.columns);
+  CRIA_TRY_ASSIGN(kernels::Matrix matrix,
+                  upload_matrix(trial.device, weight, format, shards_of(trial.device, format, shape)));
+  std::vector<double> bias;
+  if (shape.bias) {
+    bias = random_vector(trial.random, shape.rows);
+    CRIA_TRY_ASSIGN(matrix.bias, upload_vector(trial.device, "bias", bias));
+  }
+  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x, Element::kF16));
+  const bool is_swiglu = shape.output == MatVecOutput::kSwiGlu;
+  const uint32_t columns = shape.rows / (is_swiglu ? 2 : 1);
+  Image before = activation_image(Poison::kOutput, shape.tokens, columns, is_swiglu ? Element::kF16 : Element::kF32);
+  Table residual;
+  if (shape.output == MatVecOutput::kAdd) {
+    residual = random_table(trial.random, shape.tokens, columns);
+    before.set_rows(residual);
+  }
+  CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
+  const MatMulSpec spec{.format = format, .columns = shape.columns, .has_bias = shape.bias, .output = shape.output};
+  CRIA_TRY_ASSIGN(const auto op, MatrixMatMul::create(trial.device, spec, cut));
+  gpu::Recorder recorder = trial.device.record("matmul_matrix");
+  op.record(recorder, matrix, input, activation_of(y, columns), shape.tokens);
+  CRIA_TRY(trial.submit(recorder));
+
+  Expected expected = reference::linear_in_halves(weight, x, bias, kernels::is_quantised(format.type));
+  if (shape.output == MatVecOutput::kAdd) expected = reference::residual_add(expected, residual);
+  if (is_swiglu) expected = reference::to_half(reference::swiglu(expected));
+  Expectation expectation(y.before);
+  expectation.set_rows(expected);
+  return y.check(trial.device, expectation);
+}
+
+/// Each number of columns makes a pipeline, which takes a CPU seconds to compile: all of them with f16 only, as nothing
+/// but f16's decoder depends on the format, and outputs do not depend on columns.
+std::vector<uint32_t> columns_of(const WeightFormat& format, MatVecOutput output) {
+  if (output != MatVecOutput::kStore) return {};
+  if (format.type == kernels::WeightType::kF16) return {1, 8, 9, 31, 32, 33, 64, 101, 129, 256};
+  return {101, 256};
+}
+
+/// Rows and tokens round the ends of tiles (16 to 128), columns round chunks (8), depths (32, 64) and blocks.
+std::vector<Shape> shapes_of(const MatMulCut& cut, const WeightFormat& format, MatVecOutput output, bool many) {
+  const uint32_t rows = cut.tile_rows;
+  const uint32_t tokens = cut.tile_tokens;
+  std::vector<Shape> shapes = {{rows + 2, 40, tokens + 1, true, 2, output}, {2, 7, 1, false, 1, output}};
+  if (!many) return shapes;
+  for (const uint32_t columns : columns_of(format, output)) {
+    const auto index = static_cast<uint32_t>(shapes.size());
+    shapes.push_back({index % 2 == 0 ? rows : 2 * rows - 2, columns, index % 3 == 0 ? tokens : tokens - 1,
+                      index % 4 < 2, 1 + index % 3, output});
+  }
+  return shapes;
+}
+
+}  // namespace
+
+void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases) {
+  std::set<std::string> seen;
+  const auto add = [&](const WeightFormat& format, const Shape& shape, const MatMulCut& cut) {
+    const std::string text = describe(shape, cut);
+    const std::string kernel = kernels::SpecBuilder(device, "matmul_matrix")
+                                   .matrices(cut.shape)
+                                   .halves(format)
+                                   .element(shape.output == MatVecOutput::kSwiGlu)
+                                   .suffix(kOutputNames[static_cast<size_t>(shape.output)])
+                                   .name();
+    if (!seen.insert(kernel + text).second) return;
+    cases.push_back({.kernel = kernel,
+                     .shape = text,
+                     .binding_bytes = activation_bytes(shape.tokens, std::max(shape.rows, shape.columns)),
+                     .body = [=](Trial& trial) { return run(trial, format, shape, cut); }});
+  };
+  for (const WeightFormat& format : weight_formats()) {
+    if (!MatrixMatMul::supports(device, format)) continue;
+    const std::vector<MatMulCut> cuts =
+        MatrixMatMul::candidate_cuts(device, {.format = format, .columns = kernels::kChunk});
+    for (const MatMulCut& cut : cuts) {
+      const bool is_smallest = cut == *std::ranges::min_element(cuts, {}, &MatMulCut::tile_rows);
+      for (const MatVecOutput output : kOutputs) {
+        for (const Shape& shape : shapes_of(cut, format, output, is_smallest)) add(format, shape, cut);
+      }
+      if (!is_smallest || format.type != kernels::WeightType::kF16) continue;
+      for (uint32_t tokens = 1; tokens <= 70; ++tokens) add(format, {34, 19, tokens, tokens % 2 != 0, 1}, cut);
+    }
+  }
+}
+
+}  // namespace cria::selftest
