@@ -244,7 +244,7 @@ Result<Buffer> Device::create_buffer(std::string_view label, uint64_t bytes, Mem
   }
   CRIA_TRY_ASSIGN(
       wgpu::Buffer handle,
-      impl_->create_raw_buffer(label, padded,
+      impl_->create_raw_buffer(label, round_up<uint64_t>(padded, 16),  // so that a shader may read vec4s
                                wgpu::BufferUsage::Storage | wgpu::BufferUsage::CopySrc | wgpu::BufferUsage::CopyDst));
   auto buffer = std::make_shared<detail::BufferImpl>();
   buffer->device = impl_;

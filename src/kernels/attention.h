@@ -95,7 +95,7 @@ class AttentionStep {
     uint32_t longest = 0;  ///< positions of the longest sequence, the new one included
     const gpu::Buffer& parts;
   };
-  /// y[t, heads * head_dim]; writes the new keys and values to the cache.
+  /// y[t, heads * head_dim], f16 on request; writes the new keys and values to the cache.
   void record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const;
 
  private:
@@ -104,6 +104,7 @@ class AttentionStep {
   uint32_t max_tokens_ = 1;
   uint32_t max_splits_ = 1;
   gpu::Pipeline step_, combine_;
+  std::optional<gpu::Pipeline> half_combine_;  // on devices with f16
 };
 
 }  // namespace cria::kernels

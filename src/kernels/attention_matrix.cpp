@@ -16,18 +16,18 @@ struct Params {
 
 /// Bytes of the shader's workgroup memory.
 uint32_t memory_bytes(const gpu::MatrixShape& shape, uint32_t head_dim) {
-  const uint32_t keys = 4 * shape.n;
+  const uint32_t keys = 2 * shape.n;
   const uint32_t queries = kSubgroups * shape.m;
   return 16 * (keys * (head_dim / 8 + 1) + queries * (keys / 4 + 2) + queries * (keys / 8 + 1)) + 16;
 }
 
 bool fits(const gpu::DeviceInfo& info, const gpu::MatrixShape& shape, uint32_t head_dim) {
   const uint32_t size = info.subgroup_max_size;
-  const uint32_t keys = 4 * shape.n;
+  const uint32_t keys = 2 * shape.n;
   const uint32_t fetches = keys * head_dim / 8 / (kSubgroups * size);
   return shape.n == shape.k && shape.k % 8 == 0 && size == info.subgroup_min_size && size >= shape.m &&
-         std::has_single_bit(size / shape.m) && (head_dim == keys || head_dim == 2 * keys) &&
-         std::has_single_bit(fetches) && fetches <= 8 && keys * head_dim / 8 % (kSubgroups * size) == 0 &&
+         std::has_single_bit(size / shape.m) && (head_dim == 2 * keys || head_dim == 4 * keys) &&
+         std::has_single_bit(fetches) && fetches <= 4 && keys * head_dim / 8 % (kSubgroups * size) == 0 &&
          memory_bytes(shape, head_dim) <= info.limits.max_workgroup_memory_bytes &&
          kSubgroups * size <= info.limits.max_workgroup_invocations;
 }

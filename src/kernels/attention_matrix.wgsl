@@ -3,10 +3,10 @@
 // causal (j up to the query's position) and within the sliding window.
 //
 // Shapes: as in attention_decode.wgsl, the cache in f16. A tile is up to QUERIES consecutive tokens of one sequence:
-// tiles[i] = (first token in the batch, count, slot, position of the first). HEAD_DIM is 4 or 8 times N.
+// tiles[i] = (first token in the batch, count, slot, position of the first). HEAD_DIM is 4 or 8 times N; N = K.
 // Bindings: 1 qkv f32 as vec4, 2 tiles vec4u, 3 page_table, 4 keys and 5 values (f16 in chunks of 8), 6 y f16.
 // Dispatch: x = head, y = tile; workgroups of WORKGROUP_SIZE in SUBGROUPS subgroups, each with M queries. Keys, then
-// values, pass through workgroup memory 4 N at a time, on their way while the ones before are multiplied.
+// values, pass through workgroup memory KEYS (2 N) at a time, on their way while the ones before are multiplied.
 // Method: a subgroup keeps its queries and sums as matrices. Scores go through workgroup memory, where lanes look at
 // them row by row. Matrices cannot be scaled row by row: so weights are exp(score - reference) with a reference that
 // stays while scores are less than MARGIN above it; where one is not, all sums of the workgroup are scaled once, by way
@@ -41,13 +41,14 @@ alias Sums = subgroup_matrix_result<f32, N, M>;
 // Compilers keep matrices in registers that have names, not arrays of them.
 struct Lefts { a: Left, b: Left, c: Left, d: Left }
 struct SumRow { a: Sums, b: Sums, c: Sums, d: Sums }
+struct Pair { a: Sums, b: Sums }
 
 const LOWEST = -3.0e38;
 const MARGIN = 8.0;
 const LOG2_E = 1.4426950408889634;
 const QUERIES = SUBGROUPS * M;
-const KEYS = 4u * N;
-const QUADS = HEAD_DIM / KEYS;               // of matrices in a head: 1 or 2
+const KEYS = 2u * N;
+const QUADS = HEAD_DIM / (4u * N);           // of matrices in a head: 1 or 2
 const CHUNKS = HEAD_DIM / 8u;
 const PITCH = CHUNKS + 1u;                   // of a key, in chunks
 const LANES = WORKGROUP_SIZE / QUERIES;      // that share a query
@@ -57,12 +58,12 @@ const WEIGHT_PITCH = UNITS + 1u;             // in chunks
 const FETCHES = KEYS * CHUNKS / WORKGROUP_SIZE;
 
 var<workgroup> tile_keys: array<vec4u, KEYS * PITCH>;            // or values
-var<workgroup> scores: array<vec4f, QUERIES * SCORE_PITCH>;      // or queries, or sums
+var<workgroup> scores: array<vec4f, QUERIES * SCORE_PITCH>;      // or queries, or pairs of sums
 var<workgroup> weights: array<vec4u, QUERIES * WEIGHT_PITCH>;
 var<workgroup> has_grown: u32;
 
 /// What an invocation carries from the cache to workgroup memory.
-struct Fetched { a: vec4u, b: vec4u, c: vec4u, d: vec4u, e: vec4u, f: vec4u, g: vec4u, h: vec4u }
+struct Fetched { a: vec4u, b: vec4u, c: vec4u, d: vec4u }
 
 /// What the tile sees: positions from `begin` to before `end`, of which `slot` tells the pages.
 struct Past { begin: u32, end: u32, slot: u32, head: u32 }
@@ -85,12 +86,6 @@ fn fetch_keys(index: u32, first: u32, past: Past) -> Fetched {
     to.c = key_at(index + 2u * WORKGROUP_SIZE, first, past);
     to.d = key_at(index + 3u * WORKGROUP_SIZE, first, past);
   }
-  if (FETCHES > 4u) {
-    to.e = key_at(index + 4u * WORKGROUP_SIZE, first, past);
-    to.f = key_at(index + 5u * WORKGROUP_SIZE, first, past);
-    to.g = key_at(index + 6u * WORKGROUP_SIZE, first, past);
-    to.h = key_at(index + 7u * WORKGROUP_SIZE, first, past);
-  }
   return to;
 }
 
@@ -101,12 +96,6 @@ fn fetch_values(index: u32, first: u32, past: Past) -> Fetched {
   if (FETCHES > 2u) {
     to.c = value_at(index + 2u * WORKGROUP_SIZE, first, past);
     to.d = value_at(index + 3u * WORKGROUP_SIZE, first, past);
-  }
-  if (FETCHES > 4u) {
-    to.e = value_at(index + 4u * WORKGROUP_SIZE, first, past);
-    to.f = value_at(index + 5u * WORKGROUP_SIZE, first, past);
-    to.g = value_at(index + 6u * WORKGROUP_SIZE, first, past);
-    to.h = value_at(index + 7u * WORKGROUP_SIZE, first, past);
   }
   return to;
 }
@@ -120,30 +109,27 @@ fn put(index: u32, fetched: Fetched) {
     put_chunk(index + 2u * WORKGROUP_SIZE, fetched.c);
     put_chunk(index + 3u * WORKGROUP_SIZE, fetched.d);
   }
-  if (FETCHES > 4u) {
-    put_chunk(index + 4u * WORKGROUP_SIZE, fetched.e);
-    put_chunk(index + 5u * WORKGROUP_SIZE, fetched.f);
-    put_chunk(index + 6u * WORKGROUP_SIZE, fetched.g);
-    put_chunk(index + 7u * WORKGROUP_SIZE, fetched.h);
-  }
 }
 
-/// Queries times scale, in f16, for the subgroups to load: the rows of `scores` hold them. Queries past the last are
-/// the last again.
-fn put_queries(index: u32, tile: vec4u, head: u32) {
+const QUAD_CHUNKS = 4u * K / 8u;  // of four matrices of queries
+
+/// A quad of the queries times scale, in f16, for the subgroups to load: the rows of `scores` hold them. Queries past
+/// the last are the last again.
+fn put_queries(index: u32, tile: vec4u, head: u32, quad: u32) {
   let factor = params.scale * LOG2_E;
-  for (var i = index; i < QUERIES * CHUNKS; i += WORKGROUP_SIZE) {
-    let token = tile.x + min(i / CHUNKS, tile.y - 1u);
-    let source = token * params.q_stride + head * (HEAD_DIM / 4u) + i % CHUNKS * 2u;
+  for (var i = index; i < QUERIES * QUAD_CHUNKS; i += WORKGROUP_SIZE) {
+    let token = tile.x + min(i / QUAD_CHUNKS, tile.y - 1u);
+    let chunk = i % QUAD_CHUNKS;
+    let source = token * params.q_stride + head * (HEAD_DIM / 4u) + 2u * (quad * QUAD_CHUNKS + chunk);
     let low = qkv[source] * factor;
     let high = qkv[source + 1u] * factor;
-    scores[i / CHUNKS * SCORE_PITCH + i % CHUNKS] =
-        bitcast<vec4f>(vec4u(pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw)));
+    scores[i / QUAD_CHUNKS * SCORE_PITCH + chunk] = bitcast<vec4f>(
+        vec4u(pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw)));
   }
 }
 
-fn load_queries(sub: u32, quad: u32) -> Lefts {
-  let at = sub * M * SCORE_PITCH + quad * 4u * (K / 8u);
+fn load_queries(sub: u32) -> Lefts {
+  let at = sub * M * SCORE_PITCH;
   var lefts: Lefts;
   lefts.a = subgroupMatrixLoad<Left, row_major>(&scores, at, SCORE_PITCH);
   lefts.b = subgroupMatrixLoad<Left, row_major>(&scores, at + K / 8u, SCORE_PITCH);
@@ -152,14 +138,9 @@ fn load_queries(sub: u32, quad: u32) -> Lefts {
   return lefts;
 }
 
-fn load_weights(sub: u32) -> Lefts {
-  let at = sub * M * WEIGHT_PITCH;
-  var lefts: Lefts;
-  lefts.a = subgroupMatrixLoad<Left, row_major>(&weights, at, WEIGHT_PITCH);
-  lefts.b = subgroupMatrixLoad<Left, row_major>(&weights, at + K / 8u, WEIGHT_PITCH);
-  lefts.c = subgroupMatrixLoad<Left, row_major>(&weights, at + 2u * (K / 8u), WEIGHT_PITCH);
-  lefts.d = subgroupMatrixLoad<Left, row_major>(&weights, at + 3u * (K / 8u), WEIGHT_PITCH);
-  return lefts;
+/// The weights of K keys.
+fn load_weights(sub: u32, chunk: u32) -> Left {
+  return subgroupMatrixLoad<Left, row_major>(&weights, sub * M * WEIGHT_PITCH + chunk, WEIGHT_PITCH);
 }
 
 /// Keys are columns of `right`, their elements rows.
@@ -178,36 +159,27 @@ fn multiply_keys(queries: Lefts, key: u32, chunk: u32, sums: Sums) -> Sums {
   return subgroupMatrixMultiplyAccumulate(queries.d, key_matrix(key, chunk + 3u * (K / 8u)), next);
 }
 
-/// N elements of the values of 4 K keys.
-fn multiply_values(shares: Lefts, chunk: u32, sums: Sums) -> Sums {
-  var next = subgroupMatrixMultiplyAccumulate(shares.a, value_matrix(0u, chunk), sums);
-  next = subgroupMatrixMultiplyAccumulate(shares.b, value_matrix(K, chunk), next);
-  next = subgroupMatrixMultiplyAccumulate(shares.c, value_matrix(2u * K, chunk), next);
-  return subgroupMatrixMultiplyAccumulate(shares.d, value_matrix(3u * K, chunk), next);
+/// N elements of the values of 2 K keys.
+fn multiply_values(first: Left, second: Left, chunk: u32, sums: Sums) -> Sums {
+  return subgroupMatrixMultiplyAccumulate(second, value_matrix(K, chunk),
+                                          subgroupMatrixMultiplyAccumulate(first, value_matrix(0u, chunk), sums));
 }
 
-fn add_values(shares: Lefts, chunk: u32, sums: SumRow) -> SumRow {
-  return SumRow(multiply_values(shares, chunk, sums.a), multiply_values(shares, chunk + N / 8u, sums.b),
-                multiply_values(shares, chunk + 2u * (N / 8u), sums.c),
-                multiply_values(shares, chunk + 3u * (N / 8u), sums.d));
+fn add_values(first: Left, second: Left, chunk: u32, sums: SumRow) -> SumRow {
+  return SumRow(multiply_values(first, second, chunk, sums.a),
+                multiply_values(first, second, chunk + N / 8u, sums.b),
+                multiply_values(first, second, chunk + 2u * (N / 8u), sums.c),
+                multiply_values(first, second, chunk + 3u * (N / 8u), sums.d));
 }
 
-fn store_row(sub: u32, sums: SumRow) {
-  let at = sub * M * SCORE_PITCH;
-  subgroupMatrixStore<row_major>(&scores, at, sums.a, SCORE_PITCH);
-  subgroupMatrixStore<row_major>(&scores, at + N / 4u, sums.b, SCORE_PITCH);
-  subgroupMatrixStore<row_major>(&scores, at + 2u * (N / 4u), sums.c, SCORE_PITCH);
-  subgroupMatrixStore<row_major>(&scores, at + 3u * (N / 4u), sums.d, SCORE_PITCH);
+fn store_pair(sub: u32, a: Sums, b: Sums) {
+  subgroupMatrixStore<row_major>(&scores, sub * M * SCORE_PITCH, a, SCORE_PITCH);
+  subgroupMatrixStore<row_major>(&scores, sub * M * SCORE_PITCH + N / 4u, b, SCORE_PITCH);
 }
 
-fn load_row(sub: u32) -> SumRow {
-  let at = sub * M * SCORE_PITCH;
-  var sums: SumRow;
-  sums.a = subgroupMatrixLoad<Sums, row_major>(&scores, at, SCORE_PITCH);
-  sums.b = subgroupMatrixLoad<Sums, row_major>(&scores, at + N / 4u, SCORE_PITCH);
-  sums.c = subgroupMatrixLoad<Sums, row_major>(&scores, at + 2u * (N / 4u), SCORE_PITCH);
-  sums.d = subgroupMatrixLoad<Sums, row_major>(&scores, at + 3u * (N / 4u), SCORE_PITCH);
-  return sums;
+fn load_pair(sub: u32) -> Pair {
+  return Pair(subgroupMatrixLoad<Sums, row_major>(&scores, sub * M * SCORE_PITCH, SCORE_PITCH),
+              subgroupMatrixLoad<Sums, row_major>(&scores, sub * M * SCORE_PITCH + N / 4u, SCORE_PITCH));
 }
 
 /// One of LANES invocations that look at a query's scores.
@@ -260,18 +232,38 @@ fn put_weights(row: Row, first: u32, reference: f32) -> f32 {
   return dot(sum, vec4f(1.0));
 }
 
-/// Multiplies a query's KEYS sums in `scores`.
-fn scale_row(row: Row, factor: f32) {
+/// Multiplies each query's sums in two matrices by its factor.
+fn scaled_pair(sub: u32, row: Row, a: Sums, b: Sums, factor: f32) -> Pair {
+  workgroupBarrier();
+  store_pair(sub, a, b);
+  workgroupBarrier();
   for (var at = row.lane; at < KEYS / 4u; at += LANES) { scores[row.query * SCORE_PITCH + at] *= factor; }
+  workgroupBarrier();
+  return load_pair(sub);
 }
 
-fn write_row(row: Row, tile: vec4u, column: u32, factor: f32) {
+fn scaled_row(sub: u32, row: Row, sums: SumRow, factor: f32) -> SumRow {
+  let first = scaled_pair(sub, row, sums.a, sums.b, factor);
+  let second = scaled_pair(sub, row, sums.c, sums.d, factor);
+  return SumRow(first.a, first.b, second.a, second.b);
+}
+
+/// Writes each query's sums in two matrices, times its factor, from element `column` of its row of y on.
+fn write_pair(sub: u32, row: Row, tile: vec4u, column: u32, a: Sums, b: Sums, factor: f32) {
+  workgroupBarrier();
+  store_pair(sub, a, b);
+  workgroupBarrier();
   if (row.query >= tile.y) { return; }
   let to = (tile.x + row.query) * params.y_stride + column;
   for (var at = row.lane; at < KEYS / 4u; at += LANES) {
     let value = vec4<f16>(scores[row.query * SCORE_PITCH + at] * factor);
     for (var i = 0u; i < 4u; i++) { y[to + 4u * at + i] = value[i]; }
   }
+}
+
+fn write_row(sub: u32, row: Row, tile: vec4u, column: u32, sums: SumRow, factor: f32) {
+  write_pair(sub, row, tile, column, sums.a, sums.b, factor);
+  write_pair(sub, row, tile, column + KEYS, sums.c, sums.d, factor);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -286,12 +278,17 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) sub: 
   let own_begin = select(0u, own_end - min(params.window, own_end), params.window > 0u);
   let row = Row(query, lane % LANES, own_begin, own_end);
 
-  put_queries(index, tile, id.x);
+  put_queries(index, tile, id.x, 0u);
   var fetched = fetch_keys(index, begin / KEYS * KEYS, past);
   workgroupBarrier();
-  let queries0 = load_queries(sub, 0u);
+  let queries0 = load_queries(sub);
   var queries1: Lefts;
-  if (QUADS > 1u) { queries1 = load_queries(sub, 1u); }
+  if (QUADS > 1u) {
+    workgroupBarrier();
+    put_queries(index, tile, id.x, 1u);
+    workgroupBarrier();
+    queries1 = load_queries(sub);
+  }
   var sums0: SumRow;
   var sums1: SumRow;
   var reference = LOWEST;
@@ -301,20 +298,17 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) sub: 
     if (index == 0u) { has_grown = 0u; }
     workgroupBarrier();
     fetched = fetch_values(index, first, past);
-    var found: SumRow;  // its matrices begin with Sums(): in a loop Dawn leaves the last round's in a variable
-    found.a = multiply_keys(queries0, 0u, 0u, Sums());
-    found.b = multiply_keys(queries0, N, 0u, Sums());
-    found.c = multiply_keys(queries0, 2u * N, 0u, Sums());
-    found.d = multiply_keys(queries0, 3u * N, 0u, Sums());
+    // Values, not a variable: in a loop Dawn leaves the last round's matrices in a variable that has no initial value.
+    let found_a = multiply_keys(queries0, 0u, 0u, Sums());
+    let found_b = multiply_keys(queries0, N, 0u, Sums());
     if (QUADS > 1u) {
-      found.a = multiply_keys(queries1, 0u, 4u * (K / 8u), found.a);
-      found.b = multiply_keys(queries1, N, 4u * (K / 8u), found.b);
-      found.c = multiply_keys(queries1, 2u * N, 4u * (K / 8u), found.c);
-      found.d = multiply_keys(queries1, 3u * N, 4u * (K / 8u), found.d);
+      store_pair(sub, multiply_keys(queries1, 0u, QUAD_CHUNKS, found_a), multiply_keys(queries1, N, QUAD_CHUNKS, found_b));
+    } else {
+      store_pair(sub, found_a, found_b);
     }
-    store_row(sub, found);
     workgroupBarrier();
     put(index, fetched);  // the keys have been used
+    fetched = fetch_keys(index, min(first + KEYS, end - 1u), past);
     let highest = highest_score(row, first);
     var shrink = 1.0;
     if (highest > reference + MARGIN) {
@@ -323,36 +317,18 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) sub: 
       reference = highest;
     }
     weight_sum = weight_sum * shrink + put_weights(row, first, reference);
-    fetched = fetch_keys(index, min(first + KEYS, end - 1u), past);
     let scale_sums = workgroupUniformLoad(&has_grown) != 0u;
     if (scale_sums) {
-      store_row(sub, sums0);
-      workgroupBarrier();
-      scale_row(row, shrink);
-      workgroupBarrier();
-      sums0 = load_row(sub);
-      if (QUADS > 1u) {
-        workgroupBarrier();
-        store_row(sub, sums1);
-        workgroupBarrier();
-        scale_row(row, shrink);
-        workgroupBarrier();
-        sums1 = load_row(sub);
-      }
+      sums0 = scaled_row(sub, row, sums0, shrink);
+      if (QUADS > 1u) { sums1 = scaled_row(sub, row, sums1, shrink); }
     }
-    let shares = load_weights(sub);
-    sums0 = add_values(shares, 0u, sums0);
-    if (QUADS > 1u) { sums1 = add_values(shares, 4u * (N / 8u), sums1); }
+    let first_weights = load_weights(sub, 0u);
+    let second_weights = load_weights(sub, K / 8u);
+    sums0 = add_values(first_weights, second_weights, 0u, sums0);
+    if (QUADS > 1u) { sums1 = add_values(first_weights, second_weights, 4u * (N / 8u), sums1); }
     workgroupBarrier();
   }
   let factor = 1.0 / row_sum(weight_sum);
-  store_row(sub, sums0);
-  workgroupBarrier();
-  write_row(row, tile, id.x * HEAD_DIM, factor);
-  if (QUADS > 1u) {
-    workgroupBarrier();
-    store_row(sub, sums1);
-    workgroupBarrier();
-    write_row(row, tile, id.x * HEAD_DIM + KEYS, factor);
-  }
+  write_row(sub, row, tile, id.x * HEAD_DIM, sums0, factor);
+  if (QUADS > 1u) { write_row(sub, row, tile, id.x * HEAD_DIM + 4u * N, sums1, factor); }
 }

@@ -31,7 +31,7 @@ uint32_t most_splits(const gpu::Limits& limits, const AttentionShape& shape, uin
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
-  uint32_t pad[2];
+  uint32_t is_direct, pad;
 };
 struct CombineParams {
   uint32_t heads, head_dim, splits, y_stride;
@@ -57,9 +57,16 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
                                 .constant("QK_NORM", qk_norm)
                                 .constant("PAGE_SIZE", kPageSize)
                                 .build(device, "rrrwwrrw", sizeof(StepParams)));
-  CRIA_TRY_ASSIGN(op.combine_, SpecBuilder(device, "attention_combine")
-                                   .constant("WORKGROUP_SIZE", kCombineWorkgroup)
-                                   .build(device, "rw", sizeof(CombineParams)));
+  const auto build_combine = [&](bool is_half) {
+    return SpecBuilder(device, "attention_combine")
+        .element(is_half)
+        .constant("WORKGROUP_SIZE", kCombineWorkgroup)
+        .build(device, "rw", sizeof(CombineParams));
+  };
+  CRIA_TRY_ASSIGN(op.combine_, build_combine(false));
+  if (device.features().f16) {
+    CRIA_TRY_ASSIGN(op.half_combine_, build_combine(true));
+  }
   return op;
 }
 
@@ -74,6 +81,7 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
   const uint32_t wanted = std::clamp(divide_up(positions, kSplitPositions), 1U, max_splits_);
   const uint32_t split_positions = round_up(divide_up(positions, wanted), kWorkgroup);
   const uint32_t splits = divide_up(positions, split_positions);
+  const bool is_direct = splits == 1 && !y.is_half;
   const BatchBuffers& batch = operands.batch;
   const StepParams params{.kv_heads = shape_.kv_heads,
                           .groups_per_kv = shape_.heads / shape_.kv_heads / group_,
@@ -85,9 +93,10 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .splits = splits,
                           .scale = shape_.scale,
                           .epsilon = operands.epsilon,
-                          .pad = {}};
+                          .is_direct = is_direct ? 1U : 0U,
+                          .pad = 0};
   const gpu::Buffer& norms = operands.norms.valid() ? operands.norms : operands.cos_sin;
-  const gpu::Buffer& target = splits == 1 ? y.buffer : operands.parts;
+  const gpu::Buffer& target = is_direct ? y.buffer : operands.parts;
   const gpu::Binding bindings[] = {operands.qkv.buffer,
                                    batch.token_info,
                                    batch.page_table,
@@ -97,11 +106,11 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                                    norms,
                                    target};
   recorder.dispatch(step_, gpu::as_params(params), bindings, {shape_.heads / group_, splits, batch.tokens});
-  if (splits == 1) return;
+  if (is_direct) return;
   const CombineParams combine{
       .heads = shape_.heads, .head_dim = shape_.head_dim, .splits = splits, .y_stride = y.stride()};
   const gpu::Binding combined[] = {operands.parts, y.buffer};
-  recorder.dispatch(combine_, gpu::as_params(combine), combined,
+  recorder.dispatch(y.is_half ? half_combine_.value() : combine_, gpu::as_params(combine), combined,
                     {divide_up(shape_.q_size(), kCombineWorkgroup), batch.tokens, 1});
 }
 

@@ -27,7 +27,7 @@ struct Params {
   splits: u32,
   scale: f32,
   epsilon: f32,
-  pad0: u32,
+  is_direct: u32,        // 1: y gets what is finished; 0: parts, which attention_combine.wgsl puts together
   pad1: u32,
 }
 
@@ -250,7 +250,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) id: vec3u) {
 /// Writes four elements of a head: the finished ones, or this split's part.
 fn put(place: Place, split: u32, g: u32, quarter: u32, sum: vec4f, weight_sum: f32, highest: f32) {
   let head = place.first_head + g;
-  if (params.splits == 1u) {
+  if (params.is_direct == 1u) {
     let at = place.token * params.y_stride + head * HEAD_DIM + 4u * quarter;
     let value = sum / weight_sum;
     for (var k = 0u; k < 4u; k++) { y[at + k] = value[k]; }

@@ -1,6 +1,7 @@
 #include "kernels/matmul_matrix.h"
 
 #include <algorithm>
+#include <span>
 
 namespace cria::kernels {
 namespace {
@@ -11,6 +12,8 @@ struct Params {
 
 constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
 constexpr uint32_t kChunkBytes = 16;
+/// Up to this many tokens, weights are read once, and reading them is what takes time.
+constexpr uint32_t kFewTokens = 64;
 
 /// Bytes of the shader's array `tiles`.
 uint32_t memory_bytes(const MatMulCut& cut) {
@@ -23,11 +26,15 @@ uint32_t workgroup_size(const gpu::Device& device, const MatMulCut& cut) {
   return cut.subgroups() * device.info().subgroup_max_size;
 }
 
-/// What an invocation reads of x or W in a step, at most, in pieces.
-uint32_t loads(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
+/// How many matrices or loads the shader has names for.
+bool has_names(uint32_t count) { return count == 1 || count == 2 || count == 4; }
+
+/// Whether the shader has names for what an invocation reads of x and W in a step.
+bool can_load(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
   const uint32_t piece_columns = is_quantised(spec.format.type) ? 128 / weight_type_bits(spec.format.type) : kChunk;
-  return divide_up(std::max(cut.tile_tokens * cut.depth / kChunk, cut.tile_rows * cut.depth / piece_columns),
-                   workgroup_size(device, cut));
+  const uint32_t size = workgroup_size(device, cut);
+  return has_names(divide_up(cut.tile_tokens * cut.depth / kChunk, size)) &&
+         has_names(divide_up(cut.tile_rows * cut.depth / piece_columns, size));
 }
 
 }  // namespace
@@ -46,33 +53,40 @@ std::string MatMulCut::name() const {
 }
 
 bool MatrixMatMul::supports(const gpu::Device& device, const WeightFormat& format) {
-  return !candidate_cuts(device, {.format = format, .columns = kChunk}).empty();
+  return !candidate_cuts(device, {.format = format, .tokens = 2 * kFewTokens, .columns = kChunk}).empty();
 }
 
 bool MatrixMatMul::is_valid_cut(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
   const gpu::DeviceInfo& info = device.info();
   const auto divides = [](uint32_t part, uint32_t whole) { return part != 0 && whole != 0 && whole % part == 0; };
-  const auto is_count = [](uint32_t matrices) { return matrices == 1 || matrices == 2 || matrices == 4; };
   return spec.format.type != WeightType::kF32 && info.features.f16 &&
          std::ranges::find(info.matrix_shapes, cut.shape) != info.matrix_shapes.end() &&
          divides(cut.shape.m, cut.sub_tokens) && divides(cut.shape.n, cut.sub_rows) && divides(4, cut.shape.n) &&
-         is_count(cut.sub_tokens / cut.shape.m) && is_count(cut.sub_rows / cut.shape.n) &&
+         has_names(cut.sub_tokens / cut.shape.m) && has_names(cut.sub_rows / cut.shape.n) &&
          divides(cut.sub_tokens, cut.tile_tokens) && divides(cut.sub_rows, cut.tile_rows) &&
          divides(kChunk, cut.shape.k) && divides(cut.shape.k, cut.depth) && divides(32, cut.depth) &&
-         (cut.buffers == 1 || cut.buffers == 2) && loads(device, spec, cut) <= 4 &&
+         (cut.buffers == 1 || cut.buffers == 2) && can_load(device, spec, cut) &&
          memory_bytes(cut) <= info.limits.max_workgroup_memory_bytes &&
          workgroup_size(device, cut) <= info.limits.max_workgroup_invocations;
 }
 
 std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, const MatMulSpec& spec) {
   static constexpr MatMulCut kCuts[] = {
-      {{16, 16, 16}, 128, 128, 64, 64, 32, 1}, {{16, 16, 16}, 128, 128, 64, 32, 32, 1},
-      {{16, 16, 16}, 128, 128, 64, 32, 32, 2}, {{16, 16, 16}, 128, 128, 64, 32, 64, 1},
-      {{16, 8, 16}, 128, 128, 64, 32, 32, 1},  {{16, 8, 16}, 128, 128, 64, 32, 32, 2},
-      {{16, 16, 16}, 64, 128, 64, 32, 32, 1},  {{16, 16, 16}, 64, 128, 64, 32, 64, 1},
-      {{16, 16, 16}, 64, 64, 32, 32, 32, 1},   {{16, 16, 16}, 64, 64, 32, 32, 64, 1},
-      {{16, 16, 16}, 128, 256, 64, 64, 32, 1}, {{16, 16, 16}, 256, 128, 64, 64, 32, 1},
+      {{16, 16, 16}, 128, 128, 64, 32, 64, 1}, {{16, 16, 16}, 64, 64, 32, 32, 64, 1},
+      {{16, 16, 16}, 128, 128, 32, 64, 64, 1}, {{16, 16, 16}, 128, 128, 32, 32, 64, 1},
+      {{16, 16, 16}, 64, 128, 32, 32, 64, 1},  {{16, 16, 16}, 64, 64, 32, 16, 64, 1},
+      {{16, 16, 16}, 64, 64, 32, 16, 128, 1},  {{16, 16, 16}, 128, 256, 64, 64, 32, 1},
+      {{16, 16, 16}, 128, 64, 32, 32, 64, 1},  {{16, 8, 16}, 128, 128, 64, 32, 64, 1},
       {{8, 8, 8}, 64, 64, 32, 32, 32, 1},      {{16, 8, 8}, 64, 64, 32, 32, 32, 1},
+  };
+  // For a few tokens: narrow tiles, so that there are enough of them to read the weights as fast as memory gives them.
+  static constexpr MatMulCut kFewCuts[] = {
+      {{16, 16, 16}, 16, 64, 16, 16, 64, 1},  {{16, 16, 16}, 16, 64, 16, 16, 128, 1},
+      {{16, 16, 16}, 16, 32, 16, 16, 128, 1}, {{16, 16, 16}, 16, 128, 16, 16, 64, 1},
+      {{16, 16, 16}, 32, 64, 32, 16, 64, 1},  {{16, 16, 16}, 32, 64, 16, 32, 128, 1},
+      {{16, 16, 16}, 32, 32, 16, 16, 128, 1}, {{16, 16, 16}, 32, 128, 32, 16, 64, 1},
+      {{16, 16, 16}, 64, 64, 32, 32, 64, 1},  {{16, 16, 16}, 64, 64, 32, 16, 128, 1},
+      {{8, 8, 8}, 16, 32, 16, 16, 32, 1},     {{16, 8, 8}, 16, 32, 16, 16, 64, 1},
   };
   // A CPU compiles small tiles faster.
   static constexpr MatMulCut kSmallCuts[] = {{{8, 8, 8}, 16, 32, 8, 16, 32, 1}, {{16, 16, 16}, 32, 32, 16, 16, 32, 2}};
@@ -82,7 +96,8 @@ std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, c
                          [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
     return cuts;
   }
-  std::ranges::copy_if(kCuts, std::back_inserter(cuts),
+  const auto candidates = spec.tokens <= kFewTokens ? std::span<const MatMulCut>(kFewCuts) : kCuts;
+  std::ranges::copy_if(candidates, std::back_inserter(cuts),
                        [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
   return cuts;
 }

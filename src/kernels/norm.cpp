@@ -32,7 +32,7 @@ Result<RmsNorm> RmsNorm::create(gpu::Device& device) {
 
 void RmsNorm::record(gpu::Recorder& recorder, const Activation& x, const gpu::Buffer& weight, const Activation& y,
                      uint32_t rows, float epsilon) const {
-  const RowParams params{.rows = rows, .columns = x.columns, .stride = x.stride(), .epsilon = epsilon};
+  const RowParams params{.rows = rows, .columns = x.columns, .stride = x.stride() / 4, .epsilon = epsilon};
   const gpu::Binding bindings[] = {weight, x.buffer, y.buffer};
   recorder.dispatch(y.is_half ? half_pipeline_.value() : pipeline_, gpu::as_params(params), bindings,
                     folded_grid(grid_limit_, rows));

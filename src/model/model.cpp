@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <set>
 
@@ -15,8 +16,9 @@ using kernels::AttentionKernel;
 
 /// Up to this many tokens, attention runs one workgroup per query; beyond it, in tiles of queries.
 constexpr uint32_t kDecodeTokens = 4;
-/// From this many tokens on, prompts are read on matrix units.
+/// From this many tokens on, prompts are read on matrix units, and from this many sequences on, decode steps.
 constexpr uint32_t kMatrixTokens = 9;
+constexpr uint32_t kMatrixStepTokens = 4;
 
 Result<Activation> create_activation(gpu::Device& device, std::string_view label, uint32_t rows, uint32_t columns) {
   Activation activation{.buffer = {}, .columns = columns};
@@ -27,22 +29,6 @@ Result<Activation> create_activation(gpu::Device& device, std::string_view label
 
 Status write_words(gpu::Device& device, const gpu::Buffer& buffer, const std::vector<uint32_t>& words) {
   return device.write(buffer, 0, std::as_bytes(std::span(words)));
-}
-
-/// cos and sin of every token's angles, f32 [tokens, head_dim / 2, 2]. Angles are products in f32, as
-/// the checkpoints were trained with; their cosines and sines are exact to f32.
-std::vector<float> rope_table(const ModelConfig& config, const Batch& batch) {
-  const RopeFrequencies rope = rope_frequencies(config, batch.rope_length);
-  std::vector<float> table;
-  table.reserve(batch.positions.size() * config.head_dim);
-  for (const uint32_t position : batch.positions) {
-    for (const float frequency : rope.inverse_frequencies) {
-      const double angle = static_cast<float>(position) * frequency;
-      table.push_back(static_cast<float>(std::cos(angle) * rope.attention_factor));
-      table.push_back(static_cast<float>(std::sin(angle) * rope.attention_factor));
-    }
-  }
-  return table;
 }
 
 /// Cuts the batch into tiles: up to `tile_tokens` consecutive tokens of one sequence.
@@ -125,8 +111,12 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
 Status Model::create_kernels(gpu::Device& device) {
   CRIA_TRY_ASSIGN(kernels_.embedding, kernels::Embedding::create(device, weights_.embedding.format));
   CRIA_TRY_ASSIGN(kernels_.rms_norm, kernels::RmsNorm::create(device));
-  CRIA_TRY_ASSIGN(kernels_.rope, kernels::Rope::create(device));
-  CRIA_TRY_ASSIGN(kernels_.kv_write, kernels::KvWrite::create(device, plan_.kv_type));
+  if (kernels::RopeKv::supports(attention_shape_)) {
+    CRIA_TRY_ASSIGN(kernels_.rope_kv, kernels::RopeKv::create(device, plan_.kv_type, config_.head_dim));
+  } else {
+    CRIA_TRY_ASSIGN(kernels_.rope, kernels::Rope::create(device));
+    CRIA_TRY_ASSIGN(kernels_.kv_write, kernels::KvWrite::create(device, plan_.kv_type));
+  }
   CRIA_TRY_ASSIGN(kernels_.attention, kernels::Attention::create(device, plan_.kv_type, config_.head_dim));
   CRIA_TRY_ASSIGN(kernels_.swiglu, kernels::SwiGlu::create(device));
   CRIA_TRY_ASSIGN(kernels_.residual_add, kernels::ResidualAdd::create(device));
@@ -205,16 +195,26 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   using MatrixUnits = ModelOptions::MatrixUnits;
   if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
   if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
+  matrix_tokens_ = {plan_.max_batch_tokens};
+  if (options.slots >= kMatrixStepTokens) {
+    const uint32_t few = std::bit_ceil(std::clamp(options.slots, 16U, 64U));
+    if (few < plan_.max_batch_tokens) matrix_tokens_.insert(matrix_tokens_.begin(), few);
+  }
   Products<kernels::MatMulSpec> products;
-  const uint32_t tokens = plan_.max_batch_tokens;
-  for (const LayerWeights& layer : weights_.layers) {
-    products.add(matmul_spec(layer.qkv, MatVecOutput::kStore, tokens), layer.qkv);
-    products.add(matmul_spec(layer.o, MatVecOutput::kAdd, tokens), layer.o);
-    products.add(matmul_spec(layer.gate_up, MatVecOutput::kSwiGlu, tokens), layer.gate_up);
-    products.add(matmul_spec(layer.down, MatVecOutput::kAdd, tokens), layer.down);
+  for (const uint32_t tokens : matrix_tokens_) {
+    for (const LayerWeights& layer : weights_.layers) {
+      products.add(matmul_spec(layer.qkv, MatVecOutput::kStore, tokens), layer.qkv);
+      products.add(matmul_spec(layer.o, MatVecOutput::kAdd, tokens), layer.o);
+      products.add(matmul_spec(layer.gate_up, MatVecOutput::kSwiGlu, tokens), layer.gate_up);
+      products.add(matmul_spec(layer.down, MatVecOutput::kAdd, tokens), layer.down);
+    }
   }
   for (const auto& [spec, matrices] : products.all) {
     if (!kernels::MatrixMatMul::supports(device, spec.format)) return {};
+  }
+  const kernels::Matrix& output = weights_.output();
+  if (matrix_tokens_.size() > 1 && kernels::MatrixMatMul::supports(device, output.format)) {
+    products.add(matmul_spec(output, MatVecOutput::kStore, matrix_tokens_.front()), output);
   }
   for (const auto& [spec, matrices] : products.all) {
     CRIA_TRY_ASSIGN(const kernels::MatMulCut cut, tuner.choose(spec, matrices));
@@ -298,18 +298,27 @@ Status Model::upload_batch(gpu::Device& device, const Batch& batch, uint32_t att
     batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
   }
   CRIA_TRY(write_words(device, output_rows_, batch.output_rows));
-  const std::vector<float> table = rope_table(config_, batch);
+  const std::vector<float> table = rope_table_.rows(config_, batch.positions, batch.rope_length);
   CRIA_TRY(device.write(cos_sin_, 0, std::as_bytes(std::span(table))));
   batch_.tokens = batch.size();
   return {};
 }
 
-void Model::matmul(gpu::Recorder& recorder, const kernels::Matrix& weight, MatVecOutput output, const Activation& x,
-                   const Activation& y) const {
-  const kernels::MatMulSpec spec = matmul_spec(weight, output, plan_.max_batch_tokens);
+/// The kernel that was chosen for so many tokens or more; none where there is no such product.
+const kernels::MatrixMatMul* Model::find_matmul(const kernels::Matrix& weight, MatVecOutput output,
+                                                uint32_t tokens) const {
+  const auto enough = std::ranges::lower_bound(matrix_tokens_, tokens);
+  if (enough == matrix_tokens_.end()) return nullptr;
+  const kernels::MatMulSpec spec = matmul_spec(weight, output, *enough);
   const auto entry = std::ranges::find_if(kernels_.matmul, [&](const auto& known) { return known.first == spec; });
-  CRIA_CHECK(entry != kernels_.matmul.end());
-  entry->second.record(recorder, weight, x, y, batch_.tokens);
+  return entry == kernels_.matmul.end() ? nullptr : &entry->second;
+}
+
+void Model::matmul(gpu::Recorder& recorder, const kernels::Matrix& weight, MatVecOutput output, const Activation& x,
+                   const Activation& y, uint32_t tokens) const {
+  const kernels::MatrixMatMul* op = find_matmul(weight, output, tokens);
+  CRIA_CHECK(op != nullptr);
+  op->record(recorder, weight, x, y, tokens);
 }
 
 /// From queries, keys and values in scratch_.qkv to what the heads found.
@@ -326,8 +335,12 @@ void Model::record_attention(gpu::Recorder& recorder, uint32_t index, const Acti
     kernels_.head_norm.record(recorder, s.qkv, weights.k_norm, shape.q_size(), shape.kv_heads, shape.head_dim, tokens,
                               epsilon);
   }
-  kernels_.rope.record(recorder, s.qkv, cos_sin_, shape.heads + shape.kv_heads, shape.head_dim, tokens);
-  kernels_.kv_write.record(recorder, shape, s.qkv, batch_, cache);
+  if (kernels_.rope_kv) {
+    kernels_.rope_kv->record(recorder, shape, s.qkv, cos_sin_, batch_, cache);
+  } else {
+    kernels_.rope.record(recorder, s.qkv, cos_sin_, shape.heads + shape.kv_heads, shape.head_dim, tokens);
+    kernels_.kv_write.record(recorder, shape, s.qkv, batch_, cache);
+  }
   const uint32_t window = config_.sliding_window[index];
   if (attended.is_half && kernels_.attention_matrix) {
     return kernels_.attention_matrix->record(recorder, shape, s.qkv, batch_, cache, window, attended);
@@ -366,13 +379,13 @@ void Model::record_matrix_layer(gpu::Recorder& recorder, uint32_t index) {
   auto& s = scratch_;
 
   kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, normed, tokens, epsilon);
-  matmul(recorder, weights.qkv, MatVecOutput::kStore, normed, s.qkv);
+  matmul(recorder, weights.qkv, MatVecOutput::kStore, normed, s.qkv, tokens);
   record_attention(recorder, index, attended);
-  matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden);
+  matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden, tokens);
 
   kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, normed, tokens, epsilon);
-  matmul(recorder, weights.gate_up, MatVecOutput::kSwiGlu, normed, activated);
-  matmul(recorder, weights.down, MatVecOutput::kAdd, activated, s.hidden);
+  matmul(recorder, weights.gate_up, MatVecOutput::kSwiGlu, normed, activated, tokens);
+  matmul(recorder, weights.down, MatVecOutput::kAdd, activated, s.hidden, tokens);
 }
 
 /// True for one new token each of different sequences: what the kernels of a decode step serve.
@@ -386,17 +399,11 @@ bool Model::uses_matrix_units(const Batch& batch) const {
   return !kernels_.matmul.empty() && batch.size() >= kMatrixTokens;
 }
 
-void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
-  const LayerWeights& weights = weights_.layers[index];
-  const uint32_t tokens = batch_.tokens;
+void Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest,
+                                  const Activation& attended) {
   const gpu::Buffer no_norms;
-  const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
-  const kernels::NormOperand mlp_norm{weights.mlp_norm, config_.rms_norm_eps};
-  auto& s = scratch_;
-
-  matvec(qkv_spec(weights)).record(recorder, weights.qkv, s.hidden, input_norm, s.qkv, tokens);
   kernels_.attention_step.record(recorder,
-                                 {.qkv = s.qkv,
+                                 {.qkv = scratch_.qkv,
                                   .batch = batch_,
                                   .layer = kv_cache_.layer(index),
                                   .cos_sin = cos_sin_,
@@ -405,7 +412,37 @@ void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t 
                                   .window = config_.sliding_window[index],
                                   .longest = longest,
                                   .parts = attention_parts_},
-                                 s.attended);
+                                 attended);
+}
+
+/// A decode step of several sequences on matrix units, which read the weights once for all of them.
+void Model::record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
+  const LayerWeights& weights = weights_.layers[index];
+  const uint32_t tokens = batch_.tokens;
+  const float epsilon = config_.rms_norm_eps;
+  const Activation normed = scratch_.normed.half();
+  const Activation attended = scratch_.attended.half();
+  const Activation activated = scratch_.activated.half();
+  auto& s = scratch_;
+
+  kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, normed, tokens, epsilon);
+  matmul(recorder, weights.qkv, MatVecOutput::kStore, normed, s.qkv, tokens);
+  record_attention_step(recorder, index, longest, attended);
+  matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden, tokens);
+  kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, normed, tokens, epsilon);
+  matmul(recorder, weights.gate_up, MatVecOutput::kSwiGlu, normed, activated, tokens);
+  matmul(recorder, weights.down, MatVecOutput::kAdd, activated, s.hidden, tokens);
+}
+
+void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
+  const LayerWeights& weights = weights_.layers[index];
+  const uint32_t tokens = batch_.tokens;
+  const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
+  const kernels::NormOperand mlp_norm{weights.mlp_norm, config_.rms_norm_eps};
+  auto& s = scratch_;
+
+  matvec(qkv_spec(weights)).record(recorder, weights.qkv, s.hidden, input_norm, s.qkv, tokens);
+  record_attention_step(recorder, index, longest, s.attended);
   matvec(o_spec(weights)).record(recorder, weights.o, s.attended, {}, s.hidden, tokens);
   matvec(gate_up_spec(weights)).record(recorder, weights.gate_up, s.hidden, mlp_norm, s.activated, tokens);
   matvec(down_spec(weights)).record(recorder, weights.down, s.activated, {}, s.hidden, tokens);
@@ -414,8 +451,12 @@ void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t 
 void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
   auto& s = scratch_;
   kernels_.gather_rows.record(recorder, s.hidden, output_rows_, s.gathered, outputs);
-  kernels_.rms_norm.record(recorder, s.gathered, weights_.final_norm, s.normed, outputs, config_.rms_norm_eps);
-  linear(recorder, weights_.output(), s.normed, logits_, outputs);
+  const kernels::MatrixMatMul* matmul =
+      outputs >= kMatrixStepTokens ? find_matmul(weights_.output(), MatVecOutput::kStore, outputs) : nullptr;
+  const Activation normed = matmul != nullptr ? s.normed.half() : s.normed;
+  kernels_.rms_norm.record(recorder, s.gathered, weights_.final_norm, normed, outputs, config_.rms_norm_eps);
+  if (matmul != nullptr) return matmul->record(recorder, weights_.output(), normed, logits_, outputs);
+  linear(recorder, weights_.output(), normed, logits_, outputs);
 }
 
 Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch) {
@@ -439,8 +480,16 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
     return {};
   }
   const uint32_t longest = *std::ranges::max_element(batch.positions) + 1;
-  for (uint32_t index = 0; index < config_.num_layers; ++index) record_step_layer(recorder, index, longest);
-  if (outputs == batch.size()) {
+  const bool on_matrix_units = matrix_tokens_.size() > 1 && !kernels_.matmul.empty() &&
+                               batch.size() >= kMatrixStepTokens && batch.size() <= matrix_tokens_.front();
+  for (uint32_t index = 0; index < config_.num_layers; ++index) {
+    if (on_matrix_units) {
+      record_matrix_step_layer(recorder, index, longest);
+    } else {
+      record_step_layer(recorder, index, longest);
+    }
+  }
+  if (outputs == batch.size() && !on_matrix_units) {
     const kernels::Matrix& output = weights_.output();
     const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
     matvec(output_spec(output)).record(recorder, output, scratch_.hidden, final_norm, logits_, outputs);

@@ -18,8 +18,10 @@
 #include "kernels/matmul_matrix.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
+#include "kernels/rope_kv.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
+#include "model/rope_table.h"
 #include "model/tuning.h"
 #include "model/weights.h"
 
@@ -124,6 +126,7 @@ class Model {
     kernels::GatherRows gather_rows;
     kernels::AttentionStep attention_step;
     std::optional<kernels::AttentionMatrix> attention_matrix;
+    std::optional<kernels::RopeKv> rope_kv;
     std::vector<LinearVariant> linear;
     std::vector<std::pair<kernels::MatVecSpec, kernels::MatVec>> matvec;
     std::vector<std::pair<kernels::MatMulSpec, kernels::MatrixMatMul>> matmul;  // empty: no matrix units
@@ -145,6 +148,9 @@ class Model {
   [[nodiscard]] bool uses_matrix_units(const Batch& batch) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
   void record_matrix_layer(gpu::Recorder& recorder, uint32_t index);
+  void record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
+  void record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest,
+                             const kernels::Activation& attended);
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
   void record_output(gpu::Recorder& recorder, uint32_t outputs);
@@ -152,7 +158,9 @@ class Model {
               const kernels::Activation& y, uint32_t tokens) const;
   [[nodiscard]] const kernels::MatVec& matvec(const kernels::MatVecSpec& spec) const;
   void matmul(gpu::Recorder& recorder, const kernels::Matrix& weight, kernels::MatVecOutput output,
-              const kernels::Activation& x, const kernels::Activation& y) const;
+              const kernels::Activation& x, const kernels::Activation& y, uint32_t tokens) const;
+  [[nodiscard]] const kernels::MatrixMatMul* find_matmul(const kernels::Matrix& weight, kernels::MatVecOutput output,
+                                                         uint32_t tokens) const;
 
   ModelConfig config_;
   MemoryPlan plan_;
@@ -162,6 +170,8 @@ class Model {
   Scratch scratch_;
   kernels::AttentionShape attention_shape_;
   kernels::BatchBuffers batch_;
+  std::vector<uint32_t> matrix_tokens_;  // the numbers of tokens that kernels_.matmul has kernels for, ascending
+  RopeTable rope_table_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel

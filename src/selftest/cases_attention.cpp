@@ -4,8 +4,10 @@
 // poison. The pages of a sequence lie scattered, and the sequences' slots stand in another order than their tokens.
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "kernels/attention_matrix.h"
+#include "kernels/rope_kv.h"
 #include "selftest/attention_batch.h"
 #include "selftest/cases.h"
 
@@ -46,6 +48,63 @@ Result<CaseOutcome> run_kv_write(Trial& trial, KvType type, const BatchShape& sh
   CRIA_TRY_ASSIGN(CaseOutcome outcome, keys.check(trial.device, expect_cache(keys, shape, type, cache.keys)));
   CRIA_TRY_ASSIGN(CaseOutcome second, values.check(trial.device, expect_cache(values, shape, type, cache.values)));
   outcome.add(std::move(second));
+  return outcome;
+}
+
+Result<CaseOutcome> run_rope_kv(Trial& trial, KvType type, const BatchShape& shape) {
+  const kernels::AttentionShape attention = shape.attention();
+  const uint32_t turned = attention.q_size() + attention.kv_size();
+  CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, 1));
+  Table rows = random_table(trial.random, shape.tokens(), attention.qkv_size());
+  Image before = activation_image(Poison::kOutput, rows.rows, rows.columns);
+  before.set_rows(rows);
+  CRIA_TRY_ASSIGN(const Target qkv, Target::create(trial.device, "qkv", std::move(before)));
+  Table cos_sin(shape.tokens(), shape.head_dim);
+  for (double& value : cos_sin.values) value = trial.random.unit();
+  CRIA_TRY_ASSIGN(const gpu::Buffer turns, upload_vector(trial.device, "cos_sin", cos_sin.values));
+  const Image empty = cache_image(shape, type, Poison::kOutput);
+  CRIA_TRY_ASSIGN(const Target keys, Target::create(trial.device, "keys", empty));
+  CRIA_TRY_ASSIGN(const Target values, Target::create(trial.device, "values", empty));
+  CRIA_TRY_ASSIGN(const auto op, kernels::RopeKv::create(trial.device, type, shape.head_dim));
+  gpu::Recorder recorder = trial.device.record("rope_kv");
+  op.record(recorder, attention, activation_of(qkv, rows.columns), turns, batch.buffers,
+            {.keys = keys.buffer, .values = values.buffer});
+  CRIA_TRY(trial.submit(recorder));
+
+  Table heads(rows.rows, turned);
+  for (size_t t = 0; t < rows.rows; ++t) {
+    for (size_t i = 0; i < turned; ++i) heads.at(t, i) = rows.at(t, i);
+  }
+  const Expected expected = reference::rope(heads, cos_sin, shape.heads + shape.kv_heads, shape.head_dim);
+  Expectation expectation(qkv.before);
+  Table written = rows;
+  Table errors(rows.rows, rows.columns);
+  for (size_t t = 0; t < rows.rows; ++t) {
+    for (size_t i = 0; i < rows.columns; ++i) {
+      const bool is_query = i < attention.q_size();
+      expectation.set(t, i, is_query ? expected.value.at(t, i) : rows.at(t, i),
+                      is_query ? expected.tolerance.at(t, i) : 0);
+      if (i >= turned) continue;
+      written.at(t, i) = expected.value.at(t, i);
+      errors.at(t, i) = expected.tolerance.at(t, i);
+    }
+  }
+  PagedCache cache(shape.pages(), shape.kv_heads, shape.head_dim);
+  PagedCache off(shape.pages(), shape.kv_heads, shape.head_dim);
+  reference::kv_write(written, attention, batch.tokens, batch.table, cache);
+  reference::kv_write(errors, attention, batch.tokens, batch.table, off);
+  CRIA_TRY_ASSIGN(CaseOutcome outcome, qkv.check(trial.device, expectation));
+  for (const auto& [target, right, error] :
+       {std::tuple(&keys, &cache.keys, &off.keys), std::tuple(&values, &cache.values, &off.values)}) {
+    Expectation stored(target->before);
+    for (size_t i = 0; i < right->size(); ++i) {
+      if (std::isnan((*right)[i])) continue;
+      const double tolerance = (*error)[i] + storage_error(type, std::abs((*right)[i]) + (*error)[i]);
+      stored.set(i / shape.head_dim, i % shape.head_dim, (*right)[i], tolerance);
+    }
+    CRIA_TRY_ASSIGN(CaseOutcome part, target->check(trial.device, stored));
+    outcome.add(std::move(part));
+  }
   return outcome;
 }
 
@@ -187,6 +246,9 @@ void add_attention_cases(const gpu::Device& device, std::vector<Case>& cases) {
       add(prefill, type, shape, [=](Trial& t) { return run_attention(t, AttentionKernel::kPrefill, type, shape); });
       if (shape.window > 0) continue;  // which has no meaning for it
       add(write, type, shape, [=](Trial& t) { return run_kv_write(t, type, shape); });
+      if (!kernels::RopeKv::supports(shape.attention())) continue;
+      add(fmt::format("rope_kv_{}", kernels::kv_type_name(type)), type, shape,
+          [=](Trial& t) { return run_rope_kv(t, type, shape); });
     }
   }
 }

@@ -84,7 +84,7 @@ Result<gpu::Buffer> make_parts(gpu::Device& device, uint64_t words) {
   return upload_words(device, "parts", poison);
 }
 
-Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step) {
+Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Element element) {
   const BatchShape& shape = step.batch;
   const kernels::AttentionShape attention = shape.attention();
   CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, 1));
@@ -100,9 +100,9 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step) {
   }
   CRIA_TRY_ASSIGN(const Target keys, Target::create(trial.device, "keys", cache.keys));
   CRIA_TRY_ASSIGN(const Target values, Target::create(trial.device, "values", cache.values));
-  CRIA_TRY_ASSIGN(
-      const Target y,
-      Target::create(trial.device, "y", activation_image(Poison::kOutput, shape.tokens(), attention.q_size())));
+  CRIA_TRY_ASSIGN(const Target y,
+                  Target::create(trial.device, "y",
+                                 activation_image(Poison::kOutput, shape.tokens(), attention.q_size(), element)));
   // One more token than there is, as in a model with a free slot.
   CRIA_TRY_ASSIGN(const auto op,
                   AttentionStep::create(trial.device, type, attention, step.qk_norm, shape.tokens() + 1));
@@ -129,8 +129,9 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step) {
                                                 attention.q_size() + attention.kv_size(), cache.cpu.values));
   outcome.add(std::move(second));
   Expectation expectation(y.before);
-  expectation.set_rows(reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
-                                            smallest_normal(element_of(type))));
+  Expected expected = reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
+                                           smallest_normal(element_of(type)));
+  expectation.set_rows(element == Element::kF16 ? reference::to_half(std::move(expected)) : expected);
   CRIA_TRY_ASSIGN(CaseOutcome attended, y.check(trial.device, expectation));
   outcome.add(std::move(attended));
   CRIA_TRY_ASSIGN(const std::vector<uint32_t> part_words, download(trial.device, parts));
@@ -196,7 +197,12 @@ void add_attention_step_cases(const gpu::Device& device, std::vector<Case>& case
       cases.push_back({.kernel = split ? "attention_combine" : name,
                        .shape = split ? fmt::format("after {}, {}", name, describe(shape)) : describe(shape),
                        .binding_bytes = std::max(activations, shape.cache_bytes(type)),
-                       .body = [=](Trial& trial) { return run(trial, type, step); }});
+                       .body = [=](Trial& trial) { return run(trial, type, step, Element::kF32); }});
+      if (!device.features().f16) continue;
+      cases.push_back({.kernel = "attention_combine_to_f16",
+                       .shape = fmt::format("after {}, {}", name, describe(shape)),
+                       .binding_bytes = std::max(activations, shape.cache_bytes(type)),
+                       .body = [=](Trial& trial) { return run(trial, type, step, Element::kF16); }});
     }
   }
 }
