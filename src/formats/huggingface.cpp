@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "formats/block_tensors.h"
 #include "formats/safetensors_header.h"
 
 namespace cria::formats {
@@ -162,7 +163,11 @@ Status HuggingFaceFolder::add_file(const fs::path& file) {
   auto opened = Safetensors::open(file);
   if (!opened) return std::unexpected(std::move(opened).error().while_doing(fmt::format("opening {}", path_.string())));
   files_.push_back(std::make_unique<Safetensors>(*std::move(opened)));
-  for (const TensorView& tensor : files_.back()->tensors()) {
+  for (const TensorView& stored : files_.back()->tensors()) {
+    const TensorView* view = &stored;
+    CRIA_TRY_ASSIGN(auto blocks, as_blocks(stored, files_.back()->metadata(), file.string()));
+    if (blocks) view = blocks_.emplace_back(std::make_unique<TensorView>(*std::move(blocks))).get();
+    const TensorView& tensor = *view;
     const auto [other, is_new] = tensors_.emplace(tensor.name, &tensor);
     if (is_new) continue;
     return fail(ErrorCode::kInvalidInput, "{}: tensor \"{}\" is also in {}", file.string(), shown_name(tensor.name),

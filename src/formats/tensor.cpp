@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "base/checked.h"
+#include "formats/block_tensors.h"
 
 namespace cria::formats {
 namespace {
@@ -59,6 +60,13 @@ uint32_t dtype_block(DType dtype) { return row_of(dtype).block; }
 std::optional<DType> dtype_of_name(std::string_view name) {
   const auto* row = std::ranges::find_if(
       kDTypes, [&](const DTypeRow& candidate) { return candidate.name == name && candidate.block == 1; });
+  if (row == std::end(kDTypes)) return std::nullopt;
+  return row->dtype;
+}
+
+std::optional<DType> block_type_of_name(std::string_view name) {
+  const auto* row = std::ranges::find_if(
+      kDTypes, [&](const DTypeRow& candidate) { return candidate.name == name && candidate.block != 1; });
   if (row == std::end(kDTypes)) return std::nullopt;
   return row->dtype;
 }
