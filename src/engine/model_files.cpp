@@ -123,7 +123,14 @@ Result<std::optional<std::string>> ModelFiles::chat_template() const {
   const std::string name = (path() / "tokenizer_config.json").string();
   CRIA_TRY_ASSIGN(const Json settings, parse_json(folder_->tokenizer_config_json(), name));
   if (!settings.is_object()) return fail(ErrorCode::kInvalidInput, "{}: is not a JSON object", name);
-  return JsonFields(settings, name).string("chat_template");
+  const auto list = settings.find("chat_template");
+  if (list == settings.end() || !list->is_array()) return JsonFields(settings, name).string("chat_template");
+  for (const Json& entry : *list) {  // named ones, of which "default" is the one that is meant
+    if (entry.is_object() && entry.contains("name") && entry["name"] == "default") {
+      return JsonFields(entry, name).string("template");
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace cria::engine

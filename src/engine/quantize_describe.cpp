@@ -18,7 +18,8 @@ uint32_t file_type(model::Precision precision) {
   }
 }
 
-constexpr uint32_t kQuantizationVersion = 2;  // of the block layouts
+constexpr const char* kChatTemplateFile = "chat_template.jinja";  // of folders, where it is not in a JSON file
+constexpr uint32_t kQuantizationVersion = 2;                      // of the block layouts
 
 bool is_rewritten(std::string_view key) {
   return key == formats::kGgufAlignmentKey || key == "general.file_type" || key == "general.quantization_version" ||
@@ -122,6 +123,11 @@ Result<std::map<std::string, std::string>> folder_texts(const OpenedModel& opene
   if (folder.generation_config() != nullptr) texts["generation_config.json"] = file_text(*folder.generation_config());
   if (!folder.tokenizer_json().empty()) texts["tokenizer.json"] = folder.tokenizer_json();
   if (!folder.tokenizer_config_json().empty()) texts["tokenizer_config.json"] = folder.tokenizer_config_json();
+  const std::filesystem::path chat = folder.path() / kChatTemplateFile;
+  if (std::error_code ignored; std::filesystem::is_regular_file(chat, ignored)) {
+    CRIA_TRY_ASSIGN(const MappedFile file, MappedFile::open(chat));
+    texts[kChatTemplateFile].assign(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  }
   return texts;
 }
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/json_fields.h"
+#include "text/bpe.h"
 #include "text/hash_tables.h"
 #include "text/pretokenizer.h"
 #include "text/unicode.h"
@@ -12,7 +13,9 @@ namespace cria::text {
 namespace {
 
 /// SentencePiece's tokens have 16 characters, of 4 bytes at most. Finding merges takes the square of this for each.
-constexpr size_t kMaxPieceBytes = 256;
+constexpr size_t kMaxPieceBytes = 128;
+/// Published models have up to some thousand; each costs much more memory than its text.
+constexpr size_t kMaxAdded = 32'768;
 constexpr std::string_view kSpace = "\u2581";
 
 /// How a pre-tokenizer of GGUF's list cuts texts.
@@ -62,7 +65,7 @@ class Translator {
     } else {
       CRIA_TRY(byte_level());
     }
-    CRIA_TRY(add_vocabulary());
+    add_vocabulary();
     files_.tokenizer_config = tokenizer_config_of_gguf(gguf_);
     return std::move(files_);
   }
@@ -77,18 +80,38 @@ class Translator {
     return gguf_.types.empty() ? GgufTokenType::kNormal : static_cast<GgufTokenType>(gguf_.types[id]);
   }
 
+  /// Whether a token is found in texts as it stands.
+  [[nodiscard]] bool is_added(size_t id) const {
+    return type(id) == GgufTokenType::kControl || type(id) == GgufTokenType::kUnknown ||
+           type(id) == GgufTokenType::kUserDefined;
+  }
+
   Status check() {
     if (gguf_.model != "llama" && gguf_.model != "gpt2") {
       return fail(ErrorCode::kUnsupported, "{}: the tokenizer {} is not supported; llama and gpt2 are", name_,
                   shown(Json(std::string(gguf_.model))));
     }
     const size_t count = gguf_.tokens.size();
-    if (count == 0) return refuse("\"tokenizer.ggml.tokens\" is missing or empty");
+    if (count == 0 || count > kMaxTokenId) {
+      return refuse("\"tokenizer.ggml.tokens\" is missing, or has not 1 to {} elements", with_commas(kMaxTokenId));
+    }
     if (!gguf_.types.empty() && gguf_.types.size() != count) {
       return refuse("\"tokenizer.ggml.token_type\" has {} elements, but there are {} tokens",
                     with_commas(gguf_.types.size()), with_commas(count));
     }
-    for (size_t id = 0; id < count; ++id) CRIA_TRY(check_token(id));
+    vocabulary_ = Vocabulary(count);
+    size_t added = 0;
+    for (size_t id = 0; id < count; ++id) {
+      CRIA_TRY(check_token(id));
+      if (vocabulary_.find(gguf_.tokens[id])) {
+        return refuse("the token {} is {}, as one before it", id, shown(Json(std::string(gguf_.tokens[id]))));
+      }
+      vocabulary_.add(gguf_.tokens[id], static_cast<TokenId>(id));
+      added += is_added(id);
+    }
+    if (added > kMaxAdded) {
+      return refuse("has {} control and user-defined tokens, more than {}", with_commas(added), with_commas(kMaxAdded));
+    }
     for (const auto& [key, id] : {std::pair("bos", gguf_.bos), {"eos", gguf_.eos}, {"unknown", gguf_.unknown}}) {
       if (id.value_or(0) >= count) {
         return refuse("\"tokenizer.ggml.{}_token_id\" is {}, not a token below {}", key, *id, with_commas(count));
@@ -151,11 +174,6 @@ class Translator {
       float score;
       uint32_t result, left_characters, left_bytes;
     };
-    Vocabulary vocabulary(gguf_.tokens.size());
-    for (size_t id = 0; id < gguf_.tokens.size(); ++id) {
-      if (vocabulary.find(gguf_.tokens[id])) return refuse_repeated(id);
-      vocabulary.add(gguf_.tokens[id], static_cast<TokenId>(id));
-    }
     std::vector<Merge> merges;
     for (size_t id = 0; id < gguf_.tokens.size(); ++id) {
       const std::string_view token = gguf_.tokens[id];
@@ -166,7 +184,7 @@ class Translator {
       uint32_t characters = 1;
       for (uint32_t at = 1; at < token.size(); ++at) {
         if ((static_cast<unsigned char>(token[at]) & 0xC0) == 0x80) continue;
-        if (vocabulary.find(token.substr(0, at)) && vocabulary.find(token.substr(at))) {
+        if (vocabulary_.find(token.substr(0, at)) && vocabulary_.find(token.substr(at))) {
           merges.push_back({gguf_.scores[id], static_cast<uint32_t>(id), characters, at});
         }
         ++characters;
@@ -222,18 +240,14 @@ class Translator {
     return {};
   }
 
-  [[nodiscard]] std::unexpected<Error> refuse_repeated(size_t id) const {
-    return refuse("the token {} is {}, as one before it", id, shown(Json(std::string(gguf_.tokens[id]))));
-  }
-
-  Status add_vocabulary() {
+  void add_vocabulary() {
     Json::object_t vocabulary;
     Json added = Json::array();
     for (size_t id = 0; id < gguf_.tokens.size(); ++id) {
       const std::string token(gguf_.tokens[id]);
-      if (!vocabulary.emplace(token, id).second) return refuse_repeated(id);
-      const bool special = type(id) == GgufTokenType::kControl || type(id) == GgufTokenType::kUnknown;
-      if (token.empty() || (!special && type(id) != GgufTokenType::kUserDefined)) continue;
+      vocabulary.emplace(token, id);
+      if (token.empty() || !is_added(id)) continue;
+      const bool special = type(id) != GgufTokenType::kUserDefined;
       added.push_back({{"id", id},
                        {"content", token},
                        {"single_word", false},
@@ -244,7 +258,6 @@ class Translator {
     }
     files_.tokenizer["model"]["vocab"] = std::move(vocabulary);
     files_.tokenizer["added_tokens"] = std::move(added);
-    return {};
   }
 
   void add_template(bool add_bos) {
@@ -264,6 +277,7 @@ class Translator {
 
   const GgufTokenizer& gguf_;
   std::string_view name_;
+  Vocabulary vocabulary_;
   TokenizerFiles files_;
 };
 
