@@ -160,13 +160,13 @@ TEST_F(GgufFiles, LlamaCppWritesTheSameText) {
 TEST_F(GgufFiles, BlocksPredictWhatLlamaCppDecodesThemTo) {
   if (!has_peers()) GTEST_SKIP() << kNoPeers;
   const std::string text = path("text.txt");
-  std::ofstream(text) << file_text(source_path("tests/golden/text/stories-valid.txt")).substr(0, 1500);
+  std::ofstream(text) << file_text(source_path("tests/golden/text/stories-valid.txt")).substr(0, 700);
   const auto perplexity = [&](const std::string& model) -> double {
-    const Outcome outcome = run({"perplexity", model, "--file", text, "--window", "128", "--json"});
+    const Outcome outcome = run({"perplexity", model, "--file", text, "--window", "64", "--json"});
     expect_success(outcome);
     return json_of(outcome).at("perplexity");
   };
-  for (const char* type : {"Q4_K_M", "Q3_K_M", "Q2_K", "IQ4_XS", "Q5_1"}) {
+  for (const char* type : {"Q4_K_M", "Q2_K", "IQ4_XS"}) {
     llama_quantize("", path("f16.gguf"), path("blocks.gguf"), type);
     llama_quantize("--allow-requantize", path("blocks.gguf"), path("floats.gguf"), "F32");
     // Some matrices go through f16, a relative 2^-11 of each weight.
