@@ -11,15 +11,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The GGUF file that a folder without config.json stands for: its only one, or the first of the only split model.
+/// The GGUF file that a folder without safetensors stands for: its only one, or the first of the only split model.
 std::optional<fs::path> gguf_in_folder(const fs::path& folder) {
   std::error_code error;
-  if (!fs::is_directory(folder, error) || fs::exists(folder / "config.json", error)) return std::nullopt;
+  if (!fs::is_directory(folder, error)) return std::nullopt;
   std::vector<fs::path> files;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     const size_t of = name.rfind("-of-");
     const bool is_later_part = of != std::string::npos && of >= 5 && name.substr(of - 5, 5) != "00001";
+    if (entry->path().extension() == ".safetensors") return std::nullopt;
     if (entry->path().extension() == ".gguf" && !is_later_part) files.push_back(entry->path());
   }
   if (files.size() != 1) return std::nullopt;

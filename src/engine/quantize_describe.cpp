@@ -21,10 +21,9 @@ uint32_t file_type(model::Precision precision) {
 constexpr const char* kChatTemplateFile = "chat_template.jinja";  // of folders, where it is not in a JSON file
 constexpr uint32_t kQuantizationVersion = 2;                      // of the block layouts
 
-bool is_rewritten(std::string_view key) {
-  return key == formats::kGgufAlignmentKey || key == "general.file_type" || key == "general.quantization_version" ||
-         key.starts_with("split.");
-}
+bool is_of_types(std::string_view key) { return key == "general.file_type" || key == "general.quantization_version"; }
+
+bool is_of_files(std::string_view key) { return key == formats::kGgufAlignmentKey || key.starts_with("split."); }
 
 Status describe_tokenizer(const OpenedModel& opened, formats::GgufWriter& writer) {
   const std::string name = (opened.files.path() / "tokenizer.json").string();
@@ -102,8 +101,10 @@ Result<std::map<std::string, std::string>> texts_of_gguf(const OpenedModel& open
 Status describe_model(const OpenedModel& opened, model::Precision precision, formats::GgufWriter& writer) {
   if (opened.files.gguf() != nullptr) {
     for (const auto& [key, value] : opened.files.gguf()->gguf().metadata()) {
-      if (!is_rewritten(key)) writer.add(key, value);
+      const bool stays = precision == model::Precision::kAsStored || !is_of_types(key);
+      if (stays && !is_of_files(key)) writer.add(key, value);
     }
+    if (precision == model::Precision::kAsStored) return {};
   } else {
     CRIA_TRY(model::describe_config(opened.config, writer));
     const std::filesystem::path& path = opened.files.path();

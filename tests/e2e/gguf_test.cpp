@@ -138,20 +138,24 @@ TEST_F(GgufFiles, LlamaCppWritesTheSameText) {
   if (!has_peers()) GTEST_SKIP() << kNoPeers;
   const auto theirs = [&](const std::string& model) {
     return trimmed(
-        output_of(fmt::format("{} -m {} -p 'Once upon a time' --temp 0 -n 32 -no-cnv --no-warmup --device none "
+        output_of(fmt::format("{} -m {} -p 'Once upon a time' --temp 0 -n 40 -no-cnv --no-warmup --device none "
                               "-t 2",
                               (peers() / "llama-completion").string(), model)));
   };
-  EXPECT_EQ(trimmed(greedy(path("f16.gguf"))), theirs(path("f16.gguf")));
+  const auto expect_same = [&](const std::string& model) {  // they are asked for more, and may keep the last token back
+    const std::string ours = trimmed(greedy(model));
+    EXPECT_EQ(theirs(model).substr(0, ours.size()), ours) << model;
+  };
+  expect_same(path("f16.gguf"));
   for (const char* type : {"Q8_0", "Q4_0"}) {
     const std::string file = path(std::string(type) + ".gguf");
     llama_quantize("", path("f16.gguf"), file, type);
-    EXPECT_EQ(trimmed(greedy(file)), theirs(file)) << type;
+    expect_same(file);
   }
   for (const char* type : {"int8", "int4"}) {
     const std::string file = path(std::string(type) + ".gguf");
     expect_success(run({"quantize", path("f16.gguf"), file, "--weights", type}));
-    EXPECT_EQ(trimmed(greedy(file)), theirs(file)) << type;
+    expect_same(file);
   }
 }
 
