@@ -65,6 +65,9 @@ using WriteBytes = std::function<Status(std::span<const std::byte>)>;
 /// old file too, and is returned.
 Status write_file_in_pieces(const std::filesystem::path& path, const std::function<Status(const WriteBytes&)>& produce);
 
+/// Makes what was renamed in a folder last through a power cut, where the file system can.
+void flush_folder(const std::filesystem::path& folder);
+
 /// Where this program's file lies; empty where the system does not tell.
 [[nodiscard]] std::filesystem::path executable_path();
 

@@ -95,14 +95,6 @@ int write_all(int descriptor, std::span<const std::byte> rest) {
   return 0;
 }
 
-/// Makes a rename in the folder last through a power cut, where the file system can.
-void flush_folder(const std::filesystem::path& folder) {
-  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  ::fsync(descriptor);
-  ::close(descriptor);
-}
-
 void on_interrupt(int signal) {
   if (++interrupt_count > 1) {
     std::signal(signal, SIG_DFL);
@@ -153,6 +145,13 @@ Status write_file_in_pieces(const std::filesystem::path& path,
   }
   flush_folder(path.parent_path());
   return {};
+}
+
+void flush_folder(const std::filesystem::path& folder) {
+  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  ::fsync(descriptor);
+  ::close(descriptor);
 }
 
 std::filesystem::path executable_path() {

@@ -179,6 +179,8 @@ Status write_file_in_pieces(const std::filesystem::path& path,
   return status;
 }
 
+void flush_folder(const std::filesystem::path& /*folder*/) {}  // renames are written through
+
 std::filesystem::path executable_path() {
   wchar_t buffer[32768];  // the longest path there is
   const DWORD size = GetModuleFileNameW(nullptr, buffer, static_cast<DWORD>(std::size(buffer)));

@@ -127,6 +127,7 @@ Status write_folder(const OpenedModel& opened, const std::vector<ConvertedTensor
   fs::rename(temporary, named, error);
   if (error) return fail(ErrorCode::kIo, "{}: cannot be created: {}", output.string(), error.message());
   doomed.keep();
+  platform::flush_folder(named.parent_path());
   return {};
 }
 

@@ -92,9 +92,11 @@ Result<Json> rope_scaling(const Reader& reader) {
     return fail(ErrorCode::kUnsupported, "{}: \"{}\" is {}, which is not supported; none, linear and yarn are",
                 reader.fields().name(), reader.key("rope.scaling.type"), shown(Json(std::string(kind))));
   }
-  for (const std::string_view name : {"rope.scaling.yarn_log_multiplier", "rope.scaling.yarn_ext_factor"}) {
+  for (const auto& [name, neutral] : {std::pair("rope.scaling.yarn_log_multiplier", 0.0),
+                                      {"rope.scaling.yarn_ext_factor", 1.0},
+                                      {"rope.scaling.yarn_attn_factor", 1.0}}) {
     CRIA_TRY_ASSIGN(const auto value, reader.number(name, -1000, 1000));
-    if (value.value_or(1) != 1 && *value != 0) {
+    if (value.value_or(neutral) != neutral) {
       return fail(ErrorCode::kUnsupported, "{}: \"{}\": {} is not supported", reader.fields().name(), reader.key(name),
                   *value);
     }

@@ -139,7 +139,7 @@ TEST_F(GgufFiles, LlamaCppWritesTheSameText) {
   const auto theirs = [&](const std::string& model) {
     return trimmed(
         output_of(fmt::format("{} -m {} -p 'Once upon a time' --temp 0 -n 40 -no-cnv --no-warmup --device none "
-                              "-t 2",
+                              "-t 1",
                               (peers() / "llama-completion").string(), model)));
   };
   const auto expect_same = [&](const std::string& model) {  // they are asked for more, and may keep the last token back

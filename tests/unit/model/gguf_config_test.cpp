@@ -151,6 +151,8 @@ TEST(GgufConfig, ReadsTheScalingOfRope) {
   EXPECT_EQ(yarn->rope.scaling, RopeScaling::kYarn);
   EXPECT_EQ(yarn->rope.original_max_position, 16);
   EXPECT_NEAR(yarn->rope.attention_factor, 0.1 * std::log(4.0) + 1, 1e-9);
+  expect_refused(TinyGguf().string("llama.rope.scaling.type", "yarn").f32("llama.rope.scaling.yarn_ext_factor", 0),
+                 "\"llama.rope.scaling.yarn_ext_factor\": 0 is not supported");
   expect_refused(TinyGguf().string("llama.rope.scaling.type", "longrope"), "is \"longrope\", which is not supported");
   expect_refused(TinyGguf().f32("llama.rope.freq_base", 0), "\"llama.rope.freq_base\" is 0, not");
   expect_refused(TinyGguf().f32("llama.rope.freq_base", NAN), "\"llama.rope.freq_base\" is nan, not");
