@@ -80,7 +80,7 @@ class Session {
 
 class Model {
  public:
-  /// Loads a model folder (config.json, tokenizer.json, *.safetensors) onto a GPU.
+  /// Loads a model onto a GPU: a folder (config.json, tokenizer.json, *.safetensors) or a GGUF file.
   static Expected<Model> load(const std::filesystem::path& path, const LoadOptions& options = {});
 
   Model(Model&&) noexcept;

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -57,6 +58,15 @@ void catch_interrupts();
 /// folder, are flushed to the disk, and then take the place of `path`. A failure leaves the old file, if
 /// there was one, and no other. Errors: kIo, kNotFound where the folder does not exist.
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts);
+
+/// Appends bytes to the file that is being written.
+using WriteBytes = std::function<Status(std::span<const std::byte>)>;
+/// The same for parts that are made one after the other: `produce` calls its argument with each. Its error leaves the
+/// old file too, and is returned.
+Status write_file_in_pieces(const std::filesystem::path& path, const std::function<Status(const WriteBytes&)>& produce);
+
+/// Makes what was renamed in a folder last through a power cut, where the file system can.
+void flush_folder(const std::filesystem::path& folder);
 
 /// Where this program's file lies; empty where the system does not tell.
 [[nodiscard]] std::filesystem::path executable_path();

@@ -83,26 +83,16 @@ std::filesystem::path temporary_name(const std::filesystem::path& path) {
   return path.parent_path() / fmt::format(".{}.{}-{}.tmp", path.filename().string(), ::getpid(), counter++);
 }
 
-/// Writes all bytes and flushes them to the disk; returns 0 or errno.
-int write_all(int descriptor, std::span<const std::span<const std::byte>> parts) {
+/// Writes all bytes; returns 0 or errno.
+int write_all(int descriptor, std::span<const std::byte> rest) {
   constexpr size_t kMaxWrite = size_t{1} << 30;  // macOS refuses writes of 2 GiB and more
-  for (std::span<const std::byte> rest : parts) {
-    while (!rest.empty()) {
-      const ssize_t written = ::write(descriptor, rest.data(), std::min(rest.size(), kMaxWrite));
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) return written < 0 ? errno : ENOSPC;
-      rest = rest.subspan(static_cast<size_t>(written));
-    }
+  while (!rest.empty()) {
+    const ssize_t written = ::write(descriptor, rest.data(), std::min(rest.size(), kMaxWrite));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? errno : ENOSPC;
+    rest = rest.subspan(static_cast<size_t>(written));
   }
-  return ::fsync(descriptor) == 0 ? 0 : errno;
-}
-
-/// Makes a rename in the folder last through a power cut, where the file system can.
-void flush_folder(const std::filesystem::path& folder) {
-  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  ::fsync(descriptor);
-  ::close(descriptor);
+  return 0;
 }
 
 void on_interrupt(int signal) {
@@ -130,7 +120,8 @@ void catch_interrupts() {
 
 bool interrupted() { return interrupt_count > 0; }
 
-Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts) {
+Status write_file_in_pieces(const std::filesystem::path& path,
+                            const std::function<Status(const WriteBytes&)>& produce) {
   const std::filesystem::path temporary = temporary_name(path);
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0) {
@@ -138,15 +129,29 @@ Status write_file_atomically(const std::filesystem::path& path, std::span<const 
     return fail(reason == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "{}: cannot be created: {}", path.string(),
                 std::strerror(reason));
   }
-  int reason = write_all(descriptor, parts);
-  if (::close(descriptor) != 0 && reason == 0) reason = errno;
-  if (reason == 0 && ::rename(temporary.c_str(), path.c_str()) != 0) reason = errno;
-  if (reason != 0) {
-    ::unlink(temporary.c_str());
+  const auto cannot = [&](int reason) {
     return fail(ErrorCode::kIo, "{}: cannot be written: {}", path.string(), std::strerror(reason));
+  };
+  Status status = produce([&](std::span<const std::byte> bytes) -> Status {
+    if (const int reason = write_all(descriptor, bytes); reason != 0) return cannot(reason);
+    return {};
+  });
+  if (status && ::fsync(descriptor) != 0) status = cannot(errno);
+  if (::close(descriptor) != 0 && status) status = cannot(errno);
+  if (status && ::rename(temporary.c_str(), path.c_str()) != 0) status = cannot(errno);
+  if (!status) {
+    ::unlink(temporary.c_str());
+    return status;
   }
   flush_folder(path.parent_path());
   return {};
+}
+
+void flush_folder(const std::filesystem::path& folder) {
+  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  ::fsync(descriptor);
+  ::close(descriptor);
 }
 
 std::filesystem::path executable_path() {

@@ -129,25 +129,33 @@ std::filesystem::path temporary_name(const std::filesystem::path& path) {
   return name;
 }
 
-/// Writes all bytes and flushes them to the disk; returns ERROR_SUCCESS or the error.
-DWORD write_all(HANDLE file, std::span<const std::span<const std::byte>> parts) {
+/// Writes all bytes; returns ERROR_SUCCESS or the error.
+DWORD write_all(HANDLE file, std::span<const std::byte> rest) {
   constexpr size_t kMaxWrite = size_t{1} << 30;
-  for (std::span<const std::byte> rest : parts) {
-    while (!rest.empty()) {
-      DWORD written = 0;
-      const auto size = static_cast<DWORD>(std::min(rest.size(), kMaxWrite));
-      if (!WriteFile(file, rest.data(), size, &written, nullptr)) return GetLastError();
-      if (written == 0) return ERROR_DISK_FULL;
-      rest = rest.subspan(written);
-    }
+  while (!rest.empty()) {
+    DWORD written = 0;
+    const auto size = static_cast<DWORD>(std::min(rest.size(), kMaxWrite));
+    if (!WriteFile(file, rest.data(), size, &written, nullptr)) return GetLastError();
+    if (written == 0) return ERROR_DISK_FULL;
+    rest = rest.subspan(written);
   }
-  return FlushFileBuffers(file) ? ERROR_SUCCESS : GetLastError();
+  return ERROR_SUCCESS;
 }
 
-/// Makes a new file of these bytes; returns ERROR_SUCCESS or the error.
-DWORD write_new_file(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts) {
+/// Makes a new file of what `produce` writes and flushes it to the disk.
+Status write_new_file(const std::filesystem::path& path, const std::filesystem::path& shown_path,
+                      const std::function<Status(const WriteBytes&)>& produce) {
+  const auto cannot = [&](DWORD error) {
+    return fail(code_of(error), "{}: cannot be written: {}", shown(shown_path), system_message(error));
+  };
   const Handle file(CreateFileW(path.c_str(), GENERIC_WRITE, 0, nullptr, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, nullptr));
-  return file.is_open() ? write_all(file.get(), parts) : GetLastError();
+  if (!file.is_open()) return cannot(GetLastError());
+  CRIA_TRY(produce([&](std::span<const std::byte> bytes) -> Status {
+    if (const DWORD error = write_all(file.get(), bytes); error != ERROR_SUCCESS) return cannot(error);
+    return {};
+  }));
+  if (!FlushFileBuffers(file.get())) return cannot(GetLastError());
+  return {};
 }
 
 }  // namespace
@@ -159,17 +167,19 @@ void ignore_broken_pipes() {}  // there is no signal for them
 void catch_interrupts() { SetConsoleCtrlHandler(on_interrupt, TRUE); }
 bool interrupted() { return interrupt_count > 0; }
 
-Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts) {
+Status write_file_in_pieces(const std::filesystem::path& path,
+                            const std::function<Status(const WriteBytes&)>& produce) {
   const std::filesystem::path temporary = temporary_name(path);
-  DWORD error = write_new_file(temporary, parts);
-  if (error == ERROR_SUCCESS &&
-      !MoveFileExW(temporary.c_str(), path.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) {
-    error = GetLastError();
+  Status status = write_new_file(temporary, path, produce);
+  if (status && !MoveFileExW(temporary.c_str(), path.c_str(), MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) {
+    const DWORD error = GetLastError();
+    status = fail(code_of(error), "{}: cannot be written: {}", shown(path), system_message(error));
   }
-  if (error == ERROR_SUCCESS) return {};
-  DeleteFileW(temporary.c_str());
-  return fail(code_of(error), "{}: cannot be written: {}", shown(path), system_message(error));
+  if (!status) DeleteFileW(temporary.c_str());
+  return status;
 }
+
+void flush_folder(const std::filesystem::path& /*folder*/) {}  // renames are written through
 
 std::filesystem::path executable_path() {
   wchar_t buffer[32768];  // the longest path there is

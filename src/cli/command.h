@@ -23,6 +23,8 @@ void add_inspect(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
 void add_bench(CLI::App& app, Command& chosen);
 void add_selftest(CLI::App& app, Command& chosen);
+void add_quantize(CLI::App& app, Command& chosen);
+void add_perplexity(CLI::App& app, Command& chosen);
 
 /// Accepts nothing but numbers from `low` to `high`; its refusal names the value and the limits.
 template <typename T>

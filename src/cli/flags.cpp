@@ -26,8 +26,10 @@ Result<gpu::DeviceOptions> DeviceFlags::options() const {
 }
 
 void ModelFlags::add_model_to(CLI::App& command) {
-  command.add_option("MODEL,--model-dir", model, "Model folder (config.json, tokenizer.json, *.safetensors)")
-      ->type_name("DIR");
+  command
+      .add_option("MODEL,--model-dir", model,
+                  "Model: a folder (config.json, tokenizer.json, *.safetensors) or a GGUF file")
+      ->type_name("PATH");
 }
 
 void ModelFlags::add_to(CLI::App& command) {

@@ -33,29 +33,29 @@ Json tensor_json(const formats::TensorView& tensor) {
   return {{"name", tensor.name}, {"type", formats::dtype_name(tensor.dtype)}, {"shape", tensor.shape}};
 }
 
-uint64_t parameter_count(const formats::HuggingFaceFolder& folder) {
+uint64_t parameter_count(const formats::Checkpoint& checkpoint) {
   uint64_t count = 0;
-  for (const std::string& name : folder.names()) {
-    const formats::TensorView& tensor = *folder.find(name);
-    count += tensor.data.size() / formats::dtype_bytes(tensor.dtype);
+  for (const std::string& name : checkpoint.names()) {
+    const formats::TensorView& tensor = *checkpoint.find(name);
+    count += tensor.data.size() / formats::dtype_bytes(tensor.dtype) * formats::dtype_block(tensor.dtype);
   }
   return count;
 }
 
 std::string model_text(const engine::OpenedModel& opened, bool tensors) {
   const model::ModelConfig& config = opened.config;
-  std::string text = fmt::format("{}: {}, {} parameters\n", opened.folder.path().string(), config.architecture_name,
-                                 with_commas(parameter_count(opened.folder)));
+  std::string text = fmt::format("{}: {}, {} parameters\n", opened.files.checkpoint().path().string(),
+                                 config.architecture_name, with_commas(parameter_count(opened.files.checkpoint())));
   text += fmt::format(
       "  layers {}, hidden {}, intermediate {}, heads {} of {} ({} key/value), vocabulary {}, context {}{}\n",
       config.num_layers, config.hidden_size, config.intermediate_size, config.num_heads, config.head_dim,
       config.num_kv_heads, config.vocab_size, config.max_position_embeddings,
       config.tie_word_embeddings ? ", tied embeddings" : "");
   if (!tensors) return text;
-  for (const std::string& name : opened.folder.names()) {
-    const formats::TensorView& tensor = *opened.folder.find(name);
-    text +=
-        fmt::format("  {:<60} {:<5} [{}]\n", name, formats::dtype_name(tensor.dtype), fmt::join(tensor.shape, ", "));
+  for (const std::string& name : opened.files.checkpoint().names()) {
+    const formats::TensorView& tensor = *opened.files.checkpoint().find(name);
+    text += fmt::format("  {:<60} {:<6} [{}]\n", tensor.name, formats::dtype_name(tensor.dtype),
+                        fmt::join(tensor.shape, ", "));
   }
   return text;
 }
@@ -76,7 +76,7 @@ Status run(const InspectFlags& flags) {
       options.max_context = context;
       CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
                       model::plan(device.limits(), device.info().is_software(), opened.config,
-                                  model::formats_from(opened.folder, options.weights), options));
+                                  model::formats_from(opened.files.checkpoint(), options.weights), options));
       if (plan.max_context < context) continue;  // beyond what the device can bind
       Json entry = plan_json(plan);
       entry["weights"] = model::precision_name(precision);
@@ -88,9 +88,10 @@ Status run(const InspectFlags& flags) {
   }
   if (!flags.json) return write_output(text);
   Json tensors = Json::array();
-  for (const std::string& name : opened.folder.names()) tensors.push_back(tensor_json(*opened.folder.find(name)));
+  for (const std::string& name : opened.files.checkpoint().names())
+    tensors.push_back(tensor_json(*opened.files.checkpoint().find(name)));
   return write_json({{"model", config_json(opened.config)},
-                     {"parameters", parameter_count(opened.folder)},
+                     {"parameters", parameter_count(opened.files.checkpoint())},
                      {"device", device.info().name},
                      {"memory", plans},
                      {"tensors", tensors}});

@@ -25,6 +25,8 @@ int run(int argc, char** argv) {
   cria::cli::add_tokenize(app, command);
   cria::cli::add_selftest(app, command);
   cria::cli::add_bench(app, command);
+  cria::cli::add_perplexity(app, command);
+  cria::cli::add_quantize(app, command);
   for (CLI::App* subcommand : app.get_subcommands({})) subcommand->fallthrough();  // --quiet may come behind it too
   try {
     app.parse(argc, argv);

@@ -79,7 +79,7 @@ Status print_fit(const RunFlags& flags, const std::filesystem::path& path, const
   CRIA_TRY_ASSIGN(const gpu::Device device, gpu::Device::open(options.device));
   CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
                   model::plan(device.limits(), device.info().is_software(), opened.config,
-                              model::formats_from(opened.folder, options.model.weights), options.model));
+                              model::formats_from(opened.files.checkpoint(), options.model.weights), options.model));
   return flags.json ? write_json(plan_json(plan)) : write_output(plan_text(plan, device.info()));
 }
 

@@ -32,8 +32,8 @@ Status print_tokens(const text::Tokenizer& tokenizer, const std::string& text, c
 
 Status run(const TokenizeFlags& flags) {
   CRIA_TRY_ASSIGN(const std::filesystem::path path, flags.model.path());
-  CRIA_TRY_ASSIGN(const formats::HuggingFaceFolder folder, formats::HuggingFaceFolder::open(path));
-  CRIA_TRY_ASSIGN(const text::Tokenizer tokenizer, engine::open_tokenizer(folder));
+  CRIA_TRY_ASSIGN(const engine::ModelFiles files, engine::ModelFiles::open(path));
+  CRIA_TRY_ASSIGN(const text::Tokenizer tokenizer, files.tokenizer());
   if (!flags.decode.empty()) {
     CRIA_TRY_ASSIGN(const std::string text, tokenizer.decode(flags.decode, /*skip_special_tokens=*/false));
     return write_output(text + "\n");

@@ -9,26 +9,13 @@
 namespace cria::engine {
 
 Result<OpenedModel> open_model(const std::filesystem::path& path) {
-  CRIA_TRY_ASSIGN(formats::HuggingFaceFolder folder, formats::HuggingFaceFolder::open(path));
-  const std::string name = (path / "config.json").string();
-  CRIA_TRY_ASSIGN(model::ModelConfig config, model::parse_config(folder.config(), name));
-  model::GenerationDefaults defaults;
-  if (folder.generation_config() != nullptr) {
-    CRIA_TRY_ASSIGN(defaults, model::parse_generation_defaults(*folder.generation_config(), config.vocab_size,
-                                                               (path / "generation_config.json").string()));
-  }
-  if (auto status = model::check_tensors(model::weight_table(config), folder); !status) {
+  CRIA_TRY_ASSIGN(ModelFiles files, ModelFiles::open(path));
+  CRIA_TRY_ASSIGN(model::ModelConfig config, files.config());
+  CRIA_TRY_ASSIGN(model::GenerationDefaults defaults, files.defaults(config));
+  if (auto status = model::check_tensors(model::weight_table(config), files.checkpoint()); !status) {
     return std::unexpected(std::move(status).error().while_doing(fmt::format("checking {}", path.string())));
   }
-  return OpenedModel{std::move(folder), std::move(config), std::move(defaults)};
-}
-
-Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder) {
-  if (folder.tokenizer_json().empty()) {
-    return fail(ErrorCode::kNotFound, "{}: has no tokenizer.json, so that no text can be read", folder.path().string());
-  }
-  return text::Tokenizer::from_json(folder.tokenizer_json(), folder.tokenizer_config_json(),
-                                    (folder.path() / "tokenizer.json").string());
+  return OpenedModel{std::move(files), std::move(config), std::move(defaults)};
 }
 
 namespace {
@@ -53,8 +40,8 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
   std::unique_ptr<text::Tokenizer> tokenizer;
-  if (options.needs_tokenizer || !opened.folder.tokenizer_json().empty()) {
-    CRIA_TRY_ASSIGN(text::Tokenizer read, open_tokenizer(opened.folder));
+  if (options.needs_tokenizer || opened.files.has_tokenizer()) {
+    CRIA_TRY_ASSIGN(text::Tokenizer read, opened.files.tokenizer());
     tokenizer = std::make_unique<text::Tokenizer>(std::move(read));
   }
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
@@ -62,12 +49,13 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
   engine->path_ = path;
   engine->defaults_ = std::move(opened.defaults);
   engine->tokenizer_ = std::move(tokenizer);
-  for (const std::string& name : opened.folder.names()) {
-    engine->checkpoint_bytes_ += opened.folder.find(name)->data.size();
+  const formats::Checkpoint& checkpoint = opened.files.checkpoint();
+  for (const std::string& name : checkpoint.names()) {
+    engine->checkpoint_bytes_ += checkpoint.find(name)->data.size();
   }
   {
     ProgressBar bar("loading", engine->checkpoint_bytes_, options.show_progress);
-    auto model = model::Model::load(engine->device_, opened.folder, opened.config, options.model,
+    auto model = model::Model::load(engine->device_, checkpoint, opened.config, options.model,
                                     [&](uint64_t bytes) { bar.advance(bytes); });
     if (!model) {
       return std::unexpected(std::move(model).error().while_doing(fmt::format("loading {}", path.string())));

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "engine/model_files.h"
 #include "gpu/device.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
@@ -15,7 +16,7 @@ struct EngineOptions {
   gpu::DeviceOptions device;
   model::ModelOptions model;
   bool show_progress = false;    ///< a progress bar on the terminal while weights are uploaded
-  bool needs_tokenizer = false;  ///< a folder without tokenizer.json is an error
+  bool needs_tokenizer = false;  ///< a model without a tokenizer is an error
 };
 
 /// GPU memory in use, in bytes, by what it is for.
@@ -27,7 +28,7 @@ struct MemoryUse {
 
 class Engine {
  public:
-  /// Loads a model folder. Errors name the file, tensor or option that is at fault.
+  /// Loads a model folder or GGUF file. Errors name the file, tensor or option that is at fault.
   static Result<std::unique_ptr<Engine>> load(const std::filesystem::path& path, const EngineOptions& options);
 
   /// The same with made-up weights and without a tokenizer, for measurements without a checkpoint.
@@ -36,7 +37,7 @@ class Engine {
   [[nodiscard]] gpu::Device& device() { return device_; }
   [[nodiscard]] const gpu::Device& device() const { return device_; }
   [[nodiscard]] model::Model& model() { return model_; }
-  /// Only with EngineOptions::needs_tokenizer, or where the folder has one.
+  /// Only with EngineOptions::needs_tokenizer, or where the model has one.
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   [[nodiscard]] const model::ModelConfig& config() const { return model_.config(); }
   [[nodiscard]] const model::GenerationDefaults& defaults() const { return defaults_; }
@@ -57,17 +58,14 @@ class Engine {
   uint64_t checkpoint_bytes_ = 0;
 };
 
-/// A checked model folder whose weights have not been loaded: configuration, tensors, defaults.
+/// A checked model whose weights have not been loaded: configuration, tensors, defaults.
 struct OpenedModel {
-  formats::HuggingFaceFolder folder;
+  ModelFiles files;
   model::ModelConfig config;
   model::GenerationDefaults defaults;
 };
 
-/// Opens a folder, maps its configuration and checks its tensors.
+/// Opens a folder or a GGUF file, maps its configuration and checks its tensors.
 Result<OpenedModel> open_model(const std::filesystem::path& path);
-
-/// Reads the tokenizer of an opened folder. Errors: kNotFound where it has no tokenizer.json.
-Result<text::Tokenizer> open_tokenizer(const formats::HuggingFaceFolder& folder);
 
 }  // namespace cria::engine

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "formats/block_tensors.h"
 #include "formats/safetensors_header.h"
 
 namespace cria::formats {
@@ -79,16 +80,15 @@ Result<std::vector<fs::path>> files_with(const fs::path& folder, std::string_vie
   return files;
 }
 
-constexpr const char* kWanted = "a model is a folder with config.json, tokenizer.json and *.safetensors";
+constexpr const char* kWanted =
+    "a model is a folder with config.json, tokenizer.json and *.safetensors, or a GGUF file";
 
 /// What to say of a path that is no folder.
 std::unexpected<Error> refuse_file(const fs::path& path) {
-  const fs::path extension = path.extension();
-  if (extension == ".safetensors" || path.filename() == "config.json") {
+  if (path.extension() == ".safetensors" || path.filename() == "config.json") {
     return fail(ErrorCode::kUnsupported, "{}: is a file; name the folder that it is in: {}", path.string(), kWanted);
   }
-  const char* why = extension == ".gguf" ? "GGUF files are not supported" : "is not a folder";
-  return fail(ErrorCode::kUnsupported, "{}: {}; {}", path.string(), why, kWanted);
+  return fail(ErrorCode::kUnsupported, "{}: is neither a folder nor a GGUF file; {}", path.string(), kWanted);
 }
 
 }  // namespace
@@ -100,7 +100,11 @@ Result<HuggingFaceFolder> HuggingFaceFolder::open(const fs::path& path) {
   HuggingFaceFolder folder;
   folder.path_ = path;
   CRIA_TRY_ASSIGN(std::optional<Json> config, read_json(path / "config.json", kMaxConfigBytes));
-  if (!config) return fail(ErrorCode::kNotFound, "{}: has no config.json; {}", path.string(), kWanted);
+  if (!config) {
+    CRIA_TRY_ASSIGN(const std::vector<fs::path> gguf, files_with(path, ".gguf"));
+    return fail(ErrorCode::kNotFound, "{}: has no config.json{}; {}", path.string(),
+                gguf.empty() ? "" : ", but GGUF files: name the one that is meant", kWanted);
+  }
   folder.config_ = *std::move(config);
   CRIA_TRY_ASSIGN(folder.generation_config_, read_json(path / "generation_config.json", kMaxConfigBytes));
   CRIA_TRY_ASSIGN(std::optional<std::string> tokenizer, read_text(path / "tokenizer.json", kMaxTokenizerBytes));
@@ -121,7 +125,7 @@ Status HuggingFaceFolder::open_tensors() {
     CRIA_TRY_ASSIGN(const std::vector<fs::path> pickled, files_with(path_, ".bin"));
     CRIA_TRY_ASSIGN(const std::vector<fs::path> gguf, files_with(path_, ".gguf"));
     const char* other = !pickled.empty() ? "; *.bin files are not supported: convert them to safetensors"
-                        : !gguf.empty()  ? "; *.gguf files are not supported"
+                        : !gguf.empty()  ? "; name one of its *.gguf files"
                                          : "";
     return fail(ErrorCode::kNotFound, "{}: has no *.safetensors files{}", path_.string(), other);
   }
@@ -162,7 +166,11 @@ Status HuggingFaceFolder::add_file(const fs::path& file) {
   auto opened = Safetensors::open(file);
   if (!opened) return std::unexpected(std::move(opened).error().while_doing(fmt::format("opening {}", path_.string())));
   files_.push_back(std::make_unique<Safetensors>(*std::move(opened)));
-  for (const TensorView& tensor : files_.back()->tensors()) {
+  for (const TensorView& stored : files_.back()->tensors()) {
+    const TensorView* view = &stored;
+    CRIA_TRY_ASSIGN(auto blocks, as_blocks(stored, files_.back()->metadata(), file.string()));
+    if (blocks) view = blocks_.emplace_back(std::make_unique<TensorView>(*std::move(blocks))).get();
+    const TensorView& tensor = *view;
     const auto [other, is_new] = tensors_.emplace(tensor.name, &tensor);
     if (is_new) continue;
     return fail(ErrorCode::kInvalidInput, "{}: tensor \"{}\" is also in {}", file.string(), shown_name(tensor.name),

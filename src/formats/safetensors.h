@@ -6,6 +6,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -49,5 +50,11 @@ class Safetensors {
 /// data does not fit the shape, kIo.
 Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
                          const std::map<std::string, std::string>& metadata = {});
+
+/// Writes all bytes of a tensor, in as many pieces as it likes.
+using ProduceTensor = std::function<Status(const TensorView&, const platform::WriteBytes&)>;
+/// The same for data that are made while they are written, one tensor after the other: the views' data are not used.
+Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
+                         const std::map<std::string, std::string>& metadata, const ProduceTensor& produce);
 
 }  // namespace cria::formats

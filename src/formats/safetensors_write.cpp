@@ -25,14 +25,16 @@ Result<std::string> quoted(std::string_view text, std::string_view file) {
   return json;
 }
 
+/// Bytes of a tensor whose shape has been checked.
+uint64_t bytes_of(const TensorView& tensor) { return *tensor_bytes(tensor.shape, tensor.dtype); }
+
 Result<std::vector<const TensorView*>> in_file_order(std::span<const TensorView> tensors, std::string_view file) {
   std::vector<const TensorView*> order;
   for (const TensorView& tensor : tensors) {
-    const auto bytes = tensor_bytes(tensor.shape, tensor.dtype);
-    if (!bytes || *bytes != tensor.data.size() || tensor.shape.size() > kMaxDimensions) {
-      return fail(ErrorCode::kInvalidInput, "{}: tensor \"{}\" has {} bytes, which do not fit its shape [{}] of {}",
-                  file, shown_name(tensor.name), with_commas(tensor.data.size()), fmt::join(tensor.shape, ", "),
-                  dtype_name(tensor.dtype));
+    if (!tensor_bytes(tensor.shape, tensor.dtype) || tensor.shape.size() > kMaxDimensions ||
+        dtype_block(tensor.dtype) != 1) {
+      return fail(ErrorCode::kInvalidInput, "{}: tensor \"{}\" cannot have the shape [{}] of {}", file,
+                  shown_name(tensor.name), fmt::join(tensor.shape, ", "), dtype_name(tensor.dtype));
     }
     if (tensor.name == kMetadataKey) {
       return fail(ErrorCode::kInvalidInput, "{}: a tensor cannot have the name \"{}\"", file, kMetadataKey);
@@ -66,7 +68,7 @@ Result<std::string> header_text(std::span<const TensorView* const> order,
   uint64_t begin = 0;
   for (const TensorView* tensor : order) {
     CRIA_TRY_ASSIGN(const std::string name, quoted(tensor->name, file));
-    const uint64_t end = begin + tensor->data.size();
+    const uint64_t end = begin + bytes_of(*tensor);
     text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}", text == "{" ? "" : ",",
                         name, dtype_name(tensor->dtype), fmt::join(tensor->shape, ","), begin, end);
     begin = end;
@@ -83,15 +85,31 @@ Result<std::string> header_text(std::span<const TensorView* const> order,
 }  // namespace
 
 Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
-                         const std::map<std::string, std::string>& metadata) {
+                         const std::map<std::string, std::string>& metadata, const ProduceTensor& produce) {
   const std::string file = path.filename().string();
   CRIA_TRY_ASSIGN(const std::vector<const TensorView*> order, in_file_order(tensors, file));
   CRIA_TRY_ASSIGN(const std::string text, header_text(order, metadata, file));
   std::array<std::byte, 8> length;
   for (size_t i = 0; i < length.size(); ++i) length[i] = static_cast<std::byte>(uint64_t{text.size()} >> (8 * i));
-  std::vector<std::span<const std::byte>> parts = {length, std::as_bytes(std::span(text))};
-  for (const TensorView* tensor : order) parts.push_back(tensor->data);
-  return platform::write_file_atomically(path, parts);
+  return platform::write_file_in_pieces(path, [&](const platform::WriteBytes& write) -> Status {
+    CRIA_TRY(write(length));
+    CRIA_TRY(write(std::as_bytes(std::span(text))));
+    for (const TensorView* tensor : order) CRIA_TRY(produce(*tensor, write));
+    return {};
+  });
+}
+
+Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
+                         const std::map<std::string, std::string>& metadata) {
+  for (const TensorView& tensor : tensors) {
+    if (tensor_bytes(tensor.shape, tensor.dtype) == tensor.data.size()) continue;
+    return fail(ErrorCode::kInvalidInput, "{}: tensor \"{}\" has {} bytes, which do not fit its shape [{}] of {}",
+                path.filename().string(), shown_name(tensor.name), with_commas(tensor.data.size()),
+                fmt::join(tensor.shape, ", "), dtype_name(tensor.dtype));
+  }
+  return write_safetensors(path, tensors, metadata, [](const TensorView& tensor, const platform::WriteBytes& write) {
+    return write(tensor.data);
+  });
 }
 
 }  // namespace cria::formats

@@ -31,10 +31,6 @@ const Family& family_of(const ModelConfig& config) {
   return *std::ranges::find(kFamilies, config.architecture, &Family::architecture);
 }
 
-constexpr uint32_t kMaxSize = 1U << 20;
-constexpr uint32_t kMaxLayers = 1024;
-constexpr uint32_t kMaxHeads = 4096;
-constexpr uint32_t kMaxVocabulary = 1U << 22;
 using kernels::kMaxHeadDim;
 
 /// The field, or where the file leaves it out the family's default, or where it is null (or the default

@@ -34,6 +34,7 @@ struct RopeConfig {
   double attention_factor = 1;       ///< yarn: multiplies cos and sin
   bool truncate = true;              ///< yarn: round the correction range to whole dimensions
   RopeRounding rounding = RopeRounding::kNone;
+  std::vector<float> divisors;  ///< of each frequency, [head_dim / 2], before any scaling; empty for none (GGUF only)
 
   bool operator==(const RopeConfig&) const = default;
 };

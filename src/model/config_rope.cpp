@@ -7,8 +7,6 @@
 namespace cria::model {
 namespace {
 
-constexpr double kMaxFactor = 1e6;
-
 /// rope_theta in the object, if it is there. Below 2 the waves would not get longer.
 Result<std::optional<double>> read_theta(const JsonFields& fields) { return fields.number("rope_theta", 2, 1e12); }
 
@@ -43,8 +41,8 @@ Status check_keys(const Json& parameters, std::string_view name) {
 }
 
 Status read_llama3(const JsonFields& fields, std::string_view name, RopeConfig& rope) {
-  CRIA_TRY_ASSIGN(const auto low, fields.number("low_freq_factor", 1e-6, kMaxFactor));
-  CRIA_TRY_ASSIGN(const auto high, fields.number("high_freq_factor", 1e-6, kMaxFactor));
+  CRIA_TRY_ASSIGN(const auto low, fields.number("low_freq_factor", 1e-6, kMaxRopeFactor));
+  CRIA_TRY_ASSIGN(const auto high, fields.number("high_freq_factor", 1e-6, kMaxRopeFactor));
   if (!low || !high || *high <= *low) {
     return fail(ErrorCode::kInvalidInput,
                 "{}: \"high_freq_factor\" is not above \"low_freq_factor\", or one of them is missing", name);
@@ -63,8 +61,8 @@ Status read_yarn(const JsonFields& fields, RopeConfig& rope) {
   CRIA_TRY_ASSIGN(const auto attention_factor, fields.number("attention_factor", 1e-6, 1000));
   CRIA_TRY_ASSIGN(const auto mscale, fields.number("mscale", 0, 1000));
   CRIA_TRY_ASSIGN(const auto mscale_all, fields.number("mscale_all_dim", 0, 1000));
-  CRIA_TRY_ASSIGN(const auto beta_fast, fields.number("beta_fast", 1e-6, kMaxFactor));
-  CRIA_TRY_ASSIGN(const auto beta_slow, fields.number("beta_slow", 1e-6, kMaxFactor));
+  CRIA_TRY_ASSIGN(const auto beta_fast, fields.number("beta_fast", 1e-6, kMaxRopeFactor));
+  CRIA_TRY_ASSIGN(const auto beta_slow, fields.number("beta_slow", 1e-6, kMaxRopeFactor));
   CRIA_TRY_ASSIGN(const auto truncate, fields.boolean("truncate"));
   rope.beta_fast = beta_fast.value_or(32);
   rope.beta_slow = beta_slow.value_or(1);
@@ -119,7 +117,7 @@ Result<RopeConfig> read_parameters(const Json& parameters, const JsonFields& out
   CRIA_TRY_ASSIGN(rope.scaling, read_scaling(fields, name));
   CRIA_TRY_ASSIGN(rope.original_max_position, read_original_context(fields, outer, config, rope.scaling));
   if (rope.scaling == RopeScaling::kNone) return rope;
-  CRIA_TRY_ASSIGN(const auto factor, fields.number("factor", 1, kMaxFactor));
+  CRIA_TRY_ASSIGN(const auto factor, fields.number("factor", 1, kMaxRopeFactor));
   if (!factor && rope.scaling != RopeScaling::kYarn) {
     return fail(ErrorCode::kInvalidInput, "{}: \"factor\" is missing", name);
   }

@@ -74,10 +74,10 @@ Status check_memory(const gpu::DeviceInfo& device, const MemoryPlan& plan) {
 
 }  // namespace
 
-Result<Model> Model::load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
+Result<Model> Model::load(gpu::Device& device, const formats::Checkpoint& checkpoint, const ModelConfig& config,
                           const ModelOptions& options, const std::function<void(uint64_t)>& on_progress) {
-  return create(device, config, options, formats_from(folder, options.weights), [&](const WeightTable& table) {
-    return load_weights(device, table, folder, options.weights, on_progress);
+  return create(device, config, options, formats_from(checkpoint, options.weights), [&](const WeightTable& table) {
+    return load_weights(device, table, checkpoint, options.weights, on_progress);
   });
 }
 

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "formats/huggingface.h"
+#include "formats/checkpoint.h"
 #include "gpu/device.h"
 #include "kernels/attention.h"
 #include "kernels/attention_matrix.h"
@@ -79,8 +79,8 @@ struct Batch {
 
 class Model {
  public:
-  /// Loads the weights of a checked folder onto the device. `on_progress` gets bytes of the checkpoint.
-  static Result<Model> load(gpu::Device& device, const formats::HuggingFaceFolder& folder, const ModelConfig& config,
+  /// Loads the weights of a checked checkpoint onto the device. `on_progress` gets bytes of it.
+  static Result<Model> load(gpu::Device& device, const formats::Checkpoint& checkpoint, const ModelConfig& config,
                             const ModelOptions& options, const std::function<void(uint64_t)>& on_progress);
 
   /// The same with made-up weights (make_up_weights), for measurements without a checkpoint.

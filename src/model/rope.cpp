@@ -65,6 +65,7 @@ RopeFrequencies rope_frequencies(const ModelConfig& config, uint32_t sequence_le
     theta *= std::pow(stretch, static_cast<double>(config.head_dim) / (config.head_dim - 2));
   }
   std::vector<double> frequencies = plain_frequencies(theta, config.head_dim);
+  for (size_t i = 0; i < rope.divisors.size(); ++i) frequencies[i] /= rope.divisors[i];
   if (rope.scaling == RopeScaling::kLinear) {
     for (double& frequency : frequencies) frequency /= rope.factor;
   } else if (rope.scaling == RopeScaling::kLlama3) {

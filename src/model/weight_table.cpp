@@ -54,20 +54,26 @@ LayerSpec layer_spec(const ModelConfig& config, uint32_t index) {
 
 std::string shape_text(const std::vector<uint64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-Status check_tensor(const formats::HuggingFaceFolder& folder, const std::string& name,
+bool is_weight_type(formats::DType dtype) {
+  using formats::DType;
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 || formats::dtype_block(dtype) > 1;
+}
+
+Status check_tensor(const formats::Checkpoint& checkpoint, const std::string& name,
                     const std::vector<uint64_t>& shape) {
-  const formats::TensorView* tensor = folder.find(name);
+  const formats::TensorView* tensor = checkpoint.find(name);
   if (tensor == nullptr) {
-    return fail(ErrorCode::kInvalidInput, "the checkpoint has no tensor \"{}\", which its configuration needs", name);
+    return fail(ErrorCode::kInvalidInput, "the checkpoint has no tensor \"{}\", which its configuration needs",
+                checkpoint.stored_name(name));
   }
   if (tensor->shape != shape) {
-    return fail(ErrorCode::kInvalidInput, "tensor \"{}\" has the shape {}; the configuration makes it {}", name,
-                shape_text(tensor->shape), shape_text(shape));
+    return fail(ErrorCode::kInvalidInput, "tensor \"{}\" has the shape {}; the configuration makes it {}",
+                tensor->name, shape_text(tensor->shape), shape_text(shape));
   }
-  using formats::DType;
-  if (tensor->dtype != DType::kF32 && tensor->dtype != DType::kF16 && tensor->dtype != DType::kBF16) {
-    return fail(ErrorCode::kUnsupported, "tensor \"{}\" is of type {}; F32, F16 and BF16 are supported", name,
-                formats::dtype_name(tensor->dtype));
+  if (!is_weight_type(tensor->dtype)) {
+    return fail(ErrorCode::kUnsupported,
+                "tensor \"{}\" is of type {}; F32, F16, BF16 and the types of blocks of GGUF are supported",
+                tensor->name, formats::dtype_name(tensor->dtype));
   }
   return {};
 }
@@ -116,25 +122,26 @@ std::vector<const VectorSpec*> all_vectors(const WeightTable& table) {
   return vectors;
 }
 
-Status check_tensors(const WeightTable& table, const formats::HuggingFaceFolder& folder) {
+Status check_tensors(const WeightTable& table, const formats::Checkpoint& checkpoint) {
   std::set<std::string> known;
   for (const MatrixSpec* matrix : all_matrices(table)) {
     for (const MatrixSpec::Part& source : matrix->parts) {
-      CRIA_TRY(check_tensor(folder, source.name, {source.rows, matrix->columns}));
+      CRIA_TRY(check_tensor(checkpoint, source.name, {source.rows, matrix->columns}));
       known.insert(source.name);
       if (source.bias.empty()) continue;
-      CRIA_TRY(check_tensor(folder, source.bias, {source.rows}));
+      CRIA_TRY(check_tensor(checkpoint, source.bias, {source.rows}));
       known.insert(source.bias);
     }
   }
   for (const VectorSpec* vector : all_vectors(table)) {
-    CRIA_TRY(check_tensor(folder, vector->name, {vector->size}));
+    CRIA_TRY(check_tensor(checkpoint, vector->name, {vector->size}));
     known.insert(vector->name);
   }
-  for (const std::string& name : folder.names()) {
+  for (const std::string& name : checkpoint.names()) {
     if (!known.contains(name) && !is_harmless(name, table)) {
       return fail(ErrorCode::kUnsupported,
-                  "the checkpoint holds the tensor \"{}\", which its configuration has no place for", name);
+                  "the checkpoint holds the tensor \"{}\", which its configuration has no place for",
+                  checkpoint.find(name)->name);
     }
   }
   return {};

@@ -1,5 +1,5 @@
 // Which tensors a model is made of: their names in a checkpoint, their shapes, and how they are
-// grouped on the GPU. The one place that knows tensor names.
+// grouped on the GPU. The one place that knows tensor names; gguf_names.h translates those of GGUF files.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "formats/huggingface.h"
+#include "formats/checkpoint.h"
 #include "model/config.h"
 
 namespace cria::model {
@@ -62,6 +62,6 @@ struct WeightTable {
 /// Checks that the checkpoint has every tensor of the table with its shape and a floating type, and no
 /// tensor that the table does not know (a weight that would be ignored). Errors: kInvalidInput,
 /// kUnsupported, naming the tensor.
-Status check_tensors(const WeightTable& table, const formats::HuggingFaceFolder& folder);
+Status check_tensors(const WeightTable& table, const formats::Checkpoint& checkpoint);
 
 }  // namespace cria::model

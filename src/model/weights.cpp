@@ -1,153 +1,23 @@
 #include "model/weights.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <set>
+
+#include "base/log.h"
 #include "kernels/quantize.h"
-#include "quant/float16.h"
+#include "model/row_source.h"
 
 namespace cria::model {
 namespace {
 
-using formats::DType;
-using formats::TensorView;
 using kernels::Matrix;
 using kernels::WeightFormat;
 using kernels::WeightType;
 
 /// Rows are converted and uploaded in pieces of at most this size.
 constexpr uint64_t kPieceBytes = 8ULL << 20;
-
-WeightType weight_type(DType dtype) {
-  return dtype == DType::kF16 ? WeightType::kF16 : dtype == DType::kBF16 ? WeightType::kBF16 : WeightType::kF32;
-}
-
-float load_element(const std::byte* at, DType dtype) {
-  if (dtype == DType::kF32) {
-    float value = 0;
-    std::memcpy(&value, at, sizeof(value));
-    return value;
-  }
-  uint16_t bits = 0;
-  std::memcpy(&bits, at, sizeof(bits));
-  return dtype == DType::kF16 ? quant::f16_to_f32(bits) : quant::bf16_to_f32(bits);
-}
-
-/// Writes one element in the target type; false where a finite value becomes infinite.
-bool store_element(std::byte* at, WeightType type, float value) {
-  if (type == WeightType::kF32) {
-    std::memcpy(at, &value, sizeof(value));
-    return true;
-  }
-  const bool half = type == WeightType::kF16;
-  const uint16_t bits = half ? quant::f32_to_f16(value) : quant::f32_to_bf16(value);
-  std::memcpy(at, &bits, sizeof(bits));
-  return !std::isfinite(value) || std::isfinite(half ? quant::f16_to_f32(bits) : quant::bf16_to_f32(bits));
-}
-
-/// A matrix's rows as they stand in the checkpoint: which tensor each comes from, converted where need be.
-class RowSource {
- public:
-  RowSource(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder) : spec_(spec) {
-    for (const MatrixSpec::Part& part : spec.parts) tensors_.push_back(folder.find(part.name));
-  }
-
-  /// The type of all parts; f32 where they differ.
-  [[nodiscard]] WeightType type() const {
-    const DType first = tensors_.front()->dtype;
-    const bool same = std::ranges::all_of(tensors_, [&](const TensorView* tensor) { return tensor->dtype == first; });
-    return same ? weight_type(first) : WeightType::kF32;
-  }
-
-  /// The rows as they lie in the file, where they need no change to become `type` with rows of `row_bytes`.
-  [[nodiscard]] std::span<const std::byte> as_stored(uint64_t first, uint64_t count, WeightType type,
-                                                     uint64_t row_bytes) const {
-    const Place begin = place(first);
-    const Place end = place(first + count - 1);
-    if (begin.tensor != end.tensor || end.row - begin.row != count - 1 || weight_type(begin.tensor->dtype) != type ||
-        source_row_bytes(*begin.tensor) != row_bytes) {
-      return {};
-    }
-    return begin.tensor->data.subspan(begin.row * row_bytes, count * row_bytes);
-  }
-
-  /// Rows first … first + count - 1 in a float type, each padded with zeros to `row_bytes`.
-  /// Errors: kInvalidInput for a value that does not fit the type.
-  Status read(uint64_t first, uint64_t count, WeightType type, uint64_t row_bytes, std::vector<std::byte>& out) const {
-    out.assign(count * row_bytes, std::byte{0});
-    for (uint64_t r = 0; r < count; ++r) CRIA_TRY(convert_row(place(first + r), type, out.data() + r * row_bytes));
-    return {};
-  }
-
-  /// Lets the system take back the memory of rows that have been used; returns their bytes.
-  uint64_t release(uint64_t first, uint64_t count) const {
-    uint64_t bytes = 0;
-    for (uint64_t r = first; r < first + count;) {
-      const Place from = place(r);
-      const uint64_t run = spec_.alternating ? 1 : std::min(first + count - r, from.rows_left);
-      bytes += run * source_row_bytes(*from.tensor);
-      r += run;
-    }
-    for (const TensorView* tensor : tensors_) {  // an alternating matrix uses the same rows of each
-      const uint64_t begin = spec_.alternating ? first / tensors_.size() : place(first).row;
-      const uint64_t rows = spec_.alternating ? divide_up<uint64_t>(count, tensors_.size()) : count;
-      if (spec_.alternating || tensor == place(first).tensor) {
-        const uint64_t offset = begin * source_row_bytes(*tensor);
-        tensor->file->release(tensor->file_offset + offset,
-                              std::min(rows * source_row_bytes(*tensor), tensor->data.size() - offset));
-      }
-    }
-    return bytes;
-  }
-
- private:
-  struct Place {
-    const TensorView* tensor = nullptr;
-    uint64_t row = 0;
-    uint64_t rows_left = 0;  // in the tensor, this one included
-  };
-
-  [[nodiscard]] Place place(uint64_t row) const {
-    if (spec_.alternating) return {tensors_[row % tensors_.size()], row / tensors_.size(), 1};
-    size_t part = 0;
-    while (row >= spec_.parts[part].rows) row -= spec_.parts[part++].rows;
-    return {tensors_[part], row, spec_.parts[part].rows - row};
-  }
-
-  [[nodiscard]] uint64_t source_row_bytes(const TensorView& tensor) const {
-    return spec_.columns * formats::dtype_bytes(tensor.dtype);
-  }
-
-  Status convert_row(const Place& from, WeightType type, std::byte* to) const {
-    const TensorView& tensor = *from.tensor;
-    const uint64_t source_bytes = formats::dtype_bytes(tensor.dtype);
-    const std::byte* source = tensor.data.data() + from.row * source_row_bytes(tensor);
-    if (weight_type(tensor.dtype) == type) {
-      std::memcpy(to, source, source_row_bytes(tensor));
-      return {};
-    }
-    for (uint32_t c = 0; c < spec_.columns; ++c) {
-      const float value = load_element(source + c * source_bytes, tensor.dtype);
-      if (!store_element(to + uint64_t{c} * kernels::weight_type_bytes(type), type, value)) {
-        return fail(ErrorCode::kInvalidInput,
-                    "tensor \"{}\" holds {} at row {}, column {}, which does not fit in {}: choose another precision",
-                    tensor.name, value, from.row, c, kernels::weight_type_name(type));
-      }
-    }
-    return {};
-  }
-
-  const MatrixSpec& spec_;
-  std::vector<const TensorView*> tensors_;
-};
-
-std::vector<float> to_f32(const TensorView& tensor) {
-  const uint64_t element = formats::dtype_bytes(tensor.dtype);
-  std::vector<float> values(tensor.data.size() / element);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = load_element(tensor.data.data() + i * element, tensor.dtype);
-  return values;
-}
 
 Result<gpu::Buffer> upload_floats(gpu::Device& device, std::string_view label, const std::vector<float>& values) {
   CRIA_TRY_ASSIGN(gpu::Buffer buffer, device.create_buffer(label, values.size() * 4, gpu::MemoryKind::kWeights));
@@ -157,29 +27,41 @@ Result<gpu::Buffer> upload_floats(gpu::Device& device, std::string_view label, c
 
 class Loader {
  public:
-  Loader(gpu::Device& device, const formats::HuggingFaceFolder& folder, const WeightChoice& choice,
+  Loader(gpu::Device& device, const formats::Checkpoint& checkpoint, const WeightChoice& choice,
          const std::function<void(uint64_t)>& on_progress)
-      : device_(device), folder_(folder), choice_(choice), on_progress_(on_progress) {}
+      : device_(device), checkpoint_(checkpoint), choice_(choice), on_progress_(on_progress) {}
 
   Result<Matrix> matrix(const MatrixSpec& spec) {
-    const RowSource source(spec, folder_);
-    CRIA_TRY_ASSIGN(Matrix matrix, create_matrix(device_, spec, placed_format(spec, folder_, choice_)));
-    for (const Matrix::Shard& shard : matrix.shards) CRIA_TRY(fill(matrix, shard, source));
-    if (spec.has_bias()) {
-      CRIA_TRY_ASSIGN(matrix.bias, upload_floats(device_, spec.label + ".bias", bias(spec)));
+    const RowSource source(spec, checkpoint_);
+    const WeightFormat format = placed_format(spec, checkpoint_, choice_);
+    auto filled = create_and_fill(spec, format, source);
+    const bool may_change = choice_.precision == Precision::kAsStored && format == WeightType::kF16;
+    if (!filled && may_change && filled.error().code() == ErrorCode::kInvalidInput) {  // blocks that f16 cannot hold
+      log::warning("{} is stored as f32: {}", spec.label, filled.error().sentence());
+      filled = create_and_fill(spec, WeightType::kF32, source);
     }
-    return matrix;
+    if (filled && spec.has_bias()) {
+      CRIA_TRY_ASSIGN(filled->bias, upload_floats(device_, spec.label + ".bias", bias(spec)));
+    }
+    return filled;
   }
 
   Result<gpu::Buffer> vector(const VectorSpec& spec) {
-    return upload_floats(device_, spec.name, to_f32(*folder_.find(spec.name)));
+    return upload_floats(device_, spec.name, to_f32(*checkpoint_.find(spec.name)));
   }
 
  private:
+  Result<Matrix> create_and_fill(const MatrixSpec& spec, const WeightFormat& format, const RowSource& source) {
+    CRIA_TRY_ASSIGN(Matrix matrix, create_matrix(device_, spec, format));
+    for (const Matrix::Shard& shard : matrix.shards) CRIA_TRY(fill(matrix, shard, source));
+    return matrix;
+  }
+
   /// Uploads a shard's rows in pieces: as they are, or through the quantiser.
   Status fill(const Matrix& matrix, const Matrix::Shard& shard, const RowSource& source) {
     const bool quantise = kernels::is_quantised(matrix.format.type);
-    const WeightType type = quantise ? source.type() : matrix.format.type;
+    if (quantise && source.holds_blocks(matrix.format)) return copy_blocks(matrix, shard, source);
+    const WeightType type = quantise ? source.float_type() : matrix.format.type;
     const uint64_t row_bytes = uint64_t{kernels::padded_columns(matrix.columns)} * kernels::weight_type_bytes(type);
     const uint64_t rows_per_piece = std::max<uint64_t>(1, piece_bytes() / row_bytes);
     for (uint64_t row = 0; row < shard.rows; row += rows_per_piece) {
@@ -194,6 +76,19 @@ class Loader {
       } else {
         CRIA_TRY(device_.write(shard.buffer, row * row_bytes, piece));
       }
+      on_progress_(source.release(shard.first_row + row, count));
+    }
+    return {};
+  }
+
+  /// Uploads a shard's rows as the blocks that they are in the checkpoint.
+  Status copy_blocks(const Matrix& matrix, const Matrix::Shard& shard, const RowSource& source) {
+    const uint64_t rows_per_piece = std::max<uint64_t>(1, piece_bytes() / matrix.row_bytes());
+    for (uint64_t row = 0; row < shard.rows; row += rows_per_piece) {
+      const uint64_t count = std::min<uint64_t>(rows_per_piece, shard.rows - row);
+      source.read_blocks(shard.first_row + row, count, matrix.format, converted_, scales_);
+      CRIA_TRY(device_.write(shard.buffer, row * matrix.row_bytes(), converted_));
+      CRIA_TRY(device_.write(shard.scales, row * matrix.scale_row_bytes(), scales_));
       on_progress_(source.release(shard.first_row + row, count));
     }
     return {};
@@ -218,7 +113,7 @@ class Loader {
   [[nodiscard]] std::vector<float> bias(const MatrixSpec& spec) const {
     std::vector<std::vector<float>> parts;
     for (const MatrixSpec::Part& part : spec.parts) {
-      parts.push_back(part.bias.empty() ? std::vector<float>(part.rows) : to_f32(*folder_.find(part.bias)));
+      parts.push_back(part.bias.empty() ? std::vector<float>(part.rows) : to_f32(*checkpoint_.find(part.bias)));
     }
     std::vector<float> values;
     if (!spec.alternating) {
@@ -230,10 +125,10 @@ class Loader {
   }
 
   gpu::Device& device_;
-  const formats::HuggingFaceFolder& folder_;
+  const formats::Checkpoint& checkpoint_;
   WeightChoice choice_;
   const std::function<void(uint64_t)>& on_progress_;
-  std::vector<std::byte> converted_;
+  std::vector<std::byte> converted_, scales_;
   gpu::Buffer staging_;
 };
 
@@ -250,6 +145,26 @@ Result<LayerWeights> assemble_layer(const LayerSpec& spec, const MatrixSource& m
   CRIA_TRY_ASSIGN(layer.gate_up, matrix(spec.gate_up));
   CRIA_TRY_ASSIGN(layer.down, matrix(spec.down));
   return layer;
+}
+
+/// Says in one line which block types become floats, where nobody asked for that.
+void note_conversions(const WeightTable& table, const formats::Checkpoint& checkpoint, const WeightChoice& choice) {
+  if (choice.precision != Precision::kAsStored) return;
+  std::set<std::string_view> types;
+  std::set<std::string_view> targets;
+  for (const MatrixSpec* spec : all_matrices(table)) {
+    const WeightFormat format = placed_format(*spec, checkpoint, choice);
+    if (kernels::is_quantised(format.type)) continue;
+    for (const MatrixSpec::Part& part : spec->parts) {
+      const formats::DType dtype = checkpoint.find(part.name)->dtype;
+      if (formats::dtype_block(dtype) == 1) continue;
+      types.insert(formats::dtype_name(dtype));
+      targets.insert(kernels::weight_type_name(format.type));
+    }
+  }
+  if (types.empty()) return;
+  log::info("matrices of {} are stored as {} on the GPU; --weights int8 or int4 takes less memory",
+            fmt::join(types, ", "), fmt::join(targets, " and "));
 }
 
 struct PrecisionName {
@@ -290,13 +205,12 @@ std::optional<WeightFormat> chosen_format(const MatrixSpec& spec, const WeightCh
   return {};
 }
 
-WeightFormat placed_format(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
-                           const WeightChoice& choice) {
-  return chosen_format(spec, choice).value_or(RowSource(spec, folder).type());
+WeightFormat placed_format(const MatrixSpec& spec, const formats::Checkpoint& checkpoint, const WeightChoice& choice) {
+  return chosen_format(spec, choice).value_or(RowSource(spec, checkpoint).natural_format());
 }
 
-FormatChoice formats_from(const formats::HuggingFaceFolder& folder, const WeightChoice& choice) {
-  return [&folder, choice](const MatrixSpec& spec) { return placed_format(spec, folder, choice); };
+FormatChoice formats_from(const formats::Checkpoint& checkpoint, const WeightChoice& choice) {
+  return [&checkpoint, choice](const MatrixSpec& spec) { return placed_format(spec, checkpoint, choice); };
 }
 
 Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const WeightFormat& format) {
@@ -344,9 +258,10 @@ Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& m
   return weights;
 }
 
-Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::HuggingFaceFolder& folder,
+Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::Checkpoint& checkpoint,
                              const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress) {
-  Loader loader(device, folder, choice, on_progress);
+  note_conversions(table, checkpoint, choice);
+  Loader loader(device, checkpoint, choice, on_progress);
   CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
                                        table, [&](const MatrixSpec& spec) { return loader.matrix(spec); },
                                        [&](const VectorSpec& spec) { return loader.vector(spec); }));

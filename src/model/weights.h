@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "formats/huggingface.h"
+#include "formats/checkpoint.h"
 #include "gpu/device.h"
 #include "kernels/matrix.h"
 #include "model/weight_table.h"
@@ -46,15 +46,16 @@ struct Weights {
 /// The format that a choice gives a matrix; none where it is to keep its own.
 [[nodiscard]] std::optional<kernels::WeightFormat> chosen_format(const MatrixSpec& spec, const WeightChoice& choice);
 
-/// The format that a matrix of the checkpoint gets: the chosen one, or the type of all its parts (f32 where
-/// they differ). Embedding and output get int8 where int4 was chosen.
-[[nodiscard]] kernels::WeightFormat placed_format(const MatrixSpec& spec, const formats::HuggingFaceFolder& folder,
+/// The format that a matrix of the checkpoint gets: the chosen one, or the type of all its parts (f32 where they
+/// differ). Parts of Q4_0 stay int4 in blocks of 32, those of Q8_0 (or of both) int8; those of other block types become
+/// f16. Embedding and output get int8 where int4 was chosen.
+[[nodiscard]] kernels::WeightFormat placed_format(const MatrixSpec& spec, const formats::Checkpoint& checkpoint,
                                                   const WeightChoice& choice);
 
 /// Tells the format that each matrix gets on the GPU.
 using FormatChoice = std::function<kernels::WeightFormat(const MatrixSpec&)>;
-/// placed_format for the matrices of a folder, which must live as long.
-[[nodiscard]] FormatChoice formats_from(const formats::HuggingFaceFolder& folder, const WeightChoice& choice);
+/// placed_format for the matrices of a checkpoint, which must live as long.
+[[nodiscard]] FormatChoice formats_from(const formats::Checkpoint& checkpoint, const WeightChoice& choice);
 
 /// Makes the weights of a table, of the formats that a FormatChoice told.
 using WeightSource = std::function<Result<Weights>(const WeightTable&)>;
@@ -78,7 +79,7 @@ Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& m
 /// gets the bytes of the checkpoint done since the last call. The tensors must have been checked (check_tensors).
 /// Errors: kOutOfMemory naming the tensor, bytes and limit; kInvalidInput where a value does not fit the
 /// requested precision.
-Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::HuggingFaceFolder& folder,
+Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::Checkpoint& checkpoint,
                              const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress);
 
 }  // namespace cria::model

@@ -1,5 +1,8 @@
 #include "text/pretokenizer.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "base/json_fields.h"
 #include "text/unicode.h"
 
@@ -12,6 +15,10 @@ constexpr std::string_view kLlama3Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr std::string_view kQwen2Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kSymbolsPattern = R"([\p{P}\$\+<=>\^~\|]+)";
+constexpr std::string_view kThreeDigitsPattern = "[0-9][0-9][0-9]";
 
 enum class Class : uint8_t { kLetter, kNumber, kSpace, kOther, kEnd };
 
@@ -125,6 +132,73 @@ size_t scan_llama3(std::string_view text, size_t at, size_t digits) {
   return scan_lines(text, at);
 }
 
+/// The end of a word as Tekken has them, or nothing: capitals, then small letters, at least one of either. Letters
+/// without case and marks count as both; [U]*[L]+ and, where that does not match, [U]+[L]*.
+std::optional<size_t> scan_cased_word(std::string_view text, size_t at) {
+  Cursor cursor(text, at);
+  size_t last_either = at;  // the end of the last character that is both
+  while (cursor.kind() != Class::kEnd) {
+    const Casing found = casing(cursor.value());
+    if (found != Casing::kCapital && found != Casing::kEither) break;
+    cursor.next();
+    if (found == Casing::kEither) last_either = cursor.at();
+  }
+  const size_t capitals_end = cursor.at();
+  while (cursor.kind() != Class::kEnd) {
+    const Casing found = casing(cursor.value());
+    if (found != Casing::kSmall && found != Casing::kEither) break;
+    cursor.next();
+  }
+  if (cursor.at() > capitals_end) return cursor.at();
+  // No small letter follows: the first form gives characters back until one that is both ends the word.
+  if (last_either > at) return last_either;
+  return capitals_end > at ? std::optional(capitals_end) : std::nullopt;
+}
+
+size_t scan_tekken(std::string_view text, size_t at) {
+  const Cursor cursor(text, at);
+  const bool may_lead = cursor.kind() != Class::kLetter && cursor.kind() != Class::kNumber && !cursor.is_newline();
+  if (may_lead) {
+    Cursor word = cursor;
+    word.next();
+    if (const auto end = scan_cased_word(text, word.at())) return *end;
+  }
+  if (const auto end = scan_cased_word(text, at)) return *end;
+  if (cursor.kind() == Class::kNumber) return at + decode_utf8(text, at).bytes;
+  Cursor symbols = cursor;
+  if (symbols.value() == ' ') symbols.next();
+  if (symbols.skip(Class::kOther) > 0) {
+    while (symbols.is_newline() || symbols.value() == '/') symbols.next();
+    return symbols.at();
+  }
+  return scan_lines(text, at);
+}
+
+/// The end of a run of characters that `belongs` accepts, or of the run up to the next such character.
+template <typename Belongs>
+size_t scan_run(std::string_view text, size_t at, const Belongs& belongs) {
+  Cursor cursor(text, at);
+  const bool first = belongs(cursor.value());
+  while (cursor.kind() != Class::kEnd && belongs(cursor.value()) == first) cursor.next();
+  return cursor.at();
+}
+
+bool is_symbol(char32_t value) {
+  return is_punctuation(value) || (value < 0x80 && value != 0 && std::strchr("$+<=>^~|", static_cast<int>(value)));
+}
+
+/// The end of three digits, or of what comes before the next three.
+size_t scan_three_digits(std::string_view text, size_t at) {
+  const auto three_at = [&](size_t i) {
+    return i + 3 <= text.size() &&
+           std::all_of(text.begin() + static_cast<std::ptrdiff_t>(i), text.begin() + static_cast<std::ptrdiff_t>(i + 3),
+                       [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (three_at(at)) return at + 3;
+  while (at < text.size() && !three_at(at)) ++at;
+  return at;
+}
+
 std::vector<std::string> split_by_pattern(Pattern pattern, std::string_view text) {
   std::vector<std::string> pieces;
   for (size_t at = 0; at < text.size();) {
@@ -181,8 +255,23 @@ size_t scan_piece(Pattern pattern, std::string_view text, size_t at) {
     case Pattern::kGpt2: return scan_gpt2(text, at);
     case Pattern::kLlama3: return scan_llama3(text, at, 3);
     case Pattern::kQwen2: return scan_llama3(text, at, 1);
+    case Pattern::kTekken: return scan_tekken(text, at);
+    case Pattern::kSymbols: return scan_run(text, at, is_symbol);
+    case Pattern::kThreeDigits: return scan_three_digits(text, at);
   }
   return text.size();
+}
+
+std::string_view pattern_text(Pattern pattern) {
+  switch (pattern) {
+    case Pattern::kGpt2: return kGpt2Pattern;
+    case Pattern::kLlama3: return kLlama3Pattern;
+    case Pattern::kQwen2: return kQwen2Pattern;
+    case Pattern::kTekken: return kTekkenPattern;
+    case Pattern::kSymbols: return kSymbolsPattern;
+    case Pattern::kThreeDigits: return kThreeDigitsPattern;
+  }
+  return {};
 }
 
 Result<PreTokenizer> PreTokenizer::from_json(const Json& json, std::string_view name) {
@@ -246,11 +335,10 @@ Status PreTokenizer::add_split(const Json& json, std::string_view name) {
     return fail(ErrorCode::kUnsupported,
                 "{}: a Split pre-tokenizer other than an isolated, uninverted Regex is not supported", name);
   }
-  const std::pair<std::string_view, Pattern> known[] = {
-      {kGpt2Pattern, Pattern::kGpt2}, {kLlama3Pattern, Pattern::kLlama3}, {kQwen2Pattern, Pattern::kQwen2}};
-  for (const auto& [text, value] : known) {
-    if (text != *regex) continue;
-    steps_.push_back({.kind = Kind::kPattern, .pattern = value, .replacement = ""});
+  for (const Pattern known : {Pattern::kGpt2, Pattern::kLlama3, Pattern::kQwen2, Pattern::kTekken, Pattern::kSymbols,
+                              Pattern::kThreeDigits}) {
+    if (pattern_text(known) != *regex) continue;
+    steps_.push_back({.kind = Kind::kPattern, .pattern = known, .replacement = ""});
     return {};
   }
   return fail(ErrorCode::kUnsupported, "{}: the pre-tokenizer's pattern {} is not one that is known", name,

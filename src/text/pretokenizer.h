@@ -16,13 +16,19 @@ namespace cria::text {
 
 /// The patterns that are known.
 enum class Pattern : uint8_t {
-  kGpt2,    ///< contractions, words, numbers, punctuation, blanks
-  kLlama3,  ///< case-insensitive contractions, numbers of up to 3 digits
-  kQwen2,   ///< as Llama 3, with single digits
+  kGpt2,         ///< contractions, words, numbers, punctuation, blanks
+  kLlama3,       ///< case-insensitive contractions, numbers of up to 3 digits
+  kQwen2,        ///< as Llama 3, with single digits
+  kTekken,       ///< words cut where small letters end and capitals follow, single digits (Mistral Nemo)
+  kSymbols,      ///< runs of punctuation and $+<=>^~|
+  kThreeDigits,  ///< 0 to 9, three at a time
 };
 
 /// The end of the piece that begins at text[at]. Amortised linear over a text.
 [[nodiscard]] size_t scan_piece(Pattern pattern, std::string_view text, size_t at);
+
+/// The regular expression, as it is spelled in tokenizer.json.
+[[nodiscard]] std::string_view pattern_text(Pattern pattern);
 
 /// All steps of a pre-tokenizer, in order.
 class PreTokenizer {

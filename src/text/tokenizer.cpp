@@ -34,6 +34,11 @@ Result<std::optional<std::string>> token_setting(const Json& settings, const cha
 Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
                                        std::string_view name) {
   CRIA_TRY_ASSIGN(const Json root, parse_json(tokenizer_json, name));
+  return from_document(root, tokenizer_config_json, name);
+}
+
+Result<Tokenizer> Tokenizer::from_document(const Json& root, std::string_view tokenizer_config_json,
+                                           std::string_view name) {
   if (!root.is_object()) return fail(ErrorCode::kInvalidInput, "{}: is not a JSON object", name);
   Tokenizer tokenizer;
   CRIA_TRY_ASSIGN(tokenizer.normalizer_, Normalizer::from_json(element(root, "normalizer"), name));

@@ -39,6 +39,10 @@ class Tokenizer {
   static Result<Tokenizer> from_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json,
                                      std::string_view name);
 
+  /// The same from a parsed tokenizer.json.
+  static Result<Tokenizer> from_document(const Json& tokenizer_json, std::string_view tokenizer_config_json,
+                                         std::string_view name);
+
   /// Errors: kInvalidInput where the text is not valid UTF-8, with the offset of the first bad byte, or
   /// longer than 16 MiB. Time is O(n log n), whatever the text.
   Result<std::vector<TokenId>> encode(std::string_view text, EncodeOptions options = {}) const;

@@ -149,6 +149,25 @@ bool is_number(char32_t code_point) {
   return found >= UTF8PROC_CATEGORY_ND && found <= UTF8PROC_CATEGORY_NO;
 }
 
+bool is_punctuation(char32_t code_point) {
+  const utf8proc_category_t found = category(code_point);
+  return found >= UTF8PROC_CATEGORY_PC && found <= UTF8PROC_CATEGORY_PO;
+}
+
+Casing casing(char32_t code_point) {
+  switch (category(code_point)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LT: return Casing::kCapital;
+    case UTF8PROC_CATEGORY_LL: return Casing::kSmall;
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME: return Casing::kEither;
+    default: return is_letter(code_point) ? Casing::kEither : Casing::kNeither;  // letters newer than utf8proc
+  }
+}
+
 bool is_word_character(char32_t code_point) {
   // utf8proc does not know the property Alphabetic: what it has beyond the categories are circled letters.
   static constexpr std::pair<char32_t, char32_t> kCircled[] = {

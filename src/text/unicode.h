@@ -31,7 +31,13 @@ void append_utf8(std::string& out, char32_t code_point);
 
 [[nodiscard]] bool is_letter(char32_t code_point);       ///< \p{L}
 [[nodiscard]] bool is_number(char32_t code_point);       ///< \p{N}
+[[nodiscard]] bool is_punctuation(char32_t code_point);  ///< \p{P}
 [[nodiscard]] bool is_white_space(char32_t code_point);  ///< \s: the property White_Space
+
+/// What a character may be in a word that is told by its case: a capital (Lu, Lt), a small letter (Ll), either (Lm, Lo,
+/// M: letters without case, and marks), or neither.
+enum class Casing : uint8_t { kNeither, kCapital, kSmall, kEither };
+[[nodiscard]] Casing casing(char32_t code_point);
 
 /// \w as regular expressions in Unicode have it (technical standard 18, annex C): letters, marks, decimal
 /// and letter numbers, connectors, joiners.

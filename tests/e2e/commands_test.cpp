@@ -47,7 +47,7 @@ TEST(Inspect, ShowsArchitectureTensorsAndMemory) {
   expect_success(text);
   for (const char* part : {"LlamaForCausalLM", "layers 6, hidden 384, intermediate 1024, heads 6 of 64 (2 key/value)",
                            "vocabulary 4096, context 1024, tied embeddings", "memory on ", "\n  auto ", "\n  f32 ",
-                           "model.layers.5.mlp.down_proj.weight", "F16   [384, 1024]"}) {
+                           "model.layers.5.mlp.down_proj.weight", "F16    [384, 1024]"}) {
     expect_holds(text.out, part);
   }
 }

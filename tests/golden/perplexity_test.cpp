@@ -7,14 +7,15 @@
 #include <fstream>
 #include <sstream>
 
+#include "engine/perplexity.h"
 #include "golden/golden_values.h"
 
 namespace cria {
 namespace {
 
-constexpr size_t kWindow = 512;
+constexpr uint32_t kWindow = 512;
 constexpr size_t kQuickWindows = 3;
-constexpr size_t kAllPredictions = 70518;
+constexpr uint64_t kAllPredictions = 70518;
 constexpr double kReference = 7.41145204;  // transformers, f16 weights evaluated in f32 (golden.json)
 
 size_t wanted_windows() {
@@ -22,21 +23,7 @@ size_t wanted_windows() {
   return number == nullptr ? kQuickWindows : std::strtoul(number, nullptr, 10);
 }
 
-/// -log of the probability that these logits give a token.
-double surprise(std::span<const float> logits, uint32_t token) {
-  double highest = logits[0];
-  for (const float logit : logits) highest = std::max<double>(highest, logit);
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(logit - highest);
-  return highest + std::log(sum) - logits[token];
-}
-
-struct Perplexity {
-  double value = 0;
-  size_t predictions = 0;
-};
-
-Perplexity perplexity(model::Precision precision, uint32_t block) {
+engine::Perplexity perplexity(model::Precision precision, uint32_t block) {
   const std::filesystem::path source(CRIA_SOURCE_DIR);
   engine::EngineOptions options;
   options.model.weights.precision = precision;
@@ -44,25 +31,36 @@ Perplexity perplexity(model::Precision precision, uint32_t block) {
   const auto engine = engine::Engine::load(source / "models/cria-stories-11m", options).value();
   std::ostringstream text;
   text << std::ifstream(source / "tests/golden/text/stories-valid.txt", std::ios::binary).rdbuf();
-  const auto tokens = engine->tokenizer().encode(text.str(), {.add_special_tokens = true}).value();
-  auto sequence = engine::Sequence::create(*engine).value();
-  Perplexity result;
-  double sum = 0;
-  const size_t windows = std::min(wanted_windows(), tokens.size() / kWindow);
-  for (size_t window = 0; window < windows; ++window) {
-    const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(window * kWindow);
-    const std::vector<uint32_t> part(first, first + kWindow);
-    sequence.clear().value();
-    const auto rows = sequence.read_logits(part, kWindow).value();
-    for (size_t i = 0; i + 1 < kWindow; ++i) sum += surprise(rows[i], part[i + 1]);
-    result.predictions += kWindow - 1;
-  }
-  result.value = std::exp(sum / static_cast<double>(result.predictions));
-  return result;
+  auto tokens = engine->tokenizer().encode(text.str(), {.add_special_tokens = true}).value();
+  tokens.resize(std::min(tokens.size(), wanted_windows() * kWindow));
+  return engine::perplexity(*engine, tokens, {.window = kWindow, .stride = kWindow}, [](uint64_t) { return true; })
+      .value();
+}
+
+/// Every token is predicted once, whatever the stride, and a smaller one shows the model more.
+TEST(Perplexity, WindowsThatOverlapPredictEachTokenOnce) {
+  const std::filesystem::path source(CRIA_SOURCE_DIR);
+  const auto engine = engine::Engine::load(source / "models/cria-stories-11m", {}).value();
+  const auto tokens = engine->tokenizer()
+                          .encode(
+                              "Once upon a time there was a little dog. He liked to run in the park and play with his "
+                              "ball. One day he lost the ball and was very sad. His friend the cat said: do not cry.")
+                          .value();
+  const auto measure = [&](uint32_t window, uint32_t stride) {
+    return engine::perplexity(*engine, tokens, {.window = window, .stride = stride}, [](uint64_t) { return true; })
+        .value();
+  };
+  const auto strided = measure(16, 4);
+  const uint64_t windows = (tokens.size() - 16) / 4 + 1;
+  EXPECT_EQ(strided.windows, windows);
+  EXPECT_EQ(strided.predictions, 15 + (windows - 1) * 4);
+  EXPECT_EQ(measure(16, 16).predictions, tokens.size() / 16 * 15);
+  EXPECT_LT(strided.value, measure(16, 16).value);
+  EXPECT_GT(strided.standard_error, 0);
 }
 
 TEST(Perplexity, OfQuantisedWeightsIsCloseToThatOfFloats) {
-  const Perplexity floats = perplexity(model::Precision::kF16, 0);
+  const engine::Perplexity floats = perplexity(model::Precision::kF16, 0);
   if (floats.predictions == kAllPredictions) {
     EXPECT_NEAR(floats.value / kReference, 1, 2e-4);
   }

@@ -184,16 +184,17 @@ TEST(HuggingFaceFolder, SaysWhatIsSupported) {
   const TemporaryFolder folder;
   const std::string wanted = "a model is a folder with config.json, tokenizer.json and *.safetensors";
   expect_refused(folder.path() / "none", ErrorCode::kNotFound, "does not exist");
-  expect_refused(folder.write("m.gguf", "GGUF"), ErrorCode::kUnsupported, "GGUF files are not supported; " + wanted);
+  expect_refused(folder.write("m.gguf", "GGUF"), ErrorCode::kUnsupported,
+                 "is neither a folder nor a GGUF file; " + wanted);
   expect_refused(folder.write("x.safetensors", ""), ErrorCode::kUnsupported, "name the folder that it is in");
-  expect_refused(folder.write("notes.txt", ""), ErrorCode::kUnsupported, "is not a folder; " + wanted);
+  expect_refused(folder.write("notes.txt", ""), ErrorCode::kUnsupported, "is neither a folder nor a GGUF file");
 
   const TemporaryFolder empty;
   expect_refused(empty.path(), ErrorCode::kNotFound, "has no config.json");
   empty.write("config.json", "{}");
   expect_refused(empty.path(), ErrorCode::kNotFound, "has no *.safetensors files");
   empty.write("model.gguf", "");
-  expect_refused(empty.path(), ErrorCode::kNotFound, "*.gguf files are not supported");
+  expect_refused(empty.path(), ErrorCode::kNotFound, "name one of its *.gguf files");
   empty.write("pytorch_model.bin", "");
   expect_refused(empty.path(), ErrorCode::kNotFound, "*.bin files are not supported: convert them to safetensors");
 }

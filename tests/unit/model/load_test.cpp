@@ -1,6 +1,7 @@
 // Loading a model that does not fit: the error names what was to be allocated, how much, and of what.
 #include <gtest/gtest.h>
 
+#include "formats/huggingface.h"
 #include "memory_limit.h"
 #include "model/model.h"
 #include "sparse_model.h"

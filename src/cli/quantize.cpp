@@ -1,0 +1,42 @@
+// `cria quantize`: a model's files in another type, as a folder or a GGUF file.
+#include "engine/quantize.h"
+#include "base/log.h"
+#include "base/platform.h"
+#include "cli/command.h"
+
+namespace cria::cli {
+namespace {
+
+struct QuantizeFlags {
+  std::string input;
+  std::string output;
+  std::string weights = "int8";
+};
+
+Status run(const QuantizeFlags& flags) {
+  engine::QuantizeOptions options;
+  CRIA_TRY_ASSIGN(options.precision, model::parse_precision(flags.weights));
+  options.show_progress = platform::stderr_is_terminal();
+  platform::catch_interrupts();
+  CRIA_TRY_ASSIGN(const engine::QuantizeReport report, engine::quantize(flags.input, flags.output, options));
+  log::info("{}: {} of tensors, from {}", flags.output, human_bytes(report.output_bytes),
+            human_bytes(report.input_bytes));
+  return {};
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app, Command& chosen) {
+  auto* command = app.add_subcommand("quantize", "Write a model's files in another type, as a folder or a GGUF file");
+  auto flags = std::make_shared<QuantizeFlags>();
+  command->add_option("IN", flags->input, "Model folder or GGUF file to read")->required();
+  command->add_option("OUT", flags->output, "GGUF file (a name that ends in .gguf) or new folder to write")->required();
+  command
+      ->add_option("--weights", flags->weights,
+                   "Type of matrices in the output: auto (as stored), f32, f16, bf16, int8, int4")
+      ->capture_default_str()
+      ->type_name("TYPE");
+  command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
+}
+
+}  // namespace cria::cli

@@ -1,0 +1,31 @@
+// A model's files in another type or format: what `cria quantize` does. Needs no GPU.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+#include "base/error.h"
+#include "model/weights.h"
+
+namespace cria::engine {
+
+struct QuantizeOptions {
+  /// Type of the matrices; kAsStored keeps each tensor's own. Blocks have 32 columns.
+  model::Precision precision = model::Precision::kInt8;
+  bool show_progress = false;  ///< a progress bar on the terminal
+};
+
+struct QuantizeReport {
+  uint64_t input_bytes = 0;  ///< of all tensors
+  uint64_t output_bytes = 0;
+};
+
+/// Reads a Hugging Face folder or a GGUF file and writes the model to `output`: a GGUF file where its name ends in
+/// .gguf, else a new folder. What is there is replaced whole (a file) or refused (a folder); a failure or an interrupt
+/// leaves nothing behind. Memory: the largest tensor. Errors: kInvalidInput where the output exists as a folder or is
+/// one of the input's files, by whatever name; kUnsupported where the format cannot say what the model needs; those of
+/// reading and writing.
+Result<QuantizeReport> quantize(const std::filesystem::path& input, const std::filesystem::path& output,
+                                const QuantizeOptions& options);
+
+}  // namespace cria::engine

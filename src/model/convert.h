@@ -1,0 +1,36 @@
+// The tensors of a model in other types, one at a time: what `cria quantize` writes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/platform.h"
+#include "formats/checkpoint.h"
+#include "model/weight_table.h"
+#include "model/weights.h"
+
+namespace cria::model {
+
+/// A tensor to be written.
+struct ConvertedTensor {
+  std::string name;  ///< Hugging Face's
+  const formats::TensorView* source = nullptr;
+  formats::DType dtype = formats::DType::kF32;
+  std::vector<uint64_t> shape;
+
+  /// Of the converted data.
+  [[nodiscard]] uint64_t bytes() const { return formats::tensor_bytes(shape, dtype).value_or(0); }
+};
+
+/// All tensors of the table, in its order. Matrices get the type of the precision: kInt8 means Q8_0 and kInt4 Q4_0,
+/// where those that keep precision are Q8_0, and rows that are no whole blocks F16; kAsStored keeps each type. Norms
+/// and biases become F32. The checkpoint must have been checked (check_tensors) and outlive the list.
+std::vector<ConvertedTensor> converted_tensors(const WeightTable& table, const formats::Checkpoint& checkpoint,
+                                               Precision precision);
+
+/// Converts a tensor on all cores and writes it; rows in the order of `paired_rows` (TensorView). Memory: the converted
+/// tensor. Errors: kInvalidInput for a value that does not fit the type, kIo where it is interrupted
+/// (platform::interrupted) and those of `write`.
+Status write_converted(const ConvertedTensor& tensor, uint32_t paired_rows, const platform::WriteBytes& write);
+
+}  // namespace cria::model

@@ -1,0 +1,182 @@
+// GGUF files wherever a folder may stand, `cria quantize` and `cria perplexity`, and llama.cpp beside them.
+#include <cstdio>
+#include <thread>
+
+#include "e2e/expect.h"
+#include "sparse_model.h"
+#include "tiny_model.h"
+
+namespace cria::e2e {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The default model as a GGUF file.
+class GgufFiles : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<TemporaryFolder>();
+    expect_success(run({"quantize", default_model_path().string(), path("f16.gguf"), "--weights", "f16"}));
+  }
+  static void TearDownTestSuite() { folder_ = nullptr; }
+  static std::string path(const std::string& name) { return (folder_->path() / name).string(); }
+
+  /// What a model writes after "Once upon a time", greedily.
+  static std::string greedy(const std::string& model) {
+    const Outcome outcome = run({"run", model, "--prompt", "Once upon a time", "--temperature", "0",
+                                 "--repetition-penalty", "1", "--max-tokens", "32"});
+    expect_success(outcome);
+    return outcome.out;
+  }
+
+  static inline std::unique_ptr<TemporaryFolder> folder_;
+};
+
+TEST_F(GgufFiles, StandWhereverAFolderMay) {
+  EXPECT_EQ(greedy(path("f16.gguf")), greedy(default_model_path().string()));
+  const std::string text = "The old king <s> had 3 sons.";
+  EXPECT_EQ(run({"tokenize", path("f16.gguf"), "--text", text}).out,
+            run({"tokenize", default_model_path().string(), "--text", text}).out);
+  const Json file = json_of(run({"inspect", path("f16.gguf"), "--json"}));
+  const Json folder = json_of(run({"inspect", default_model_path().string(), "--json"}));
+  EXPECT_EQ(file.at("model"), folder.at("model"));
+  EXPECT_EQ(file.at("parameters"), folder.at("parameters"));
+  expect_holds(run({"inspect", path("f16.gguf"), "--tensors"}).out, "blk.5.attn_q.weight");
+  // A folder that holds nothing else is as good.
+  fs::create_directory(path("folder"));
+  fs::copy_file(path("f16.gguf"), path("folder/model.gguf"));
+  EXPECT_EQ(run({"tokenize", path("folder"), "--text", text}).out,
+            run({"tokenize", path("f16.gguf"), "--text", text}).out);
+}
+
+TEST_F(GgufFiles, DamagedOnesAreASentence) {
+  std::ofstream(path("short.gguf"), std::ios::binary) << file_text(path("f16.gguf")).substr(0, 1'000'000);
+  expect_refused_silently(run({"run", path("short.gguf"), "--prompt", "a"}),
+                          {"short.gguf: tensor \"", "past the end of the file (1,000,000 bytes)"});
+  std::ofstream(path("other.gguf")) << "GGML";
+  expect_refused_silently(run({"run", path("other.gguf"), "--prompt", "a"}),
+                          {"other.gguf: does not begin with the word GGUF"});
+  expect_refused_silently(run({"run", path("none.gguf"), "--prompt", "a"}), {"none.gguf: does not exist"});
+}
+
+TEST_F(GgufFiles, QuantizeTellsWhatIsWrong) {
+  expect_refused_silently(run({"quantize", path("f16.gguf"), path("f16.gguf")}), {"is what is being read"});
+  expect_refused_silently(run({"quantize", path("f16.gguf"), path("x.gguf"), "--weights", "int3"}),
+                          {"there is no weight type \"int3\""});
+  fs::create_directory(path("there"));
+  expect_refused_silently(run({"quantize", path("f16.gguf"), path("there")}), {"exists already"});
+  expect_refused_silently(run({"quantize", path("f16.gguf"), path("no/such/x.gguf")}), {"cannot be created"});
+  expect_refused_silently(run({"quantize", path("f16.gguf")}), {"OUT"});
+}
+
+TEST(Quantize, AnInterruptLeavesNothingBehind) {
+  for (const std::string name : {"out.gguf", "out"}) {
+    const TemporaryFolder in;
+    const TemporaryFolder out;
+    if (!write_sparse_model(in, 1U << 15, 1U << 12)) GTEST_SKIP() << "no sparse files here";
+    Program program(
+        Launch{.arguments = {"quantize", in.path().string(), (out.path() / name).string(), "--weights", "int4"}});
+    while (out.names().empty()) std::this_thread::yield();  // it has begun to write
+    program.send(SIGINT);
+    expect_refused(program.wait(), {"interrupted while converting"});
+    EXPECT_TRUE(out.names().empty()) << out.names().front();
+  }
+}
+
+TEST(PerplexityCommand, TellsValueErrorAndWindows) {
+  const TinyModel tiny;
+  const TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "word " + std::to_string(i) + " and ";
+  const std::string file = folder.write("text.txt", text).string();
+  const Outcome outcome =
+      run({"perplexity", tiny.path().string(), "--file", file, "--window", "64", "--stride", "32", "--json"});
+  expect_success(outcome);
+  const Json json = json_of(outcome);
+  const uint64_t tokens = json.at("tokens");
+  const uint64_t windows = (tokens - 64) / 32 + 1;
+  EXPECT_EQ(json.at("windows"), windows);
+  EXPECT_EQ(json.at("predictions"), 63 + (windows - 1) * 32);
+  EXPECT_GT(json.at("perplexity"), 1);
+  EXPECT_GT(json.at("standard_error"), 0);
+  expect_holds(run({"perplexity", tiny.path().string(), "--file", file, "--window", "64"}).out, "perplexity ");
+  expect_refused_silently(run({"perplexity", tiny.path().string(), "--file", file, "--window", "512"}),
+                          {"fewer than one window of 512"});
+  expect_refused_silently(run({"perplexity", tiny.path().string(), "--file", file, "--window", "513"}),
+                          {"a window of 513 tokens is not from 2 to the context of 512"});
+  expect_refused_silently(run({"perplexity", tiny.path().string(), "--file", file, "--window", "64", "--stride", "65"}),
+                          {"a stride of 65 tokens is not from 1 to the window of 64"});
+  expect_refused_silently(run({"perplexity", tiny.path().string(), "--file", "/no/such"}), {"/no/such"});
+}
+
+/// The standard output of a program.
+std::string output_of(const std::string& command) {
+  std::string text;
+  FILE* pipe = ::popen((command + " 2>/dev/null").c_str(), "r");
+  for (int c = 0; pipe != nullptr && (c = std::fgetc(pipe)) != EOF;) text += static_cast<char>(c);
+  if (pipe != nullptr) ::pclose(pipe);
+  return text;
+}
+
+std::string trimmed(std::string text) {
+  const auto is_blank = [](unsigned char c) { return std::isspace(c) != 0; };
+  while (!text.empty() && is_blank(static_cast<unsigned char>(text.back()))) text.pop_back();
+  text.erase(text.begin(), std::find_if_not(text.begin(), text.end(), is_blank));
+  return text;
+}
+
+fs::path peers() { return source_path(".deps/peers"); }
+bool has_peers() { return fs::exists(peers() / "llama-quantize"); }
+constexpr const char* kNoPeers = "llama.cpp is not here: bench/peers.sh gets it";
+
+void llama_quantize(const std::string& options, const std::string& from, const std::string& to, const char* type) {
+  output_of(fmt::format("{} {} {} {} {}", (peers() / "llama-quantize").string(), options, from, to, type));
+}
+
+/// llama.cpp reads our files, we read its, and both write the same text.
+TEST_F(GgufFiles, LlamaCppWritesTheSameText) {
+  if (!has_peers()) GTEST_SKIP() << kNoPeers;
+  const auto theirs = [&](const std::string& model) {
+    return trimmed(
+        output_of(fmt::format("{} -m {} -p 'Once upon a time' --temp 0 -n 40 -no-cnv --no-warmup --device none "
+                              "-t 1",
+                              (peers() / "llama-completion").string(), model)));
+  };
+  const auto expect_same = [&](const std::string& model) {  // they are asked for more, and may keep the last token back
+    const std::string ours = trimmed(greedy(model));
+    EXPECT_EQ(theirs(model).substr(0, ours.size()), ours) << model;
+  };
+  expect_same(path("f16.gguf"));
+  for (const char* type : {"Q8_0", "Q4_0"}) {
+    const std::string file = path(std::string(type) + ".gguf");
+    llama_quantize("", path("f16.gguf"), file, type);
+    expect_same(file);
+  }
+  for (const char* type : {"int8", "int4"}) {
+    const std::string file = path(std::string(type) + ".gguf");
+    expect_success(run({"quantize", path("f16.gguf"), file, "--weights", type}));
+    expect_same(file);
+  }
+}
+
+/// Its blocks mean to us what they mean to llama.cpp, which here decodes them to f32 for comparison. (Texts need not be
+/// the same: with these types it rounds activations to 8 bits in another way, and near ties fall otherwise.)
+TEST_F(GgufFiles, BlocksPredictWhatLlamaCppDecodesThemTo) {
+  if (!has_peers()) GTEST_SKIP() << kNoPeers;
+  const std::string text = path("text.txt");
+  std::ofstream(text) << file_text(source_path("tests/golden/text/stories-valid.txt")).substr(0, 700);
+  const auto perplexity = [&](const std::string& model) -> double {
+    const Outcome outcome = run({"perplexity", model, "--file", text, "--window", "64", "--json"});
+    expect_success(outcome);
+    return json_of(outcome).at("perplexity");
+  };
+  for (const char* type : {"Q4_K_M", "Q2_K", "IQ4_XS"}) {
+    llama_quantize("", path("f16.gguf"), path("blocks.gguf"), type);
+    llama_quantize("--allow-requantize", path("blocks.gguf"), path("floats.gguf"), "F32");
+    // Some matrices go through f16, a relative 2^-11 of each weight.
+    EXPECT_NEAR(perplexity(path("blocks.gguf")) / perplexity(path("floats.gguf")), 1, 1e-3) << type;
+  }
+}
+
+}  // namespace
+}  // namespace cria::e2e
