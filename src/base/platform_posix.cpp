@@ -119,16 +119,17 @@ bool stdin_is_terminal() { return ::isatty(STDIN_FILENO) != 0; }
 
 void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
-void catch_interrupts() {
+void catch_interrupts(bool ends_reads) {
   struct sigaction action{};
   action.sa_handler = on_interrupt;
-  action.sa_flags = SA_RESTART;  // a write of text that waits for its reader goes on
+  action.sa_flags = ends_reads ? 0 : SA_RESTART;  // a write of text that waits for its reader goes on
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
 }
 
 bool interrupted() { return interrupt_count > 0; }
+void clear_interrupts() { interrupt_count = 0; }
 
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts) {
   const std::filesystem::path temporary = temporary_name(path);

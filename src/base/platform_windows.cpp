@@ -156,8 +156,9 @@ bool stderr_is_terminal() { return is_terminal(STD_ERROR_HANDLE); }
 bool stdin_is_terminal() { return is_terminal(STD_INPUT_HANDLE); }
 
 void ignore_broken_pipes() {}  // there is no signal for them
-void catch_interrupts() { SetConsoleCtrlHandler(on_interrupt, TRUE); }
+void catch_interrupts(bool /*ends_reads: the console always does*/) { SetConsoleCtrlHandler(on_interrupt, TRUE); }
 bool interrupted() { return interrupt_count > 0; }
+void clear_interrupts() { interrupt_count = 0; }
 
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts) {
   const std::filesystem::path temporary = temporary_name(path);
