@@ -58,6 +58,7 @@ find_missing() {
     need_header nlohmann-json3-dev nlohmann/json.hpp
     need_header libcli11-dev CLI/CLI.hpp
     need_header libutf8proc-dev utf8proc.h
+    need_header libedit-dev histedit.h
     [[ $MODE == build ]] || need_header libgtest-dev gtest/gtest.h
     need_command binutils readelf
     if [[ $MODE == lint ]]; then
