@@ -27,6 +27,7 @@ readonly RUNTIME_PACKAGES="libwebgpu-dawn-dev libvulkan1 mesa-vulkan-drivers lib
 readonly LONE_PACKAGES="libegl1 libglvnd0"
 readonly RUNTIME_STAMP="layout 2: $SUITE: $RUNTIME_PACKAGES $LONE_PACKAGES"
 readonly SWIFTSHADER_STAMP="layout 1: $SUITE"
+readonly HEADERS_STAMP="layout 1: $SUITE: cpp-httplib"
 
 say() { echo "setup: $*" >&2; }
 die() {
@@ -109,8 +110,19 @@ own_dawn() {
   [[ -n ${CRIA_DAWN_ROOT:-} || -e /usr/include/webgpu/webgpu_cpp.h || -e /usr/local/include/webgpu/webgpu_cpp.h ]]
 }
 runtime_is_ready() { own_dawn || has_stamp "$DEPS/runtime/.stamp" "$RUNTIME_STAMP"; }
-all_is_unpacked() { runtime_is_ready && swiftshader_is_ready; }
+all_is_unpacked() { runtime_is_ready && swiftshader_is_ready && headers_are_ready; }
 swiftshader_is_ready() { [[ $MODE == build ]] || has_stamp "$DEPS/swiftshader/.stamp" "$SWIFTSHADER_STAMP"; }
+
+# cpp-httplib, one header. Debian 12's is too old: it has known holes.
+headers_are_ready() {
+  local header
+  has_stamp "$DEPS/headers/.stamp" "$HEADERS_STAMP" && return
+  for header in /usr/local/include/httplib.h /usr/include/httplib.h; do
+    [[ -e $header ]] && grep -qE 'CPPHTTPLIB_VERSION "0\.(4[1-9]|[5-9][0-9])\.' "$header" &&
+      grep -q 'inline bool Server::listen' "$header" && return
+  done
+  return 1
+}
 
 # Deletes the libraries that neither Dawn, the Vulkan loader and its drivers, nor the C library need.
 prune_libraries() {
@@ -187,6 +199,19 @@ setup_swiftshader() {
   replace "$DEPS/swiftshader"
 }
 
+setup_headers() {
+  say "getting cpp-httplib from Debian $SUITE (the list of sources has about 12 MB)"
+  update_private_apt
+  rm -rf "$DEPS/headers.tmp"
+  fetch_source cpp-httplib "$DEPS/headers.tmp" httplib.h LICENSE ||
+    die "cpp-httplib could not be had from Debian's suite $SUITE ($(apt_complaint))."
+  mkdir "$DEPS/headers.tmp/include"
+  mv "$DEPS/headers.tmp/httplib.h" "$DEPS/headers.tmp/include/"
+  mv "$DEPS/headers.tmp/LICENSE" "$DEPS/headers.tmp/copyright.cpp-httplib"
+  echo "$HEADERS_STAMP" >"$DEPS/headers.tmp/.stamp"
+  replace "$DEPS/headers"
+}
+
 # ---- what has to be done ----
 
 case $MODE in build | tests | lint) ;; *) die "there is no mode \"$MODE\": the modes are build, tests and lint." ;; esac
@@ -205,4 +230,5 @@ flock --nonblock 9 || {
 trap 'rm -rf "$APT_ROOT" "$DEPS"/*.tmp "$DEPS"/*.old' EXIT
 rm -rf "$APT_ROOT"
 runtime_is_ready || setup_runtime
+headers_are_ready || setup_headers
 swiftshader_is_ready || setup_swiftshader

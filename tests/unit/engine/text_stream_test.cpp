@@ -19,7 +19,8 @@ TEST(FindStop, TellsTheFirstAndWhatMayBecomeOne) {
 }
 
 TEST(TextStream, GivesOutWhatStandsBeforeTheStop) {
-  const auto tokenizer = text::Tokenizer::from_json(file_text(default_model_path() / "tokenizer.json"), "", "t").value();
+  const auto tokenizer =
+      text::Tokenizer::from_json(file_text(default_model_path() / "tokenizer.json"), "", "t").value();
   const std::string whole = "Once upon a time there was a dog. He was happy. The END of it";
   const auto ids = tokenizer.encode(whole, {.add_special_tokens = false}).value();
   for (const std::string stop : {"dog", " was", "END", "e", "Once", "zebra", "it", "ittt"}) {
