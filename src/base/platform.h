@@ -61,6 +61,9 @@ void clear_interrupts();
 /// there was one, and no other. Errors: kIo, kNotFound where the folder does not exist.
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> parts);
 
+/// Ends a connection in both directions, so that a thread that waits for it goes on. The socket stays open.
+void end_connection(int socket);
+
 /// Where this program's file lies; empty where the system does not tell.
 [[nodiscard]] std::filesystem::path executable_path();
 

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #ifdef __APPLE__
@@ -149,6 +150,8 @@ Status write_file_atomically(const std::filesystem::path& path, std::span<const 
   flush_folder(path.parent_path());
   return {};
 }
+
+void end_connection(int socket) { ::shutdown(socket, SHUT_RDWR); }
 
 std::filesystem::path executable_path() {
 #ifdef __APPLE__

@@ -21,6 +21,7 @@ using Command = std::function<Status()>;
 /// Each adds a subcommand with its options and stores its body in `chosen` when it is the one called.
 void add_run(CLI::App& app, Command& chosen);
 void add_chat(CLI::App& app, Command& chosen);
+void add_serve(CLI::App& app, Command& chosen);
 void add_devices(CLI::App& app, Command& chosen);
 void add_inspect(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);

@@ -21,6 +21,7 @@ int run(int argc, char** argv) {
   cria::cli::Command command;
   cria::cli::add_run(app, command);
   cria::cli::add_chat(app, command);
+  cria::cli::add_serve(app, command);
   cria::cli::add_devices(app, command);
   cria::cli::add_inspect(app, command);
   cria::cli::add_tokenize(app, command);
