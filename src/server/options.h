@@ -9,11 +9,11 @@ namespace cria::server {
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  uint16_t port = 8080;  ///< 0: any that is free
-  std::string api_key;   ///< empty: none is asked for, which is allowed on loopback addresses only
-  std::string model_name;
-  std::vector<std::string> allowed_hosts;    ///< names that Host may have, besides addresses and localhost
-  std::vector<std::string> allowed_origins;  ///< of browsers' pages of other sites; "*" is any
+  uint16_t port = 8080;      ///< 0: any that is free
+  std::string api_key = {};  ///< empty: none is asked for, which is allowed on loopback addresses only
+  std::string model_name = {};
+  std::vector<std::string> allowed_hosts = {};    ///< names that Host may have, besides addresses and localhost
+  std::vector<std::string> allowed_origins = {};  ///< of browsers' pages of other sites; "*" is any
   uint64_t max_body_bytes = 8 << 20;
   uint32_t max_connections = 64;
   uint32_t max_tokens = 4096;     ///< of one answer
