@@ -56,9 +56,7 @@ class Shutdown {
     while (!platform::interrupted() && !has_ended_) std::this_thread::sleep_for(kPoll);
     if (has_ended_) return;
     log::info("shutting down: answers that have begun have {} s (Ctrl-C again ends at once)", limit_.count());
-    server_.stop();
-    const auto deadline = std::chrono::steady_clock::now() + limit_;
-    while (!has_ended_ && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kPoll);
+    server_.stop(limit_);
     scheduler_.stop(/*at_once=*/true);
   }
 

