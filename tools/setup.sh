@@ -78,7 +78,7 @@ install_missing() {
   ((${#missing[@]} == 0)) && return
   if ! command -v apt-get >/dev/null; then
     die "please install ${missing[*]} (these are Debian's names) and the libraries fmt, spdlog, nlohmann-json," \
-      "CLI11 and utf8proc, then run this again."
+      "CLI11, utf8proc, cpp-httplib and libedit, then run this again."
   elif ((EUID != 0)); then
     die "some packages are missing; please run: sudo apt-get install ${missing[*]}"
   fi
@@ -220,6 +220,8 @@ install_missing
 check_version "${CXX:-g++}" "$("${CXX:-g++}" -dumpversion)" 12
 all_is_unpacked && exit 0
 
+command -v apt-get >/dev/null || ! runtime_is_ready ||
+  die "the header of cpp-httplib, 0.41 or newer, was not found in /usr/include or /usr/local/include: please install it."
 command -v apt-get >/dev/null || die "Dawn was not found: please build or install it and set CRIA_DAWN_ROOT to the" \
   "folder that holds its include and lib folders (only Debian and its relatives get it by themselves)."
 exec 9>"$DEPS/lock"
