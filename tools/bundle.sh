@@ -87,6 +87,9 @@ done < <(sort -u "$work/packages")
 for folder in "$RUNTIME"/usr/share/doc/*/; do
   cp -L "$folder/copyright" "$bundle/licenses/$(basename "$folder").txt"
 done
+for file in .deps/headers/copyright.*; do
+  cp -L "$file" "$bundle/licenses/${file#.deps/headers/copyright.}.txt"
+done
 
 # Debian's copyright files refer to these texts.
 mkdir "$bundle/licenses/common-licenses"

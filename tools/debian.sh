@@ -54,6 +54,22 @@ update_private_apt() {
     "please set CRIA_DEBIAN_MIRROR to another one${1:+, $1}."
 }
 
+# fetch_source PACKAGE FOLDER FILE...: files of the package's upstream source, put into the folder without theirs.
+fetch_source() {
+  local package=$1 folder=$2 archive
+  shift 2
+  if ! grep -q '^deb-src' "$APT_ROOT/sources.list"; then
+    sed 's/^deb /deb-src /' "$APT_ROOT/sources.list" >"$APT_ROOT/sources.src"
+    cat "$APT_ROOT/sources.src" >>"$APT_ROOT/sources.list"
+    private_apt update || return 1
+  fi
+  (cd "$APT_ROOT" && private_apt --download-only source "$package") || return 1
+  archive=$(echo "$APT_ROOT/$package"_*.orig.tar.*)
+  mkdir -p "$folder"
+  tar -C "$folder" -xf "$archive" --no-same-owner --strip-components=1 --wildcards "${@/#/*/}" || return 1
+  rm "$archive"
+}
+
 # unpack PACKAGE_FILE FOLDER PATTERN...: the files of a package that match, and nothing else.
 unpack() {
   local package=$1 folder=$2

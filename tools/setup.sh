@@ -27,6 +27,7 @@ readonly RUNTIME_PACKAGES="libwebgpu-dawn-dev libvulkan1 mesa-vulkan-drivers lib
 readonly LONE_PACKAGES="libegl1 libglvnd0"
 readonly RUNTIME_STAMP="layout 2: $SUITE: $RUNTIME_PACKAGES $LONE_PACKAGES"
 readonly SWIFTSHADER_STAMP="layout 1: $SUITE"
+readonly HEADERS_STAMP="layout 1: $SUITE: cpp-httplib"
 
 say() { echo "setup: $*" >&2; }
 die() {
@@ -58,6 +59,7 @@ find_missing() {
     need_header nlohmann-json3-dev nlohmann/json.hpp
     need_header libcli11-dev CLI/CLI.hpp
     need_header libutf8proc-dev utf8proc.h
+    need_header libedit-dev histedit.h
     [[ $MODE == build ]] || need_header libgtest-dev gtest/gtest.h
     need_command binutils readelf
     if [[ $MODE == lint ]]; then
@@ -76,7 +78,7 @@ install_missing() {
   ((${#missing[@]} == 0)) && return
   if ! command -v apt-get >/dev/null; then
     die "please install ${missing[*]} (these are Debian's names) and the libraries fmt, spdlog, nlohmann-json," \
-      "CLI11 and utf8proc, then run this again."
+      "CLI11, utf8proc, cpp-httplib and libedit, then run this again."
   elif ((EUID != 0)); then
     die "some packages are missing; please run: sudo apt-get install ${missing[*]}"
   fi
@@ -108,8 +110,19 @@ own_dawn() {
   [[ -n ${CRIA_DAWN_ROOT:-} || -e /usr/include/webgpu/webgpu_cpp.h || -e /usr/local/include/webgpu/webgpu_cpp.h ]]
 }
 runtime_is_ready() { own_dawn || has_stamp "$DEPS/runtime/.stamp" "$RUNTIME_STAMP"; }
-all_is_unpacked() { runtime_is_ready && swiftshader_is_ready; }
+all_is_unpacked() { runtime_is_ready && swiftshader_is_ready && headers_are_ready; }
 swiftshader_is_ready() { [[ $MODE == build ]] || has_stamp "$DEPS/swiftshader/.stamp" "$SWIFTSHADER_STAMP"; }
+
+# cpp-httplib, one header. Debian 12's is too old: it has known holes.
+headers_are_ready() {
+  local header
+  has_stamp "$DEPS/headers/.stamp" "$HEADERS_STAMP" && return
+  for header in /usr/local/include/httplib.h /usr/include/httplib.h; do
+    [[ -e $header ]] && grep -qE 'CPPHTTPLIB_VERSION "0\.(4[1-9]|[5-9][0-9])\.' "$header" &&
+      grep -q 'inline bool Server::listen' "$header" && return
+  done
+  return 1
+}
 
 # Deletes the libraries that neither Dawn, the Vulkan loader and its drivers, nor the C library need.
 prune_libraries() {
@@ -186,6 +199,19 @@ setup_swiftshader() {
   replace "$DEPS/swiftshader"
 }
 
+setup_headers() {
+  say "getting cpp-httplib from Debian $SUITE (the list of sources has about 12 MB)"
+  update_private_apt
+  rm -rf "$DEPS/headers.tmp"
+  fetch_source cpp-httplib "$DEPS/headers.tmp" httplib.h LICENSE ||
+    die "cpp-httplib could not be had from Debian's suite $SUITE ($(apt_complaint))."
+  mkdir "$DEPS/headers.tmp/include"
+  mv "$DEPS/headers.tmp/httplib.h" "$DEPS/headers.tmp/include/"
+  mv "$DEPS/headers.tmp/LICENSE" "$DEPS/headers.tmp/copyright.cpp-httplib"
+  echo "$HEADERS_STAMP" >"$DEPS/headers.tmp/.stamp"
+  replace "$DEPS/headers"
+}
+
 # ---- what has to be done ----
 
 case $MODE in build | tests | lint) ;; *) die "there is no mode \"$MODE\": the modes are build, tests and lint." ;; esac
@@ -194,6 +220,8 @@ install_missing
 check_version "${CXX:-g++}" "$("${CXX:-g++}" -dumpversion)" 12
 all_is_unpacked && exit 0
 
+command -v apt-get >/dev/null || ! runtime_is_ready ||
+  die "the header of cpp-httplib, 0.41 or newer, was not found in /usr/include or /usr/local/include: please install it."
 command -v apt-get >/dev/null || die "Dawn was not found: please build or install it and set CRIA_DAWN_ROOT to the" \
   "folder that holds its include and lib folders (only Debian and its relatives get it by themselves)."
 exec 9>"$DEPS/lock"
@@ -204,4 +232,5 @@ flock --nonblock 9 || {
 trap 'rm -rf "$APT_ROOT" "$DEPS"/*.tmp "$DEPS"/*.old' EXIT
 rm -rf "$APT_ROOT"
 runtime_is_ready || setup_runtime
+headers_are_ready || setup_headers
 swiftshader_is_ready || setup_swiftshader

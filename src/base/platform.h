@@ -51,8 +51,11 @@ namespace platform {
 void ignore_broken_pipes();
 
 /// From now on an interrupt (Ctrl-C) or termination request only sets a flag; a second one ends the process.
-void catch_interrupts();
+/// With `ends_reads` a read that waits for input ends with it; else it goes on.
+void catch_interrupts(bool ends_reads = false);
 [[nodiscard]] bool interrupted();
+/// Forgets the interrupts so far: the next one is the first again.
+void clear_interrupts();
 
 /// Writes a file whole or not at all: the parts, one after the other, go to a temporary name in the same
 /// folder, are flushed to the disk, and then take the place of `path`. A failure leaves the old file, if
@@ -67,6 +70,9 @@ Status write_file_in_pieces(const std::filesystem::path& path, const std::functi
 
 /// Makes what was renamed in a folder last through a power cut, where the file system can.
 void flush_folder(const std::filesystem::path& folder);
+
+/// Ends a connection in both directions, so that a thread that waits for it goes on. The socket stays open.
+void end_connection(int socket);
 
 /// Where this program's file lies; empty where the system does not tell.
 [[nodiscard]] std::filesystem::path executable_path();

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #ifdef __APPLE__
@@ -109,16 +110,17 @@ bool stdin_is_terminal() { return ::isatty(STDIN_FILENO) != 0; }
 
 void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
-void catch_interrupts() {
+void catch_interrupts(bool ends_reads) {
   struct sigaction action{};
   action.sa_handler = on_interrupt;
-  action.sa_flags = SA_RESTART;  // a write of text that waits for its reader goes on
+  action.sa_flags = ends_reads ? 0 : SA_RESTART;  // a write of text that waits for its reader goes on
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
 }
 
 bool interrupted() { return interrupt_count > 0; }
+void clear_interrupts() { interrupt_count = 0; }
 
 Status write_file_in_pieces(const std::filesystem::path& path,
                             const std::function<Status(const WriteBytes&)>& produce) {
@@ -153,6 +155,8 @@ void flush_folder(const std::filesystem::path& folder) {
   ::fsync(descriptor);
   ::close(descriptor);
 }
+
+void end_connection(int socket) { ::shutdown(socket, SHUT_RDWR); }
 
 std::filesystem::path executable_path() {
 #ifdef __APPLE__

@@ -4,6 +4,7 @@
 #endif
 #define WIN32_LEAN_AND_MEAN
 #define PSAPI_VERSION 2  // GetProcessMemoryInfo from kernel32: no further library
+#include <winsock2.h>
 #include <windows.h>
 // After windows.h, which it needs.
 #include <psapi.h>
@@ -164,8 +165,11 @@ bool stderr_is_terminal() { return is_terminal(STD_ERROR_HANDLE); }
 bool stdin_is_terminal() { return is_terminal(STD_INPUT_HANDLE); }
 
 void ignore_broken_pipes() {}  // there is no signal for them
-void catch_interrupts() { SetConsoleCtrlHandler(on_interrupt, TRUE); }
+void end_connection(int socket) { ::shutdown(static_cast<SOCKET>(socket), SD_BOTH); }
+
+void catch_interrupts(bool /*ends_reads: the console always does*/) { SetConsoleCtrlHandler(on_interrupt, TRUE); }
 bool interrupted() { return interrupt_count > 0; }
+void clear_interrupts() { interrupt_count = 0; }
 
 Status write_file_in_pieces(const std::filesystem::path& path,
                             const std::function<Status(const WriteBytes&)>& produce) {

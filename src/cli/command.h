@@ -9,7 +9,9 @@
 #include <string>
 
 #include "base/error.h"
+#include "engine/defaults.h"
 #include "engine/engine.h"
+#include "text/chat_template.h"
 
 namespace cria::cli {
 
@@ -18,6 +20,8 @@ using Command = std::function<Status()>;
 
 /// Each adds a subcommand with its options and stores its body in `chosen` when it is the one called.
 void add_run(CLI::App& app, Command& chosen);
+void add_chat(CLI::App& app, Command& chosen);
+void add_serve(CLI::App& app, Command& chosen);
 void add_devices(CLI::App& app, Command& chosen);
 void add_inspect(CLI::App& app, Command& chosen);
 void add_tokenize(CLI::App& app, Command& chosen);
@@ -78,6 +82,16 @@ struct ModelFlags {
   /// The model named, or the one that Cria ships. Errors: kNotFound where there is neither.
   [[nodiscard]] Result<std::filesystem::path> path() const;
 };
+
+/// --temperature, --top-k, --top-p, --min-p, --repetition-penalty and --seed.
+void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling);
+
+/// --template.
+void add_template_to(CLI::App& command, std::string& name);
+
+/// A template for conversations: the one named (a file, or the name of one that comes with Cria), or the model's own
+/// where the name is empty. Errors: kNotFound where the model has none, with what to do.
+Result<text::ChatTemplate> choose_template(const formats::HuggingFaceFolder& folder, const std::string& name);
 
 /// Where Cria keeps what it can make again (CRIA_CACHE_DIR, or cria/ in the user's cache folder); may be empty.
 [[nodiscard]] std::filesystem::path cache_folder();

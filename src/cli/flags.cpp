@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/platform.h"
 #include "cli/command.h"
+#include "cli/streams.h"
 
 namespace cria::cli {
 
@@ -85,6 +86,49 @@ Result<std::filesystem::path> ModelFlags::path() const {
   }
   return fail(ErrorCode::kNotFound, "no model was named, and the one that comes with Cria is not beside {}",
               program.string());
+}
+
+/// The ranges here are those of engine::validate, which also refuses the 0 that top-p and the penalty cannot be.
+void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling) {
+  command.add_option("--temperature", sampling.temperature, "0 is greedy [generation_config.json, or 0.7]")
+      ->check(number_from(0.0F, 100.0F));
+  command.add_option("--top-k", sampling.top_k, "Keep the K most likely tokens, 0 keeps all [or 40]")
+      ->check(number_from(0U, UINT32_MAX));
+  command.add_option("--top-p", sampling.top_p, "Keep the most likely tokens up to this probability [or 0.95]")
+      ->check(number_from(0.0F, 1.0F));
+  command.add_option("--min-p", sampling.min_p, "Drop tokens below this share of the likeliest's probability [or 0]")
+      ->check(number_from(0.0F, 1.0F));
+  command
+      .add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1 avoids tokens already used [or 1.1]")
+      ->check(number_from(0.0F, 100.0F));
+  command.add_option("--seed", sampling.seed, "Seed of the random numbers; by default a new one each time")
+      ->check(number_from(uint64_t{0}, UINT64_MAX));
+}
+
+void add_template_to(CLI::App& command, std::string& name) {
+  command.add_option("--template", name, "Chat template: a file, or " + text::ChatTemplate::builtin_names())
+      ->type_name("FILE|NAME");
+}
+
+Result<text::ChatTemplate> choose_template(const formats::HuggingFaceFolder& folder, const std::string& name) {
+  const std::string path = folder.path().string();
+  if (name.empty()) {
+    CRIA_TRY_ASSIGN(auto own,
+                    text::ChatTemplate::from_files(folder.chat_template_jinja(), folder.tokenizer_config_json(), path));
+    if (own) return *std::move(own);
+    return fail(ErrorCode::kNotFound,
+                "{}: has no chat template, as models that only continue texts: use `cria run`, or name a template with "
+                "--template (a file, or {})",
+                path, text::ChatTemplate::builtin_names());
+  }
+  CRIA_TRY_ASSIGN(auto tokens, text::special_tokens(folder.tokenizer_config_json(), path));
+  if (const auto source = text::ChatTemplate::builtin(name)) {
+    return text::ChatTemplate::parse(*source, std::move(tokens), name);
+  }
+  auto source = read_text_file(name);
+  if (source) return text::ChatTemplate::parse(*source, std::move(tokens), name);
+  return std::unexpected(std::move(source).error().while_doing(fmt::format(
+      "looking for a chat template; those that come with Cria are {}", text::ChatTemplate::builtin_names())));
 }
 
 std::filesystem::path cache_folder() {

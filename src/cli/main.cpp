@@ -20,6 +20,8 @@ int run(int argc, char** argv) {
   app.add_flag("--verbose", verbose, "Print what is being done");
   cria::cli::Command command;
   cria::cli::add_run(app, command);
+  cria::cli::add_chat(app, command);
+  cria::cli::add_serve(app, command);
   cria::cli::add_devices(app, command);
   cria::cli::add_inspect(app, command);
   cria::cli::add_tokenize(app, command);

@@ -27,23 +27,6 @@ struct RunFlags {
   bool dry_run_fit = false;
 };
 
-/// The ranges here are those of engine::validate, which also refuses the 0 that top-p and the penalty cannot be.
-void add_sampling(CLI::App& command, engine::SamplingChoice& sampling) {
-  command.add_option("--temperature", sampling.temperature, "0 is greedy [generation_config.json, or 0.7]")
-      ->check(number_from(0.0F, 100.0F));
-  command.add_option("--top-k", sampling.top_k, "Keep the K most likely tokens, 0 keeps all [or 40]")
-      ->check(number_from(0U, UINT32_MAX));
-  command.add_option("--top-p", sampling.top_p, "Keep the most likely tokens up to this probability [or 0.95]")
-      ->check(number_from(0.0F, 1.0F));
-  command.add_option("--min-p", sampling.min_p, "Drop tokens below this share of the likeliest's probability [or 0]")
-      ->check(number_from(0.0F, 1.0F));
-  command
-      .add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1 avoids tokens already used [or 1.1]")
-      ->check(number_from(0.0F, 100.0F));
-  command.add_option("--seed", sampling.seed, "Seed of the random numbers; by default a new one each time")
-      ->check(number_from(uint64_t{0}, UINT64_MAX));
-}
-
 void add_flags(CLI::App& command, RunFlags& flags) {
   flags.model.add_to(command);
   command.add_option("-p,--prompt", flags.prompt, "Text to continue; by default read from a pipe")->type_name("TEXT");
@@ -51,7 +34,7 @@ void add_flags(CLI::App& command, RunFlags& flags) {
   command.add_option("-n,--max-tokens", flags.max_tokens, "Tokens to generate at most")
       ->check(number_from(0U, UINT32_MAX))
       ->capture_default_str();
-  add_sampling(command, flags.sampling);
+  add_sampling_to(command, flags.sampling);
   command.add_flag("--ignore-eos", flags.ignore_eos, "Go on after the model has ended its text");
   command.add_flag("--no-special-tokens", flags.no_special,
                    "Do not put the tokenizer's special tokens around the prompt");

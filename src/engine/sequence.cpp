@@ -33,9 +33,17 @@ std::vector<uint32_t> slice(const std::vector<uint32_t>& tokens, size_t first, s
 
 }  // namespace
 
+uint32_t kept_prefix(const model::ModelConfig& config, const std::vector<uint32_t>& held,
+                     const std::vector<uint32_t>& wanted) {
+  if (config.rope.scaling == model::RopeScaling::kDynamic || wanted.empty()) return 0;
+  const auto end = std::ranges::mismatch(held, wanted).in2;
+  return static_cast<uint32_t>(std::min<size_t>(static_cast<size_t>(end - wanted.begin()), wanted.size() - 1));
+}
+
 std::string_view stop_reason_name(StopReason reason) {
   switch (reason) {
     case StopReason::kEndOfText: return "end of text";
+    case StopReason::kStopText: return "stop text";
     case StopReason::kMaxTokens: return "token limit reached";
     case StopReason::kContextFull: return "context full";
     case StopReason::kInterrupted: return "interrupted";
@@ -80,6 +88,21 @@ Status Sequence::clear() {
   engine_->model().kv_cache().truncate(0, 0);
   const std::vector<uint32_t> zeros(engine_->config().vocab_size);
   return engine_->device().write(seen_, 0, std::as_bytes(std::span(zeros)));
+}
+
+Status Sequence::truncate(uint32_t length) {
+  if (length >= tokens_.size()) return {};
+  if (length == 0) return clear();
+  tokens_.resize(length);
+  engine_->model().kv_cache().truncate(0, length);
+  return settle();
+}
+
+Result<uint32_t> Sequence::keep_prefix(const std::vector<uint32_t>& wanted) {
+  const uint32_t kept = kept_prefix(engine_->config(), tokens_, wanted);
+  CRIA_TRY(truncate(kept));
+  sampled_ = 0;
+  return kept;
 }
 
 Status Sequence::check_prompt(const std::vector<uint32_t>& prompt) const {

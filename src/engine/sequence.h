@@ -13,7 +13,7 @@
 namespace cria::engine {
 
 /// Why a generation ended.
-enum class StopReason : uint8_t { kEndOfText, kMaxTokens, kContextFull, kInterrupted };
+enum class StopReason : uint8_t { kEndOfText, kStopText, kMaxTokens, kContextFull, kInterrupted };
 [[nodiscard]] std::string_view stop_reason_name(StopReason reason);
 
 /// GPU times of one or more submissions, by kernel.
@@ -51,6 +51,11 @@ struct GenerateOptions {
   bool profile = false;
 };
 
+/// How many tokens of `wanted` need not be read where a cache holds `held`: what both begin with, but never all of
+/// `wanted`, and none where RoPE depends on the text's length.
+[[nodiscard]] uint32_t kept_prefix(const model::ModelConfig& config, const std::vector<uint32_t>& held,
+                                   const std::vector<uint32_t>& wanted);
+
 /// Called with each token as it is known; returning false stops the generation.
 using TokenCallback = std::function<bool(text::TokenId)>;
 
@@ -78,6 +83,15 @@ class Sequence {
 
   /// Forgets all tokens.
   Status clear();
+
+  /// Forgets all tokens from position `length` on.
+  Status truncate(uint32_t length);
+
+  /// Makes ready to read `wanted`, a text as a whole: keeps what the sequence and it begin with in common, and
+  /// forgets the rest. At least one token is left to be read. Returns how many are kept; the next call of generate
+  /// takes those behind them, and its random numbers begin anew, so that its answer depends on `wanted` and the
+  /// settings alone. Nothing is kept where RoPE depends on the text's length.
+  Result<uint32_t> keep_prefix(const std::vector<uint32_t>& wanted);
 
  private:
   explicit Sequence(Engine& engine) : engine_(&engine) {}

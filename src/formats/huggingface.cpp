@@ -109,6 +109,8 @@ Result<HuggingFaceFolder> HuggingFaceFolder::open(const fs::path& path) {
   CRIA_TRY_ASSIGN(folder.generation_config_, read_json(path / "generation_config.json", kMaxConfigBytes));
   CRIA_TRY_ASSIGN(std::optional<std::string> tokenizer, read_text(path / "tokenizer.json", kMaxTokenizerBytes));
   CRIA_TRY_ASSIGN(std::optional<std::string> settings, read_text(path / "tokenizer_config.json", kMaxTokenizerBytes));
+  CRIA_TRY_ASSIGN(std::optional<std::string> chat, read_text(path / "chat_template.jinja", kMaxConfigBytes));
+  folder.chat_template_jinja_ = std::move(chat).value_or("");
   folder.tokenizer_json_ = std::move(tokenizer).value_or("");
   folder.tokenizer_config_json_ = std::move(settings).value_or("");
   CRIA_TRY(folder.open_tensors());

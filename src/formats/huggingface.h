@@ -28,6 +28,7 @@ class HuggingFaceFolder : public Checkpoint {
   /// The files' texts; empty where there is none.
   [[nodiscard]] const std::string& tokenizer_json() const { return tokenizer_json_; }
   [[nodiscard]] const std::string& tokenizer_config_json() const { return tokenizer_config_json_; }
+  [[nodiscard]] const std::string& chat_template_jinja() const { return chat_template_jinja_; }
 
   [[nodiscard]] const TensorView* find(std::string_view name) const override;
   [[nodiscard]] std::vector<std::string> names() const override;
@@ -40,7 +41,7 @@ class HuggingFaceFolder : public Checkpoint {
   std::filesystem::path path_;
   Json config_;
   std::optional<Json> generation_config_;
-  std::string tokenizer_json_, tokenizer_config_json_;
+  std::string tokenizer_json_, tokenizer_config_json_, chat_template_jinja_;
   std::vector<std::unique_ptr<Safetensors>> files_;
   std::vector<std::unique_ptr<TensorView>> blocks_;        // of the tensors that are matrices of blocks
   std::map<std::string_view, const TensorView*> tensors_;  // the names are the views'

@@ -72,5 +72,34 @@ TEST(Sequence, AStoppedGenerationGoesOnAsIfItHadNotBeenStopped) {
   }
 }
 
+/// A conversation that is read turn by turn ends where one ends that is read anew each time.
+TEST(Sequence, WhatIsKeptOfAnotherTextDoesNotChangeTheAnswer) {
+  const auto engine = load(TinyModel());
+  GenerateOptions options;
+  options.sampling = {.temperature = 0.8F, .top_k = 0, .top_p = 1, .min_p = 0, .repetition_penalty = 1.5F, .seed = 7};
+  options.max_tokens = 12;
+  const auto all = [](text::TokenId) { return true; };
+  const auto anew = [&](const std::vector<uint32_t>& text) {
+    auto sequence = Sequence::create(*engine).value();
+    EXPECT_TRUE(sequence.clear());
+    EXPECT_TRUE(sequence.generate(text, options, all));
+    return sequence.tokens();
+  };
+  const std::vector<std::pair<std::vector<uint32_t>, uint32_t>> texts = {
+      {{5, 6, 7, 8}, 0}, {{5, 6, 7, 8}, 3}, {{5, 6, 7, 8, 9, 10}, 4}, {{5, 6, 9}, 2}, {{9, 5, 6, 9}, 0}, {{9}, 0}};
+  std::vector<std::vector<uint32_t>> expected;
+  for (const auto& [text, kept] : texts) expected.push_back(anew(text));
+  auto sequence = Sequence::create(*engine).value();
+  ASSERT_TRUE(sequence.clear());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    SCOPED_TRACE(i);
+    const auto& [text, kept] = texts[i];
+    const uint32_t found = sequence.keep_prefix(text).value();
+    EXPECT_GE(found, kept) << "more where the last answer went on as this text does";
+    ASSERT_TRUE(sequence.generate({text.begin() + found, text.end()}, options, all));
+    EXPECT_EQ(sequence.tokens(), expected[i]);
+  }
+}
+
 }  // namespace
 }  // namespace cria::engine

@@ -1,0 +1,15 @@
+# Imported target Httplib::httplib: the one header of cpp-httplib 0.41 or newer, from the folder that tools/setup.sh
+# fills, or from the system. Older ones have known holes and are refused.
+find_path(CRIA_HTTPLIB_INCLUDE httplib.h PATHS "${PROJECT_SOURCE_DIR}/.deps/headers/include" NO_DEFAULT_PATH)
+find_path(CRIA_HTTPLIB_INCLUDE httplib.h)
+if(NOT CRIA_HTTPLIB_INCLUDE)
+  message(FATAL_ERROR "httplib.h (cpp-httplib) was not found: run `make setup`, or install it.")
+endif()
+file(STRINGS "${CRIA_HTTPLIB_INCLUDE}/httplib.h" version REGEX "define CPPHTTPLIB_VERSION \"")
+string(REGEX MATCH "[0-9.]+" version "${version}")
+if(version VERSION_LESS 0.41)
+  message(FATAL_ERROR "${CRIA_HTTPLIB_INCLUDE}/httplib.h is cpp-httplib ${version}, and 0.41 or newer is needed.")
+endif()
+add_library(Httplib::httplib INTERFACE IMPORTED)
+set_target_properties(Httplib::httplib PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${CRIA_HTTPLIB_INCLUDE}")
+target_link_libraries(Httplib::httplib INTERFACE Threads::Threads)

@@ -1,0 +1,168 @@
+// `cria serve`: OpenAI's API over HTTP, on top of the scheduler.
+#include <thread>
+
+#include "base/log.h"
+#include "base/platform.h"
+#include "cli/command.h"
+#include "cli/streams.h"
+#include "server/server.h"
+
+namespace cria::cli {
+namespace {
+
+constexpr std::chrono::milliseconds kPoll{50};
+
+struct ServeFlags {
+  ModelFlags model;
+  DeviceFlags device;
+  std::string chat_template;
+  uint32_t slots = 4;
+  uint32_t max_queue = 64;
+  uint32_t chunk_tokens = 256;
+  server::ServerOptions server;
+};
+
+/// The model's template, or the one that was named; nothing where the model has none, with a note.
+Result<std::optional<text::ChatTemplate>> open_template(const std::filesystem::path& path, const std::string& name) {
+  CRIA_TRY_ASSIGN(const formats::HuggingFaceFolder folder, formats::HuggingFaceFolder::open(path));
+  auto chosen = choose_template(folder, name);
+  if (chosen) return *std::move(chosen);
+  if (!name.empty() || chosen.error().code() != ErrorCode::kNotFound) return std::unexpected(std::move(chosen).error());
+  log::info("the model has no chat template: /v1/chat/completions is refused (see --template)");
+  return std::nullopt;
+}
+
+/// Ends the server on Ctrl-C or a termination request: answers that have begun are finished, for a while.
+class Shutdown {
+ public:
+  Shutdown(server::Server& server, engine::Scheduler& scheduler, std::chrono::seconds limit)
+      : server_(server), scheduler_(scheduler), limit_(limit), listener_([this] { listen(); }), watcher_([this] {
+          watch();
+        }) {}
+  ~Shutdown() {
+    watcher_.join();
+    listener_.join();
+  }
+  Shutdown(const Shutdown&) = delete;
+  Shutdown& operator=(const Shutdown&) = delete;
+
+ private:
+  void listen() {
+    server_.listen();
+    scheduler_.stop(/*at_once=*/true);  // nobody is left to wait for an answer
+    has_ended_ = true;
+  }
+  void watch() {
+    while (!platform::interrupted() && !has_ended_) std::this_thread::sleep_for(kPoll);
+    if (has_ended_) return;
+    log::info("shutting down: answers that have begun have {} s (Ctrl-C again ends at once)", limit_.count());
+    server_.stop(limit_);
+    scheduler_.stop(/*at_once=*/true);
+  }
+
+  server::Server& server_;
+  engine::Scheduler& scheduler_;
+  std::chrono::seconds limit_;
+  std::atomic<bool> has_ended_ = false;
+  std::thread listener_, watcher_;
+};
+
+/// The key of the flag, or of the environment, where it does not show in lists of processes.
+std::string api_key(const std::string& flag) {
+  const char* variable = std::getenv("CRIA_API_KEY");
+  return flag.empty() && variable != nullptr ? variable : flag;
+}
+
+Status run(const ServeFlags& flags) {
+  CRIA_TRY_ASSIGN(const std::filesystem::path path, flags.model.path());
+  engine::EngineOptions options;
+  CRIA_TRY_ASSIGN(options.device, flags.device.options());
+  CRIA_TRY_ASSIGN(options.model, flags.model.options());
+  options.model.slots = flags.slots;
+  options.show_progress = platform::stderr_is_terminal();
+  options.needs_tokenizer = true;
+  server::ServerOptions server_options = flags.server;
+  server_options.api_key = api_key(flags.server.api_key);
+  if (server_options.model_name.empty()) {
+    server_options.model_name = std::filesystem::absolute(path).lexically_normal().filename().string();
+  }
+  CRIA_TRY(server::check_address(server_options));
+  CRIA_TRY_ASSIGN(std::optional<text::ChatTemplate> chat, open_template(path, flags.chat_template));
+  CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Engine> engine, engine::Engine::load(path, options));
+  note_software_device(engine->device().info());
+  CRIA_TRY_ASSIGN(
+      const std::unique_ptr<engine::Scheduler> scheduler,
+      engine::Scheduler::create(*engine, {.max_queue = flags.max_queue, .chunk_tokens = flags.chunk_tokens}));
+  CRIA_TRY_ASSIGN(const std::unique_ptr<server::Server> server,
+                  server::Server::create(*engine, *scheduler, std::move(chat), server_options));
+  platform::catch_interrupts();
+  const bool is_v6 = server_options.host.find(':') != std::string::npos;
+  CRIA_TRY(write_output(
+      fmt::format("http://{}{}{}:{}\n", is_v6 ? "[" : "", server_options.host, is_v6 ? "]" : "", server->port())));
+  const Shutdown shutdown(*server, *scheduler, std::chrono::seconds(server_options.drain_seconds));
+  scheduler->run();  // this thread owns the device
+  return {};
+}
+
+void add_limits(CLI::App& command, ServeFlags& flags) {
+  server::ServerOptions& server = flags.server;
+  command.add_option("--slots", flags.slots, "Texts that are generated at once")
+      ->check(number_from(1U, 256U))
+      ->capture_default_str();
+  command.add_option("--max-queue", flags.max_queue, "Requests that wait for a slot; more are refused")
+      ->check(number_from(0U, 65536U))
+      ->capture_default_str();
+  command.add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a prompt that are read between two steps")
+      ->check(number_from(1U, 4096U))
+      ->capture_default_str();
+  command.add_option("--max-tokens", server.max_tokens, "Tokens of one answer at most")
+      ->check(number_from(1U, 1U << 24U))
+      ->capture_default_str();
+  command.add_option("--max-body", server.max_body_bytes, "Bytes of a request's body at most")
+      ->check(number_from(uint64_t{1024}, uint64_t{1} << 30U))
+      ->capture_default_str()
+      ->type_name("BYTES");
+  command.add_option("--max-connections", server.max_connections, "Connections at once; as many more wait")
+      ->check(number_from(1U, 4096U))
+      ->capture_default_str();
+  command.add_option("--request-seconds", server.request_seconds, "Time for a request to arrive whole")
+      ->check(number_from(1U, 3600U))
+      ->capture_default_str();
+  command.add_option("--drain-seconds", server.drain_seconds, "Time for answers that have begun, when the server ends")
+      ->check(number_from(0U, 3600U))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Command& chosen) {
+  auto* command = app.add_subcommand("serve", "Answer OpenAI's API over HTTP");
+  auto flags = std::make_shared<ServeFlags>();
+  server::ServerOptions& server = flags->server;
+  flags->model.add_to(*command);
+  command->add_option("--host", server.host, "Address to listen on; one that others can reach needs a key")
+      ->capture_default_str()
+      ->type_name("ADDRESS");
+  command->add_option("--port", server.port, "Port to listen on; 0 takes any that is free")
+      ->check(number_from(0U, 65535U))
+      ->capture_default_str();
+  command->add_option("--api-key", server.api_key, "Key that requests must bring; better in CRIA_API_KEY")
+      ->type_name("KEY");
+  command->add_option("--allow-host", server.allowed_hosts, "Name that Host may have; may be given several times")
+      ->type_name("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command
+      ->add_option("--cors-origin", server.allowed_origins, "Site whose pages may use the server, or *; several times")
+      ->type_name("ORIGIN")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--model-name", server.model_name, "Name of the model in the API; by default its folder's")
+      ->type_name("NAME");
+  add_template_to(*command, flags->chat_template);
+  add_limits(*command, *flags);
+  flags->device.add_to(*command);
+  command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
+}
+
+}  // namespace cria::cli

@@ -1,0 +1,106 @@
+// Continuous batching: many generations share the model, join and leave between steps.
+//
+// One thread, the one that calls run(), owns the device. Others submit jobs and wait for their tickets. Prompts are
+// read in chunks, and between two chunks every text that is being generated gets its next token.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/ticket.h"
+#include "kernels/sampler.h"
+
+namespace cria::engine {
+
+struct SchedulerOptions {
+  size_t max_queue = 64;        ///< jobs that wait for a slot; more are refused
+  uint32_t chunk_tokens = 256;  ///< of a prompt that are read between two steps
+};
+
+/// Counts since the start, and what is the case now.
+struct SchedulerState {
+  size_t slots = 0, busy_slots = 0, queued = 0;
+  uint64_t finished = 0, cancelled = 0, failed = 0, refused = 0;
+  uint64_t prompt_tokens = 0, kept_tokens = 0, generated_tokens = 0;
+  uint64_t steps = 0;
+  bool is_broken = false;  ///< the device failed: nothing will be generated any more
+};
+
+class Scheduler {
+ public:
+  /// Uses all slots that the engine's model has. The engine must outlive the scheduler.
+  static Result<std::unique_ptr<Scheduler>> create(Engine& engine, const SchedulerOptions& options);
+
+  /// Queues a job; nullptr where the queue is full, or no more jobs are taken.
+  /// Errors (kInvalidInput): settings out of range, a prompt that is empty, too long or outside the vocabulary.
+  Result<std::shared_ptr<Ticket>> submit(Job job);
+
+  /// Generates until stop() was called and all jobs have ended.
+  void run();
+  /// No more jobs are taken. With `at_once` those that have begun end before the next step, else they are finished.
+  void stop(bool at_once);
+
+  [[nodiscard]] SchedulerState state() const;
+
+ private:
+  /// A place in the cache, and the text in it.
+  struct Slot {
+    std::shared_ptr<Ticket> ticket;  ///< of the job that has it; nullptr: free, with the text of the last one
+    std::vector<uint32_t> tokens;    ///< prompt, and what was generated
+    uint32_t cached = 0;             ///< positions that are in the cache
+    uint32_t generated = 0;
+    uint32_t drawn = 0;  ///< counts the draws: a step ahead may be thrown away
+    uint64_t last_used = 0;
+  };
+  /// A step whose tokens are on their way back.
+  struct Flight {
+    std::vector<uint32_t> slots;
+    std::vector<std::shared_ptr<Ticket>> tickets;  ///< whose the rows were when it began
+    gpu::PendingRead results;
+    [[nodiscard]] bool valid() const { return !slots.empty(); }
+  };
+
+  explicit Scheduler(Engine& engine, const SchedulerOptions& options) : engine_(engine), options_(options) {}
+  Status check(const Job& job) const;
+  void admit();
+  void admit_to(uint32_t index, std::shared_ptr<Ticket> ticket);
+  [[nodiscard]] uint32_t best_slot(const std::vector<uint32_t>& prompt) const;
+  Status begin_text(Slot& slot, uint32_t index);
+  void drop_cancelled();
+  Status iterate();
+  Status read_chunk(uint32_t index);
+  Status decode();
+  [[nodiscard]] std::vector<uint32_t> decoding() const;
+  Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
+  [[nodiscard]] bool can_look_ahead() const;
+  Status submit_draws(gpu::Recorder& recorder, Flight& flight);
+  Status collect(Flight flight);
+  void take(Slot& slot, uint32_t token, uint32_t status);
+  Status reserve(uint32_t index, uint32_t positions);
+  void release(Slot& slot);
+  void end(Slot& slot, StopReason reason);
+  void fail_job(Slot& slot, const Error& error);
+  void fail_all(const Error& error);
+
+  Engine& engine_;
+  SchedulerOptions options_;
+  std::vector<Slot> slots_;  // of run()'s thread
+  Flight flight_;
+  uint64_t clock_ = 0;
+  uint32_t next_prompt_ = 0;  // slots take turns in reading their prompts
+  kernels::Sampler sampler_;
+  gpu::Buffer sampler_rows_, seen_, results_;
+
+  mutable std::mutex mutex_;  // for all below
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Ticket>> queue_;
+  bool is_stopping_ = false;
+  bool stops_at_once_ = false;
+  SchedulerState state_;
+};
+
+}  // namespace cria::engine

@@ -1,0 +1,53 @@
+// Answers in the making: jobs at the scheduler, and their texts.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/scheduler.h"
+#include "engine/text_stream.h"
+#include "server/reply.h"
+#include "server/request.h"
+
+namespace cria::server {
+
+/// The answers to one request. What is left of them when it goes is cancelled.
+class Generation {
+ public:
+  /// Queues `request.count` jobs for one prompt. Refusals: 400 for a prompt that cannot be read, 429 where the queue
+  /// is full.
+  static Checked<std::unique_ptr<Generation>> begin(engine::Engine& engine, engine::Scheduler& scheduler,
+                                                    const CompletionRequest& request,
+                                                    const std::vector<uint32_t>& prompt);
+  ~Generation();
+  Generation(const Generation&) = delete;
+  Generation& operator=(const Generation&) = delete;
+
+  /// What came of one answer since it was asked last.
+  struct Part {
+    std::string text;
+    bool ends_now = false;
+    engine::StopReason reason = engine::StopReason::kInterrupted;
+  };
+  /// Waits for news of an answer, for a tenth of a second at most. Refusals: what the engine failed with.
+  Checked<Part> poll(size_t index);
+
+  [[nodiscard]] size_t count() const { return choices_.size(); }
+  [[nodiscard]] bool has_ended(size_t index) const { return choices_[index].has_ended; }
+  [[nodiscard]] bool has_ended() const;
+  [[nodiscard]] Usage usage() const;
+
+ private:
+  struct Choice {
+    std::shared_ptr<engine::Ticket> ticket;
+    engine::TextStream stream;
+    uint64_t generated = 0;
+    bool has_ended = false;
+  };
+  Generation() = default;
+  std::vector<Choice> choices_;
+  uint64_t prompt_tokens_ = 0;
+};
+
+}  // namespace cria::server

@@ -1,0 +1,64 @@
+// Answers in the form of OpenAI's API, independent of HTTP.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "engine/sequence.h"
+
+namespace cria::server {
+
+/// An error answer: the status, and what goes into OpenAI's error object.
+struct Refusal {
+  int status = 400;
+  std::string message;
+  std::string parameter = {};  ///< the field at fault, or empty
+  std::string code = {};       ///< a word for programs, or empty
+
+  [[nodiscard]] std::string type() const;
+  [[nodiscard]] std::string body() const;
+};
+
+/// A Result whose error is a Refusal.
+template <typename T>
+using Checked = std::expected<T, Refusal>;
+
+/// The status that an error of the engine has.
+[[nodiscard]] Refusal refusal_of(const Error& error);
+
+/// What kind of answer this is, with what all its parts have in common.
+struct ReplyHead {
+  bool is_chat = true;
+  std::string id;
+  std::string model;
+  int64_t created = 0;  ///< seconds since 1970
+};
+
+struct Usage {
+  uint64_t prompt_tokens = 0;
+  uint64_t kept_tokens = 0;
+  uint64_t generated_tokens = 0;
+};
+
+/// "stop" or "length".
+[[nodiscard]] std::string_view finish_reason(engine::StopReason reason);
+
+[[nodiscard]] Json usage_json(const Usage& usage);
+/// One choice of an answer that comes whole.
+[[nodiscard]] Json choice_json(const ReplyHead& head, size_t index, const std::string& text, engine::StopReason reason);
+[[nodiscard]] Json reply_json(const ReplyHead& head, Json choices, const Usage& usage);
+
+/// Events of a streamed answer: `data: {…}` and an empty line.
+[[nodiscard]] std::string role_event(const ReplyHead& head, size_t index);
+[[nodiscard]] std::string text_event(const ReplyHead& head, size_t index, const std::string& text);
+[[nodiscard]] std::string finish_event(const ReplyHead& head, size_t index, engine::StopReason reason);
+[[nodiscard]] std::string usage_event(const ReplyHead& head, const Usage& usage);
+[[nodiscard]] std::string error_event(const Refusal& refusal);
+inline constexpr std::string_view kDoneEvent = "data: [DONE]\n\n";
+
+/// JSON in one line; bytes that are not UTF-8 become U+FFFD.
+[[nodiscard]] std::string dumped(const Json& json);
+
+}  // namespace cria::server

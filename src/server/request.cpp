@@ -1,0 +1,335 @@
+#include "server/request.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "base/json_fields.h"
+
+namespace cria::server {
+namespace {
+
+constexpr uint32_t kMaxCount = 8;
+constexpr size_t kMaxStops = 4;
+constexpr size_t kMaxStopBytes = 256;
+constexpr size_t kMaxMessages = 4096;
+constexpr size_t kMaxRoleBytes = 32;
+constexpr JsonLimits kLimits = {.max_depth = 16, .max_containers = 20'000};
+
+std::unexpected<Refusal> refuse(std::string parameter, std::string message) {
+  return std::unexpected(Refusal{
+      .status = 400, .message = std::move(message), .parameter = std::move(parameter), .code = "invalid_value"});
+}
+
+/// The fields of a request, taken one after the other; what nobody took is not known.
+class Fields {
+ public:
+  static Checked<Fields> parse(const std::string& body) {
+    auto json = parse_json(body, "the request's body", kLimits);
+    if (!json) return std::unexpected(Refusal{.message = json.error().message(), .code = "invalid_json"});
+    if (!json->is_object())
+      return std::unexpected(Refusal{.message = "the request's body is not a JSON object", .code = "invalid_json"});
+    return Fields(*std::move(json));
+  }
+
+  /// The field, or nullptr where it is missing or null.
+  const Json* take(const std::string& key) {
+    taken_.insert(key);
+    const auto found = json_.find(key);
+    return found == json_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  Checked<std::optional<double>> number(const std::string& key, double low, double high, bool low_is_allowed = true) {
+    const Json* value = take(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_number()) {
+      const auto number = value->get<double>();
+      if (std::isfinite(number) && number <= high && (low_is_allowed ? number >= low : number > low)) return number;
+    }
+    return refuse(key, fmt::format("\"{}\" is {}: it must be a number {} {} and at most {}", key, shown(*value),
+                                   low_is_allowed ? "of at least" : "above", low, high));
+  }
+
+  Checked<std::optional<uint64_t>> whole(const std::string& key, uint64_t low, uint64_t high) {
+    const Json* value = take(key);
+    if (value == nullptr) return std::nullopt;
+    if (const auto number = whole_number(*value); number && *number >= low && *number <= high) return number;
+    return refuse(key,
+                  fmt::format("\"{}\" is {}: it must be a whole number from {} to {}", key, shown(*value), low, high));
+  }
+
+  Checked<bool> boolean(const std::string& key, bool otherwise) {
+    const Json* value = take(key);
+    if (value == nullptr) return otherwise;
+    if (value->is_boolean()) return value->get<bool>();
+    return refuse(key, fmt::format("\"{}\" is {}: it must be true or false", key, shown(*value)));
+  }
+
+  Checked<std::optional<std::string>> string(const std::string& key) {
+    const Json* value = take(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_string()) return value->get<std::string>();
+    return refuse(key, fmt::format("\"{}\" is {}: it must be a string", key, shown(*value)));
+  }
+
+  /// A parameter of OpenAI's that is not implemented: taken where its value changes nothing.
+  Checked<bool> neutral(const std::string& key, const std::vector<Json>& values) {
+    const Json* value = take(key);
+    if (value == nullptr || std::ranges::find(values, *value) != values.end()) return true;
+    return std::unexpected(Refusal{.message = fmt::format("\"{}\" is not supported by this server", key),
+                                   .parameter = key,
+                                   .code = "unsupported_parameter"});
+  }
+
+  /// Errors where a field is left that nobody took.
+  [[nodiscard]] Checked<bool> finish() const {
+    for (const auto& [key, value] : json_.items()) {
+      if (taken_.contains(key)) continue;
+      const std::string known = key.substr(0, 60);
+      return std::unexpected(Refusal{.message = fmt::format("\"{}\" is no parameter that this server knows", known),
+                                     .parameter = known,
+                                     .code = "unknown_parameter"});
+    }
+    return true;
+  }
+
+ private:
+  explicit Fields(Json json) : json_(std::move(json)) {}
+  Json json_;
+  std::set<std::string> taken_;
+};
+
+/// The text of a message: a string, or a list of parts of type "text".
+Checked<std::string> content_of(const Json& message, const std::string& where) {
+  const auto content = message.find("content");
+  if (content == message.end()) return refuse(where + ".content", fmt::format("\"{}\" has no \"content\"", where));
+  if (content->is_string()) return content->get<std::string>();
+  std::string text;
+  if (!content->is_array() || content->empty()) {
+    return refuse(where + ".content",
+                  fmt::format("\"{}.content\" is {}: it must be a string, or a list of texts", where, shown(*content)));
+  }
+  for (const Json& part : *content) {
+    const auto type = part.is_object() ? part.find("type") : part.end();
+    const auto words = part.is_object() ? part.find("text") : part.end();
+    const bool is_text = part.is_object() && part.size() == 2 && type != part.end() && *type == "text" &&
+                         words != part.end() && words->is_string();
+    if (!is_text) {
+      return refuse(where + ".content",
+                    fmt::format("\"{}.content\" holds {}: only parts {{\"type\": \"text\", \"text\": …}} are supported",
+                                where, shown(part)));
+    }
+    text += words->get_ref<const std::string&>();
+  }
+  return text;
+}
+
+Checked<text::ChatMessage> message_of(const Json& message, const std::string& where) {
+  if (!message.is_object())
+    return refuse(where, fmt::format("\"{}\" is {}: it must be an object", where, shown(message)));
+  for (const auto& [key, value] : message.items()) {
+    if (key != "role" && key != "content" && !value.is_null()) {
+      return refuse(where,
+                    fmt::format("\"{}\" has the field \"{}\", which is not supported", where, key.substr(0, 60)));
+    }
+  }
+  const auto role = message.find("role");
+  if (role == message.end() || !role->is_string() || role->get_ref<const std::string&>().size() > kMaxRoleBytes) {
+    return refuse(where + ".role", fmt::format("\"{}\" has no \"role\" that is a short string", where));
+  }
+  auto name = role->get<std::string>();
+  if (name == "developer") name = "system";  // OpenAI's newer word for it
+  if (name != "system" && name != "user" && name != "assistant") {
+    return refuse(where + ".role", fmt::format("\"{}.role\" is {}: system, developer, user and assistant are supported",
+                                               where, shown(*role)));
+  }
+  CRIA_TRY_ASSIGN(std::string content, content_of(message, where));
+  return text::ChatMessage{std::move(name), std::move(content)};
+}
+
+Checked<std::vector<text::ChatMessage>> messages_of(const Json* list) {
+  if (list == nullptr) return refuse("messages", "\"messages\" is missing");
+  if (!list->is_array() || list->empty() || list->size() > kMaxMessages) {
+    return refuse("messages", fmt::format("\"messages\" must be a list of 1 to {} messages", kMaxMessages));
+  }
+  std::vector<text::ChatMessage> messages;
+  for (size_t i = 0; i < list->size(); ++i) {
+    CRIA_TRY_ASSIGN(text::ChatMessage message, message_of((*list)[i], fmt::format("messages[{}]", i)));
+    messages.push_back(std::move(message));
+  }
+  return messages;
+}
+
+Checked<std::vector<uint32_t>> tokens_of(const Json& list, const std::string& key) {
+  std::vector<uint32_t> tokens;
+  for (const Json& entry : list) {
+    const auto token = whole_number(entry);
+    if (!token || *token > UINT32_MAX) {
+      return refuse(
+          key, fmt::format("\"{}\" holds {}: it must be a list of tokens, which are whole numbers", key, shown(entry)));
+    }
+    tokens.push_back(static_cast<uint32_t>(*token));
+  }
+  return tokens;
+}
+
+/// A text, a list with one text, or a list of tokens.
+Checked<bool> read_prompt(const Json* prompt, CompletionRequest& request) {
+  if (prompt == nullptr) return refuse("prompt", "\"prompt\" is missing");
+  const Json* text =
+      prompt->is_array() && prompt->size() == 1 && prompt->front().is_string() ? &prompt->front() : prompt;
+  if (text->is_string()) {
+    request.prompt = text->get<std::string>();
+    if (request.prompt.empty()) return refuse("prompt", "\"prompt\" is empty: there is nothing to continue");
+    return true;
+  }
+  if (!prompt->is_array() || prompt->empty()) {
+    return refuse("prompt", fmt::format("\"prompt\" is {}: it must be a string or a list of tokens", shown(*prompt)));
+  }
+  if (prompt->front().is_string() || prompt->front().is_array()) {
+    return refuse("prompt", "\"prompt\" holds several prompts: send each in a request of its own");
+  }
+  CRIA_TRY_ASSIGN(request.prompt_tokens, tokens_of(*prompt, "prompt"));
+  return true;
+}
+
+Checked<std::vector<std::string>> stops_of(const Json* value) {
+  std::vector<std::string> stops;
+  if (value == nullptr) return stops;
+  const Json list = value->is_array() ? *value : Json::array({*value});
+  for (const Json& stop : list) {
+    const bool fits = stop.is_string() && !stop.get_ref<const std::string&>().empty() &&
+                      stop.get_ref<const std::string&>().size() <= kMaxStopBytes;
+    if (!fits) {
+      return refuse("stop",
+                    fmt::format("\"stop\" holds {}: it must be texts of 1 to {} bytes", shown(stop), kMaxStopBytes));
+    }
+    stops.push_back(stop.get<std::string>());
+  }
+  if (stops.size() > kMaxStops) {
+    return refuse("stop", fmt::format("\"stop\" holds {} texts: at most {} are taken", stops.size(), kMaxStops));
+  }
+  return stops;
+}
+
+template <typename T, typename U>
+void narrow(const std::optional<U>& from, std::optional<T>& to) {
+  if (from) to = static_cast<T>(*from);
+}
+
+Checked<bool> read_sampling(Fields& fields, engine::SamplingChoice& sampling) {
+  CRIA_TRY_ASSIGN(const auto temperature, fields.number("temperature", 0, 2));
+  CRIA_TRY_ASSIGN(const auto top_p, fields.number("top_p", 1e-6, 1));
+  CRIA_TRY_ASSIGN(const auto min_p, fields.number("min_p", 0, 1));
+  CRIA_TRY_ASSIGN(const auto penalty, fields.number("repetition_penalty", 0.01, 100));
+  CRIA_TRY_ASSIGN(const auto top_k, fields.whole("top_k", 0, UINT32_MAX));
+  CRIA_TRY_ASSIGN(sampling.seed, fields.whole("seed", 0, UINT64_MAX));
+  narrow(temperature, sampling.temperature);
+  narrow(top_p, sampling.top_p);
+  narrow(min_p, sampling.min_p);
+  narrow(penalty, sampling.repetition_penalty);
+  narrow(top_k, sampling.top_k);
+  return true;
+}
+
+Checked<bool> read_length(Fields& fields, const ServerOptions& options, CompletionRequest& request) {
+  CRIA_TRY_ASSIGN(const auto max_tokens, fields.whole("max_tokens", 1, options.max_tokens));
+  std::optional<uint64_t> newer;  // OpenAI's newer name
+  if (request.is_chat) {
+    CRIA_TRY_ASSIGN(newer, fields.whole("max_completion_tokens", 1, options.max_tokens));
+  }
+  if (max_tokens && newer) {
+    return refuse("max_completion_tokens", "\"max_tokens\" and \"max_completion_tokens\" were both given");
+  }
+  request.max_tokens = static_cast<uint32_t>(max_tokens.value_or(newer.value_or(options.max_tokens)));
+  CRIA_TRY_ASSIGN(const auto count, fields.whole("n", 1, kMaxCount));
+  request.count = static_cast<uint32_t>(count.value_or(1));
+  return true;
+}
+
+Checked<bool> read_stream(Fields& fields, CompletionRequest& request) {
+  CRIA_TRY_ASSIGN(request.stream, fields.boolean("stream", false));
+  const Json* more = fields.take("stream_options");
+  if (more == nullptr) return true;
+  const auto usage = more->is_object() ? more->find("include_usage") : more->end();
+  const bool is_known = more->is_object() && more->size() == 1 && usage != more->end() && usage->is_boolean();
+  if (!is_known || !request.stream) {
+    return refuse("stream_options",
+                  "\"stream_options\" must be {\"include_usage\": true or false}, with \"stream\": true");
+  }
+  request.include_usage = usage->get<bool>();
+  return true;
+}
+
+/// What OpenAI's API has and this server does not.
+Checked<bool> read_unsupported(Fields& fields, bool is_chat) {
+  CRIA_TRY(fields.neutral("presence_penalty", {0}));
+  CRIA_TRY(fields.neutral("frequency_penalty", {0}));
+  CRIA_TRY(fields.neutral("logit_bias", {Json::object()}));
+  CRIA_TRY(fields.neutral("logprobs", {false}));
+  if (!is_chat) {
+    CRIA_TRY(fields.neutral("echo", {false}));
+    CRIA_TRY(fields.neutral("best_of", {1}));
+    CRIA_TRY(fields.neutral("suffix", {""}));
+    return true;
+  }
+  CRIA_TRY(fields.neutral("top_logprobs", {0}));
+  CRIA_TRY(fields.neutral("response_format", {Json{{"type", "text"}}}));
+  CRIA_TRY(fields.neutral("tools", {Json::array()}));
+  CRIA_TRY(fields.neutral("tool_choice", {"none", "auto"}));
+  CRIA_TRY(fields.neutral("parallel_tool_calls", {true, false}));
+  CRIA_TRY(fields.neutral("functions", {Json::array()}));
+  CRIA_TRY(fields.neutral("function_call", {"none", "auto"}));
+  CRIA_TRY(fields.neutral("modalities", {Json::array({"text"})}));
+  return true;
+}
+
+}  // namespace
+
+Checked<CompletionRequest> parse_completion(const std::string& body, bool is_chat, const ServerOptions& options) {
+  CompletionRequest request;
+  request.is_chat = is_chat;
+  CRIA_TRY_ASSIGN(Fields fields, Fields::parse(body));
+  CRIA_TRY_ASSIGN(const auto model, fields.string("model"));
+  if (model && *model != options.model_name) {
+    return std::unexpected(Refusal{
+        .status = 404,
+        .message = fmt::format("there is no model \"{}\" here, but \"{}\"", model->substr(0, 100), options.model_name),
+        .parameter = "model",
+        .code = "model_not_found"});
+  }
+  if (is_chat) {
+    CRIA_TRY_ASSIGN(request.messages, messages_of(fields.take("messages")));
+  } else {
+    CRIA_TRY(read_prompt(fields.take("prompt"), request));
+  }
+  CRIA_TRY(read_sampling(fields, request.sampling));
+  CRIA_TRY(read_length(fields, options, request));
+  CRIA_TRY_ASSIGN(request.stops, stops_of(fields.take("stop")));
+  CRIA_TRY(read_stream(fields, request));
+  CRIA_TRY(fields.string("user"));  // says who asks, and changes nothing
+  CRIA_TRY(read_unsupported(fields, is_chat));
+  CRIA_TRY(fields.finish());
+  return request;
+}
+
+Checked<TokenizeRequest> parse_tokenize(const std::string& body) {
+  CRIA_TRY_ASSIGN(Fields fields, Fields::parse(body));
+  CRIA_TRY_ASSIGN(auto text, fields.string("text"));
+  TokenizeRequest request;
+  CRIA_TRY_ASSIGN(request.add_special_tokens, fields.boolean("add_special_tokens", true));
+  CRIA_TRY(fields.finish());
+  if (!text) return refuse("text", "\"text\" is missing");
+  request.text = *std::move(text);
+  return request;
+}
+
+Checked<std::vector<uint32_t>> parse_detokenize(const std::string& body) {
+  CRIA_TRY_ASSIGN(Fields fields, Fields::parse(body));
+  const Json* list = fields.take("tokens");
+  CRIA_TRY(fields.finish());
+  if (list == nullptr || !list->is_array()) return refuse("tokens", "\"tokens\" must be a list of tokens");
+  return tokens_of(*list, "tokens");
+}
+
+}  // namespace cria::server

@@ -1,0 +1,40 @@
+// Requests in the form of OpenAI's API: every field is checked, and what is not implemented is refused by name.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/defaults.h"
+#include "server/options.h"
+#include "server/reply.h"
+#include "text/chat_template.h"
+
+namespace cria::server {
+
+/// What /v1/chat/completions and /v1/completions ask for.
+struct CompletionRequest {
+  bool is_chat = true;
+  std::vector<text::ChatMessage> messages;  ///< of a chat
+  std::string prompt;                       ///< of a completion, where it is a text
+  std::vector<uint32_t> prompt_tokens;      ///< of a completion, where it is a list of tokens
+  engine::SamplingChoice sampling;
+  uint32_t max_tokens = 0;
+  uint32_t count = 1;  ///< answers to the one prompt ("n")
+  std::vector<std::string> stops;
+  bool stream = false;
+  bool include_usage = false;  ///< a last event with the usage
+};
+
+/// The parameters that the server takes, with their limits, are listed in docs/server.md.
+Checked<CompletionRequest> parse_completion(const std::string& body, bool is_chat, const ServerOptions& options);
+
+struct TokenizeRequest {
+  std::string text;
+  bool add_special_tokens = true;
+};
+Checked<TokenizeRequest> parse_tokenize(const std::string& body);
+/// The list "tokens".
+Checked<std::vector<uint32_t>> parse_detokenize(const std::string& body);
+
+}  // namespace cria::server

@@ -1,0 +1,368 @@
+#include "server/server.h"
+
+#include <httplib.h>
+
+#include <algorithm>
+#include <atomic>
+#include <ctime>
+#include <random>
+
+#include "engine/conversation.h"
+#include "server/connections.h"
+#include "server/generation.h"
+#include "server/guard.h"
+#include "server/metrics.h"
+
+namespace cria::server {
+namespace {
+
+constexpr const char* kJson = "application/json";
+/// A key is kept as long as it takes for a pause between two requests of a client.
+constexpr time_t kIdleSeconds = 5;
+constexpr time_t kWriteSeconds = 10;
+constexpr std::chrono::milliseconds kDrainPoll{20};
+
+std::vector<std::string> values(const httplib::Request& request, const char* header) {
+  std::vector<std::string> list;
+  const auto [begin, end] = request.headers.equal_range(header);
+  for (auto entry = begin; entry != end; ++entry) list.push_back(entry->second);
+  return list;
+}
+
+RequestHead head_of(const httplib::Request& request) {
+  return {.method = request.method,
+          .path = request.path,
+          .host = values(request, "Host"),
+          .origin = values(request, "Origin"),
+          .authorization = values(request, "Authorization"),
+          .content_length = values(request, "Content-Length"),
+          .transfer_encoding = values(request, "Transfer-Encoding"),
+          .content_type = values(request, "Content-Type"),
+          .content_encoding = values(request, "Content-Encoding")};
+}
+
+std::string random_id(std::string_view prefix) {
+  thread_local std::mt19937_64 random(std::random_device{}());
+  return fmt::format("{}{:016x}{:08x}", prefix, random(), static_cast<uint32_t>(random()));
+}
+
+void answer(httplib::Response& response, const Refusal& refusal) {
+  response.status = refusal.status;
+  response.set_content(refusal.body(), kJson);
+  if (refusal.status == 429) response.set_header("Retry-After", "1");
+  if (refusal.status == 401) response.set_header("WWW-Authenticate", "Bearer");
+}
+
+void answer(httplib::Response& response, const Json& json) { response.set_content(dumped(json), kJson); }
+
+/// cpp-httplib's server, with an eye on how long requests take to arrive.
+class HttpServer : public httplib::Server {
+ public:
+  explicit HttpServer(std::chrono::seconds limit) : connections_(limit) {}
+  [[nodiscard]] const Connections& connections() const { return connections_; }
+
+  void finish_reading() { connections_.end_reading(Connections::current()); }
+
+ private:
+  bool process_and_close_socket(socket_t socket) override {
+    const Connections::Entry connection(connections_, static_cast<int>(socket));
+    std::string remote;
+    int remote_port = 0;
+    httplib::detail::get_remote_ip_and_port(socket, remote, remote_port);
+    const bool result = httplib::detail::process_server_socket(
+        svr_sock_, socket, keep_alive_max_count_, keep_alive_timeout_sec_, read_timeout_sec_, read_timeout_usec_,
+        write_timeout_sec_, write_timeout_usec_, [&](httplib::Stream& stream, bool close, bool& is_closed) {
+          connections_.begin_request(*connection);
+          const bool done = process_request(stream, remote, remote_port, "", 0, close, is_closed, nullptr);
+          // What follows a request that was not read to its end is no request.
+          is_closed = is_closed || !connection->was_routed || connection->must_close;
+          connections_.end_reading(*connection);
+          return done;
+        });
+    httplib::detail::shutdown_socket(socket);
+    httplib::detail::close_socket(socket);
+    return result;
+  }
+
+  Connections connections_;
+};
+
+}  // namespace
+
+struct Server::Impl {
+  Impl(engine::Engine& the_engine, engine::Scheduler& the_scheduler, std::optional<text::ChatTemplate> the_chat,
+       ServerOptions the_options)
+      : engine(the_engine),
+        scheduler(the_scheduler),
+        chat(std::move(the_chat)),
+        options(std::move(the_options)),
+        http(std::chrono::seconds(options.request_seconds)) {}
+
+  void set_up();
+  bool check_head(const httplib::Request& request, httplib::Response& response);
+  void models(httplib::Response& response) const;
+  void health(httplib::Response& response, bool readiness) const;
+  void tokenize(const httplib::Request& request, httplib::Response& response) const;
+  void detokenize(const httplib::Request& request, httplib::Response& response) const;
+  void complete(const httplib::Request& request, httplib::Response& response, bool is_chat);
+  Checked<std::vector<uint32_t>> prompt_tokens(const CompletionRequest& request) const;
+  void answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
+                    Generation& generation) const;
+  static void answer_streaming(httplib::Response& response, const ReplyHead& head,
+                               std::shared_ptr<Generation> generation, bool include_usage);
+
+  engine::Engine& engine;
+  engine::Scheduler& scheduler;
+  std::optional<text::ChatTemplate> chat;
+  ServerOptions options;
+  HttpServer http;
+  Metrics metrics;
+  std::atomic<bool> is_stopping = false;
+  std::atomic<int> answering = 0;  ///< generations that are not yet at their end
+  uint16_t port = 0;
+};
+
+void Server::Impl::set_up() {
+  http.new_task_queue = [this] {
+    return new httplib::ThreadPool(options.max_connections, options.max_connections, options.max_connections);
+  };
+  http.set_tcp_nodelay(true);
+  http.set_keep_alive_timeout(kIdleSeconds);
+  http.set_read_timeout(kIdleSeconds);
+  http.set_write_timeout(kWriteSeconds);
+  http.set_payload_max_length(options.max_body_bytes);
+  http.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
+    return check_head(request, response) ? httplib::Server::HandlerResponse::Unhandled
+                                         : httplib::Server::HandlerResponse::Handled;
+  });
+  http.set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
+    answer(response, Refusal{.status = 500, .message = "the server failed to answer this request"});
+  });
+  // What cpp-httplib refuses by itself (a body that is malformed or too long) has no text yet.
+  http.set_error_handler([](const httplib::Request&, httplib::Response& response) {
+    Connections::current().must_close = true;
+    if (!response.body.empty()) return;
+    const bool is_large = response.status == 413;
+    answer(response, Refusal{.status = response.status,
+                             .message = is_large ? "the request's body is too large" : "the request is malformed",
+                             .code = is_large ? "body_too_large" : "bad_request"});
+  });
+  http.set_logger(
+      [this](const httplib::Request&, const httplib::Response& response) { metrics.count(response.status); });
+  const auto handler = [this](auto body) {
+    return [this, body](const httplib::Request& request, httplib::Response& response) {
+      http.finish_reading();
+      body(request, response);
+    };
+  };
+  http.Get("/health", handler([this](const auto&, auto& response) { health(response, false); }));
+  http.Get("/ready", handler([this](const auto&, auto& response) { health(response, true); }));
+  http.Get("/metrics", handler([this](const auto&, auto& response) {
+             response.set_content(metrics.text(scheduler.state(), http.connections().count()),
+                                  "text/plain; version=0.0.4");
+           }));
+  http.Get("/v1/models", handler([this](const auto&, auto& response) { models(response); }));
+  http.Post("/tokenize", handler([this](const auto& request, auto& response) { tokenize(request, response); }));
+  http.Post("/detokenize", handler([this](const auto& request, auto& response) { detokenize(request, response); }));
+  http.Post("/v1/completions",
+            handler([this](const auto& request, auto& response) { complete(request, response, false); }));
+  http.Post("/v1/chat/completions",
+            handler([this](const auto& request, auto& response) { complete(request, response, true); }));
+}
+
+/// False where the request is answered already.
+bool Server::Impl::check_head(const httplib::Request& request, httplib::Response& response) {
+  Connections::Connection& connection = Connections::current();
+  connection.was_routed = true;
+  const RequestHead head = head_of(request);
+  if (const auto refusal = refuse_head(head, options)) {
+    connection.must_close = true;
+    answer(response, *refusal);
+    return false;
+  }
+  for (const std::string& origin : head.origin) {
+    if (!allows_origin(origin, options)) continue;
+    response.set_header("Access-Control-Allow-Origin", origin);
+    response.set_header("Vary", "Origin");
+  }
+  if (request.method != "OPTIONS") return true;
+  response.status = 204;
+  if (response.has_header("Access-Control-Allow-Origin")) {
+    response.set_header("Access-Control-Allow-Methods", "GET, POST");
+    response.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type");
+  }
+  return false;
+}
+
+void Server::Impl::models(httplib::Response& response) const {
+  answer(response, Json{{"object", "list"},
+                        {"data", Json::array({{{"id", options.model_name},
+                                               {"object", "model"},
+                                               {"created", 0},
+                                               {"owned_by", "cria"},
+                                               {"max_context", engine.model().memory_plan().max_context},
+                                               {"has_chat_template", chat.has_value()}}})}});
+}
+
+/// Health is about the process, readiness about whether a request would be taken now.
+void Server::Impl::health(httplib::Response& response, bool readiness) const {
+  const bool is_broken = scheduler.state().is_broken;
+  const bool is_well = !is_broken && !(readiness && is_stopping);
+  if (!is_well) response.status = 503;
+  answer(response, Json{{"status", is_broken ? "device failed" : is_well ? "ok" : "shutting down"}});
+}
+
+void Server::Impl::tokenize(const httplib::Request& request, httplib::Response& response) const {
+  const auto parsed = parse_tokenize(request.body);
+  if (!parsed) return answer(response, parsed.error());
+  const auto tokens = engine.tokenizer().encode(parsed->text, {.add_special_tokens = parsed->add_special_tokens});
+  if (!tokens) return answer(response, refusal_of(tokens.error()));
+  answer(response, Json{{"tokens", *tokens}, {"count", tokens->size()}});
+}
+
+void Server::Impl::detokenize(const httplib::Request& request, httplib::Response& response) const {
+  const auto tokens = parse_detokenize(request.body);
+  if (!tokens) return answer(response, tokens.error());
+  const auto text = engine.tokenizer().decode(*tokens, /*skip_special_tokens=*/false);
+  if (!text) return answer(response, refusal_of(text.error()));
+  answer(response, Json{{"text", *text}});
+}
+
+Checked<std::vector<uint32_t>> Server::Impl::prompt_tokens(const CompletionRequest& request) const {
+  if (!request.prompt_tokens.empty()) return request.prompt_tokens;
+  if (!request.is_chat) {
+    auto tokens = engine.tokenizer().encode(request.prompt);
+    if (!tokens) return std::unexpected(refusal_of(tokens.error()));
+    return *std::move(tokens);
+  }
+  if (!chat) {
+    return std::unexpected(Refusal{.message = "this model has no chat template: use /v1/completions, or start the "
+                                              "server with --template",
+                                   .code = "no_chat_template"});
+  }
+  auto tokens = engine::conversation_tokens(engine.tokenizer(), *chat, request.messages);
+  if (!tokens) return std::unexpected(refusal_of(tokens.error()));
+  return *std::move(tokens);
+}
+
+void Server::Impl::complete(const httplib::Request& request, httplib::Response& response, bool is_chat) {
+  const auto parsed = parse_completion(request.body, is_chat, options);
+  if (!parsed) return answer(response, parsed.error());
+  const auto tokens = prompt_tokens(*parsed);
+  if (!tokens) return answer(response, tokens.error());
+  const uint32_t context = engine.model().memory_plan().max_context;
+  if (tokens->size() >= context) {
+    return answer(response, Refusal{.message = fmt::format(
+                                        "the prompt has {} tokens, and the context of {} must hold the answer too",
+                                        tokens->size(), context),
+                                    .parameter = is_chat ? "messages" : "prompt",
+                                    .code = "context_length_exceeded"});
+  }
+  if (is_stopping)
+    return answer(response, Refusal{.status = 503, .message = "the server is shutting down", .code = "shutting_down"});
+  auto begun = Generation::begin(engine, scheduler, *parsed, *tokens);
+  if (!begun) return answer(response, begun.error());
+  ++answering;
+  const std::shared_ptr<Generation> generation(begun->release(), [this](Generation* whole) {
+    delete whole;
+    --answering;
+  });
+  const ReplyHead head{.is_chat = is_chat,
+                       .id = random_id(is_chat ? "chatcmpl-" : "cmpl-"),
+                       .model = options.model_name,
+                       .created = std::time(nullptr)};
+  if (!parsed->stream) return answer_whole(request, response, head, *generation);
+  answer_streaming(response, head, generation, parsed->include_usage);
+}
+
+void Server::Impl::answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
+                                Generation& generation) const {
+  std::vector<std::string> texts(generation.count());
+  Json choices = Json::array();
+  for (size_t i = 0; i < generation.count(); ++i) {
+    while (!generation.has_ended(i)) {
+      auto part = generation.poll(i);
+      if (!part) return answer(response, part.error());
+      texts[i] += part->text;
+      if (part->ends_now) choices.push_back(choice_json(head, i, texts[i], part->reason));
+      if (request.is_connection_closed()) {  // nobody waits: the jobs end with `generation`
+        response.status = 499;
+        return;
+      }
+    }
+  }
+  answer(response, reply_json(head, std::move(choices), generation.usage()));
+}
+
+void Server::Impl::answer_streaming(httplib::Response& response, const ReplyHead& head,
+                                    std::shared_ptr<Generation> generation, bool include_usage) {
+  response.set_header("Cache-Control", "no-cache");
+  const auto provide = [head, generation, include_usage, began = false](size_t, httplib::DataSink& sink) mutable {
+    std::string events;
+    for (size_t i = 0; !began && head.is_chat && i < generation->count(); ++i) events += role_event(head, i);
+    began = true;
+    for (size_t i = 0; i < generation->count(); ++i) {
+      if (generation->has_ended(i)) continue;
+      const auto part = generation->poll(i);
+      if (!part) {
+        events += error_event(part.error());
+        sink.write(events.data(), events.size());
+        sink.done();
+        return true;
+      }
+      if (!part->text.empty()) events += text_event(head, i, part->text);
+      if (part->ends_now) events += finish_event(head, i, part->reason);
+    }
+    const bool ends = generation->has_ended();
+    if (ends && include_usage) events += usage_event(head, generation->usage());
+    if (ends) events += kDoneEvent;
+    if (!sink.is_writable() || (!events.empty() && !sink.write(events.data(), events.size()))) return false;
+    if (ends) sink.done();
+    return true;
+  };
+  response.set_chunked_content_provider("text/event-stream", provide);
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+Status check_address(const ServerOptions& options) {
+  const bool is_printable = std::ranges::all_of(options.api_key, [](char c) { return c > ' ' && c < 0x7f; });
+  if (!is_printable) return fail(ErrorCode::kInvalidInput, "the API key holds a blank or a character beyond ASCII");
+  if (!options.api_key.empty() || is_loopback(options.host)) return {};
+  return fail(ErrorCode::kInvalidInput,
+              "--host {} can be reached by others: give an --api-key, or stay on 127.0.0.1, the default", options.host);
+}
+
+Result<std::unique_ptr<Server>> Server::create(engine::Engine& engine, engine::Scheduler& scheduler,
+                                               std::optional<text::ChatTemplate> chat, ServerOptions options) {
+  CRIA_TRY(check_address(options));
+  auto impl = std::make_unique<Impl>(engine, scheduler, std::move(chat), std::move(options));
+  impl->set_up();
+  const std::string& host = impl->options.host;
+  const int wanted = impl->options.port;
+  const int port = wanted == 0                             ? impl->http.bind_to_any_port(host)
+                   : impl->http.bind_to_port(host, wanted) ? wanted
+                                                           : -1;
+  if (port <= 0) {
+    return fail(ErrorCode::kIo, "the address {}:{} cannot be listened on: it is in use, or not this machine's", host,
+                wanted);
+  }
+  impl->port = static_cast<uint16_t>(port);
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+uint16_t Server::port() const { return impl_->port; }
+
+void Server::listen() { impl_->http.listen_after_bind(); }
+
+void Server::stop(std::chrono::seconds limit) {
+  impl_->is_stopping = true;
+  // The socket stays open meanwhile: without it cpp-httplib would cut off the answers that are being streamed.
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (impl_->answering > 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kDrainPoll);
+  impl_->http.wait_until_ready();  // a server that does not listen yet would not notice
+  impl_->http.stop();
+}
+
+}  // namespace cria::server

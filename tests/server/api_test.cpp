@@ -1,0 +1,234 @@
+// What the API answers, and each parameter below, at and above its limits, and of the wrong type.
+#include "server/server_fixture.h"
+
+namespace cria::server {
+namespace {
+
+using namespace nlohmann::literals;
+
+Json chat_body(const Json& more = Json::object()) {
+  Json body = {
+      {"messages", Json::array({{{"role", "user"}, {"content", "Hi"}}})}, {"max_tokens", 4}, {"temperature", 0}};
+  body.update(more);
+  return body;
+}
+Json text_body(const Json& more = Json::object()) {
+  Json body = {{"prompt", "Once upon a time"}, {"max_tokens", 4}, {"temperature", 0}, {"repetition_penalty", 1}};
+  body.update(more);
+  return body;
+}
+
+/// The events of a stream, without "data: ".
+std::vector<std::string> events_of(const std::string& text) {
+  std::vector<std::string> events;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = text.find("\n\n", at);
+    EXPECT_NE(end, std::string::npos);
+    EXPECT_EQ(text.substr(at, 6), "data: ");
+    events.push_back(text.substr(at + 6, end - at - 6));
+    at = end == std::string::npos ? text.size() : end + 2;
+  }
+  return events;
+}
+
+TEST_F(ServerTest, AnswersWholeAndStreamed) {
+  start();
+  const Reply whole = post("/v1/chat/completions", chat_body({{"max_tokens", 12}}));
+  ASSERT_EQ(whole.status, 200) << whole.text;
+  EXPECT_EQ(whole.json.at("object"), "chat.completion");
+  EXPECT_EQ(whole.json.at("model"), "stories");
+  const Json& choice = whole.json.at("choices").at(0);
+  EXPECT_EQ(choice.at("finish_reason"), "length");
+  const std::string text = choice.at("message").at("content");
+  EXPECT_FALSE(text.empty());
+  EXPECT_EQ(whole.json.at("usage").at("completion_tokens"), 12);
+
+  const Reply stream =
+      post("/v1/chat/completions",
+           chat_body({{"max_tokens", 12}, {"stream", true}, {"stream_options", {{"include_usage", true}}}}));
+  EXPECT_EQ(stream.headers.find("Content-Type")->second, "text/event-stream");
+  const std::vector<std::string> events = events_of(stream.text);
+  ASSERT_GE(events.size(), 5U);
+  EXPECT_EQ(events.back(), "[DONE]");
+  std::string joined;
+  std::string reason;
+  for (size_t i = 0; i + 2 < events.size(); ++i) {
+    const Json event = parse_json(events[i], "event").value();
+    const Json& part = event.at("choices").at(0);
+    if (part.at("delta").contains("content")) joined += part.at("delta").at("content").get<std::string>();
+    if (part.at("finish_reason").is_string()) reason = part.at("finish_reason");
+  }
+  EXPECT_EQ(joined, text);
+  EXPECT_EQ(reason, "length");
+  const Json usage = parse_json(events[events.size() - 2], "usage").value().at("usage");
+  EXPECT_EQ(usage.at("completion_tokens"), 12);
+  EXPECT_GT(usage.at("prompt_tokens_details").at("cached_tokens"), 0) << "the first answer's prompt was the same";
+}
+
+TEST_F(ServerTest, CompletesTextsAndTokens) {
+  start();
+  const Reply text = post("/v1/completions", text_body({{"max_tokens", 8}}));
+  ASSERT_EQ(text.status, 200) << text.text;
+  EXPECT_EQ(text.json.at("choices").at(0).at("text"), ", there was a little girl named Lily");
+  const Json tokens = post("/tokenize", Json{{"text", "Once upon a time"}}).json.at("tokens");
+  const Reply from_tokens = post("/v1/completions", text_body({{"max_tokens", 8}, {"prompt", tokens}}));
+  EXPECT_EQ(from_tokens.json.at("choices"), text.json.at("choices"));
+  EXPECT_EQ(post("/v1/completions", text_body({{"max_tokens", 8}, {"prompt", Json::array({"Once upon a time"})}}))
+                .json.at("choices"),
+            text.json.at("choices"));
+  EXPECT_EQ(post("/detokenize", Json{{"tokens", tokens}}).json.at("text"), "<s> Once upon a time");
+  const Reply stopped =
+      post("/v1/completions", text_body({{"max_tokens", 20}, {"stop", Json::array({"little", "zz"})}}));
+  EXPECT_EQ(stopped.json.at("choices").at(0).at("text"), ", there was a ");
+  EXPECT_EQ(stopped.json.at("choices").at(0).at("finish_reason"), "stop");
+  const Reply several =
+      post("/v1/completions", text_body({{"n", 3}, {"temperature", 1}, {"seed", 1}, {"max_tokens", 12}}));
+  ASSERT_EQ(several.json.at("choices").size(), 3U);
+  EXPECT_NE(several.json.at("choices").at(0).at("text"), several.json.at("choices").at(1).at("text"));
+  EXPECT_EQ(post("/v1/completions", text_body({{"n", 3}, {"temperature", 1}, {"seed", 1}, {"max_tokens", 12}}))
+                .json.at("choices"),
+            several.json.at("choices"));
+}
+
+TEST_F(ServerTest, TellsAboutItself) {
+  start({.api_key = ""});
+  EXPECT_EQ(get("/health").json.at("status"), "ok");
+  EXPECT_EQ(get("/ready").status, 200);
+  EXPECT_EQ(get("/v1/models").json.at("data").at(0).at("id"), "stories");
+  const std::string metrics = get("/metrics").text;
+  EXPECT_NE(metrics.find("\ncria_slots 2\n"), std::string::npos) << metrics;
+  expect_refused(get("/nothing"), 404, "there is nothing at this path");
+  expect_refused(get("/v1/completions"), 405, "does not take this method");
+}
+
+struct Parameter {
+  const char* name;
+  std::vector<Json> taken, refused;
+};
+
+TEST_F(ServerTest, EachParameterHasItsLimits) {
+  start({.max_tokens = 200});
+  const Json wrong = {{"a", 1}};
+  const std::vector<Parameter> parameters = {
+      {"temperature", {0, 0.5, 2, nullptr}, {-0.1, 2.01, "1", true, wrong, Json::array()}},
+      {"top_p", {1e-6, 0.5, 1, nullptr}, {0, -1, 1.01, "1", false, wrong}},
+      {"min_p", {0, 0.5, 1, nullptr}, {-0.1, 1.1, "0", wrong}},
+      {"top_k", {0, 1, 4294967295U, nullptr}, {-1, 4294967296ULL, 1.5, "1", wrong}},
+      {"repetition_penalty", {0.01, 1, 100, nullptr}, {0, -1, 100.5, "1", wrong}},
+      {"seed", {0, 18446744073709551615ULL, nullptr}, {-1, 1.5, "1", wrong}},
+      {"max_tokens", {1, 3, nullptr}, {0, -1, 201, 1.5, "1", wrong}},
+      {"n", {1, 8, nullptr}, {0, -1, 9, 1.5, "1", wrong}},
+      {"stop",
+       {"x", Json::array(), Json::array({"a", "b", "c", "d"}), std::string(256, 'x'), nullptr},
+       {"", 1, Json::array({""}), Json::array({1}), Json::array({"a", "b", "c", "d", "e"}), std::string(257, 'x'),
+        wrong}},
+      {"stream", {true, false, nullptr}, {1, "true", wrong}},
+      {"stream_options", {nullptr}, {Json{{"include_usage", true}}, 1, wrong}},
+      {"model", {"stories", nullptr}, {1, wrong}},
+      {"user", {"me", nullptr}, {1, wrong}},
+      {"presence_penalty", {0, nullptr}, {0.5, -1, "0"}},
+      {"frequency_penalty", {0, nullptr}, {0.5, "0"}},
+      {"logit_bias", {Json::object(), nullptr}, {Json{{"5", 1}}, 1}},
+      {"logprobs", {false, nullptr}, {true, 5}},
+      {"unheard_of", {}, {1, nullptr, wrong}},
+  };
+  for (const Parameter& parameter : parameters) {
+    for (const bool is_chat : {true, false}) {
+      const std::string path = is_chat ? "/v1/chat/completions" : "/v1/completions";
+      const auto with = [&](const Json& value) {
+        Json body = is_chat ? chat_body({{"max_tokens", 2}}) : text_body({{"max_tokens", 2}});
+        body[parameter.name] = value;
+        if (value.is_null() && std::string_view(parameter.name) == "max_tokens") body["stop"] = " ";
+        return post(path, body);
+      };
+      for (const Json& value : parameter.taken) {
+        const Reply reply = with(value);
+        EXPECT_EQ(reply.status, 200) << parameter.name << " = " << value << ": " << reply.text;
+      }
+      for (const Json& value : parameter.refused) {
+        const Reply reply = with(value);
+        SCOPED_TRACE(std::string(parameter.name) + " = " + value.dump());
+        expect_refused(reply, 400, parameter.name);
+        EXPECT_EQ(reply.json.value("/error/param"_json_pointer, ""), parameter.name);
+      }
+    }
+  }
+}
+
+TEST_F(ServerTest, MessagesAndPromptsAreChecked) {
+  start();
+  const auto refuse_chat = [&](const Json& messages, std::string_view phrase) {
+    SCOPED_TRACE(messages.dump());
+    expect_refused(post("/v1/chat/completions", Json{{"messages", messages}}), 400, phrase);
+  };
+  refuse_chat(nullptr, "\"messages\" is missing");
+  refuse_chat("Hi", "must be a list");
+  refuse_chat(Json::array(), "must be a list of 1 to");
+  refuse_chat(Json::array({1}), "must be an object");
+  refuse_chat(Json::array({Json::object()}), "has no \"role\"");
+  refuse_chat(Json::array({{{"role", "user"}}}), "has no \"content\"");
+  refuse_chat(Json::array({{{"role", "user"}, {"content", nullptr}}}), "must be a string");
+  refuse_chat(Json::array({{{"role", "pirate"}, {"content", "Arr"}}}), "system, developer, user and assistant");
+  refuse_chat(Json::array({{{"role", "user"}, {"content", "a"}, {"name", "b"}}}), "the field \"name\"");
+  refuse_chat(Json::array({{{"role", "user"}, {"content", Json::array({{{"type", "image_url"}}})}}}), "only parts");
+  refuse_chat(Json::array({{{"role", "user"}, {"content", std::string(4000, 'x')}}}), "the context of 256");
+  const Json parts = Json::array({{{"type", "text"}, {"text", "H"}}, {{"type", "text"}, {"text", "i"}}});
+  const Json split = chat_body({{"messages", Json::array({{{"role", "user"}, {"content", parts}}})}});
+  EXPECT_EQ(post("/v1/chat/completions", split).json.at("choices"),
+            post("/v1/chat/completions", chat_body()).json.at("choices"));
+  for (const Json& prompt :
+       {Json(), Json(""), Json(1), Json::array(), Json::array({"a", "b"}), Json::array({Json::array({1})}),
+        Json::array({-1}), Json::array({4294967296ULL}), Json::array({4096}), Json::array({1, "a"})}) {
+    SCOPED_TRACE(prompt.dump());
+    expect_refused(post("/v1/completions", Json{{"prompt", prompt}}), 400, "");
+  }
+  expect_refused(post("/v1/completions", Json{{"prompt", "a"}, {"model", "gpt-4"}}), 404,
+                 "there is no model \"gpt-4\"");
+  expect_refused(post("/tokenize", Json::object()), 400, "\"text\" is missing");
+  expect_refused(post("/tokenize", Json{{"text", 1}}), 400, "must be a string");
+  expect_refused(post("/detokenize", Json{{"tokens", 1}}), 400, "must be a list");
+  expect_refused(post("/detokenize", Json{{"tokens", Json::array({4096})}}), 400, "4096");
+}
+
+TEST_F(ServerTest, WithoutATemplateThereAreNoChats) {
+  start({}, 1, {}, /*has_template=*/false);
+  expect_refused(post("/v1/chat/completions", chat_body()), 400, "has no chat template");
+  EXPECT_EQ(post("/v1/completions", text_body()).status, 200);
+}
+
+TEST_F(ServerTest, GreedyAnswersAreTheSameAloneAndInABatch) {
+  start({}, 4);
+  const std::vector<std::string> prompts = {"Once upon a time",         "The dog", "A big red ball was",
+                                            "Lily and Tom went to the", "One day", "There was"};
+  const auto ask = [&](const std::string& prompt) {
+    return post("/v1/completions", text_body({{"prompt", prompt}, {"max_tokens", 30}})).json.at("choices").dump();
+  };
+  std::vector<std::string> alone;
+  for (const std::string& prompt : prompts) alone.push_back(ask(prompt));
+  std::vector<std::string> together(prompts.size());
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < prompts.size(); ++i) clients.emplace_back([&, i] { together[i] = ask(prompts[i]); });
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(together, alone);
+}
+
+TEST_F(ServerTest, AFullQueueIsToldWithRetryAfter) {
+  start({}, 1, {.max_queue = 1});
+  const Json slow = text_body({{"max_tokens", 240}, {"stream", true}});
+  RawClient first(server_->port());
+  const std::string body = slow.dump();
+  const std::string request =
+      "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: " +
+      std::to_string(body.size()) + "\r\n\r\n" + body;
+  ASSERT_TRUE(first.send(request));
+  EXPECT_NE(first.receive(std::chrono::seconds(30), "data: ").find("200 OK"), std::string::npos);
+  RawClient second(server_->port());
+  ASSERT_TRUE(second.send(request));
+  while (scheduler_->state().queued == 0) std::this_thread::yield();
+  const Reply third = post("/v1/completions", text_body());
+  expect_refused(third, 429, "too many requests are waiting");
+  EXPECT_EQ(third.headers.find("Retry-After")->second, "1");
+}
+
+}  // namespace
+}  // namespace cria::server
