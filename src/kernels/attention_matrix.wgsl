@@ -302,7 +302,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) sub: 
     let found_a = multiply_keys(queries0, 0u, 0u, Sums());
     let found_b = multiply_keys(queries0, N, 0u, Sums());
     if (QUADS > 1u) {
-      store_pair(sub, multiply_keys(queries1, 0u, QUAD_CHUNKS, found_a), multiply_keys(queries1, N, QUAD_CHUNKS, found_b));
+      store_pair(sub, multiply_keys(queries1, 0u, QUAD_CHUNKS, found_a),
+                 multiply_keys(queries1, N, QUAD_CHUNKS, found_b));
     } else {
       store_pair(sub, found_a, found_b);
     }

@@ -26,5 +26,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) group: vec3u) {
   for (var i = lanes.index; i < params.head_dim; i += WORKGROUP_SIZE) { squares += x[base + i] * x[base + i]; }
   let mean = workgroup_sum(squares, lanes) / f32(params.head_dim);
   let factor = 1.0 / sqrt(mean + params.epsilon);
-  for (var i = lanes.index; i < params.head_dim; i += WORKGROUP_SIZE) { x[base + i] = x[base + i] * factor * weight[i]; }
+  for (var i = lanes.index; i < params.head_dim; i += WORKGROUP_SIZE) {
+    x[base + i] = x[base + i] * factor * weight[i];
+  }
 }

@@ -164,7 +164,7 @@ fn finish(index: u32, strip: u32, first_token: u32, first_row: u32) {
   }
 }
 
-// Compilers keep matrices in registers if they are told so one by one, not in arrays: so up to 4 x 4 of them have names.
+// Compilers keep matrices in registers that have names, not arrays of them: so up to 4 x 4 have names.
 struct Rights { a: Right, b: Right, c: Right, d: Right }
 struct SumRow { a: Sums, b: Sums, c: Sums, d: Sums }
 

@@ -27,7 +27,9 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
       var w = array<Eight, ROWS * DEPTH>();  // all loads first, so that they wait together
       for (var d = 0u; d < DEPTH; d++) {
         let at = min(chunk + d * share.lanes, chunks - 1u);
-        for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = load_chunk(min(first + r, row_count() - 1u) * row_stride + at); }
+        for (var r = 0u; r < ROWS; r++) {
+          w[d * ROWS + r] = load_chunk(min(first + r, row_count() - 1u) * row_stride + at);
+        }
       }
       for (var d = 0u; d < DEPTH; d++) {
         // No branches: what lies behind the last chunk is that chunk again, times 0.

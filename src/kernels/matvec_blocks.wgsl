@@ -67,7 +67,8 @@ fn stage(team: Team, first_unit: u32, first_token: u32) {
 }
 
 /// Quantises the eight values of one item and leaves them, the unit's scale and its sums in workgroup memory.
-fn keep(team: Team, item: u32, first_unit: u32, values_low: vec4f, values_high: vec4f, norms_low: vec4f, norms_high: vec4f) {
+fn keep(team: Team, item: u32, first_unit: u32, values_low: vec4f, values_high: vec4f, norms_low: vec4f,
+        norms_high: vec4f) {
   let is_item = item < 4u * STAGED;  // of none or all of a quad
   let token = item / (4u * STAGE_UNITS);
   let unit = item / 4u % STAGE_UNITS;
@@ -125,7 +126,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let first_token = group.z * TOKENS;
   let first_base = (group.x + group.y * groups.x) * sets_of(teams);
   // The first weights are asked for before x is quantised, so that memory is never idle.
-  var piece = load_piece((first_base + share.row_set) * ROWS, share.lane, share.lanes, min(STAGE_UNITS, units), row_units);
+  var piece =
+      load_piece((first_base + share.row_set) * ROWS, share.lane, share.lanes, min(STAGE_UNITS, units), row_units);
   var is_loaded = true;
   if (STAGES == 1u) {
     stage(team, 0u, first_token);

@@ -5,13 +5,13 @@
 //   keys[page, h, p % PAGE_SIZE, :] = k'[t, h, :], values likewise, page = page_table[slot, p / PAGE_SIZE]
 // for a token t at position p of the sequence in `slot`. What rope.wgsl and kv_write.wgsl do, in one dispatch.
 //
-// Shapes: qkv [tokens, heads + 2 kv_heads, HEAD_DIM] in rows of `stride` vec4s; cos_sin [tokens, half] of (cos, sin); the
-// cache [pages, kv_heads, PAGE_SIZE, HEAD_DIM] in chunks of 8 for keys and for values; token_info[t] = (position in its
+// Shapes: qkv [tokens, heads + 2 kv_heads, HEAD_DIM] in rows of `stride` vec4s; cos_sin [tokens, half] of (cos, sin);
+// the cache [pages, kv_heads, PAGE_SIZE, HEAD_DIM] in chunks of 8 for keys and for values; token_info[t] = (position in its
 // sequence, slot of its sequence); page_table [slots, pages_per_slot]. HEAD_DIM is a multiple of 16.
 // Bindings: 1 cos_sin as vec4 (two pairs), 2 token_info, 3 page_table, 4 qkv f32 as vec4, read and written, 5 keys, 6
 // values (KvChunk module).
-// Dispatch: x over (heads + kv_heads) * HEAD_DIM / 16 in groups of WORKGROUP_SIZE: 8 elements and those a half further; y
-// = token.
+// Dispatch: x over (heads + kv_heads) * HEAD_DIM / 16 in groups of WORKGROUP_SIZE: 8 elements and those a half further;
+// y = token.
 // Numerics: f32, then rounded to the cache's type. The keys in qkv stay as they are.
 // Source: Su et al. 2021, "RoFormer"; Kwon et al. 2023, "PagedAttention".
 

@@ -17,7 +17,8 @@ class DefaultModel : public testing::Test {
     ASSERT_TRUE(golden) << golden.error().message();
     golden_ = std::make_unique<formats::Safetensors>(*std::move(golden));
     engine::EngineOptions options;
-    options.model.kv = model::ModelOptions::Kv::kF32;  // the reference's cache is f32
+    options.model.kv = model::ModelOptions::Kv::kF32;                     // the reference's cache is f32
+    options.model.matrix_units = model::ModelOptions::MatrixUnits::kOff;  // and so is all that it multiplies
     auto engine = engine::Engine::load(source / "models/cria-stories-11m", options);
     ASSERT_TRUE(engine) << engine.error().message();
     engine_ = *std::move(engine);

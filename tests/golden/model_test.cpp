@@ -55,7 +55,8 @@ engine::EngineOptions exact_options(const Setup& setup, const Golden& golden) {
   engine::EngineOptions options;
   options.device.disabled = *gpu::parse_features(setup.disabled);
   options.device.binding_limit = setup.binding_limit;
-  options.model.kv = model::ModelOptions::Kv::kF32;  // the reference's cache is f32
+  options.model.kv = model::ModelOptions::Kv::kF32;                     // the reference's cache is f32
+  options.model.matrix_units = model::ModelOptions::MatrixUnits::kOff;  // and so is all that it multiplies
   // With dynamic RoPE the golden text is longer than what the model was trained for.
   options.model.max_context = static_cast<uint32_t>(golden.prompt.size() + golden.greedy.size());
   return options;
