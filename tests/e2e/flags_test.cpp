@@ -67,7 +67,7 @@ TEST(Flags, OfDevicesAreRefusedWithWhatThereIs) {
 
 TEST(Flags, CommandsAreRefusedByName) {
   expect_refused_silently(run(std::vector<std::string>{}),
-                          {"no command was given; the commands are run, devices, inspect, tokenize"});
+                          {"no command was given; the commands are run, chat, serve, devices, inspect, tokenize"});
   expect_refused_silently(run({"fly"}), {"fly"});
   expect_refused_silently(run({"inspect", "--kv-type", "int3"}), {"there is no KV type \"int3\""});
   expect_refused_silently(run({"tokenize", "--decode", "-1"}), {"\"-1\" is not a whole number"});
