@@ -17,13 +17,24 @@ constexpr uint32_t kSharedTeam = 32;  // TEAM_SIZE in team_shared.wgsl
 /// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
 constexpr uint32_t kStageBytes = 32768;
 
+constexpr uint32_t kUnitBytes = kUnit + 8 + 4;  // of x in workgroup memory; its squares count without a norm, too
+
+uint32_t memory_budget(const gpu::Limits& limits) { return std::min(limits.max_workgroup_memory_bytes, kStageBytes); }
+
+/// Of team_shared.wgsl and matvec_output.wgsl, and what it takes to align five arrays to 16 bytes.
+uint32_t reserved_bytes(const MatVecCut& cut, uint32_t tokens) {
+  return 64 + cut.workgroup_size * (4 + (cut.rows + 1) * tokens);
+}
+
+/// Whether a cut leaves workgroup memory for a unit of x at least.
+bool fits(const gpu::Limits& limits, const MatVecCut& cut, uint32_t tokens) {
+  return reserved_bytes(cut, tokens) + tokens * kUnitBytes <= memory_budget(limits);
+}
+
 /// Units of x that fit in workgroup memory for `tokens` tokens, all columns if possible.
 uint32_t stage_units(const gpu::Limits& limits, uint32_t columns, const MatVecCut& cut, uint32_t tokens) {
-  const uint32_t unit_bytes = kUnit + 8 + 4;  // x_squares counts without a norm, too
-  // Of team_shared.wgsl and matvec_output.wgsl, and what it takes to align five arrays to 16 bytes.
-  const uint32_t reserved = 64 + cut.workgroup_size * (4 + (cut.rows + 1) * tokens);
-  const uint32_t budget = std::min(limits.max_workgroup_memory_bytes, kStageBytes) - reserved;
-  return std::min(divide_up(columns, kUnit), std::max(1U, budget / (tokens * unit_bytes)));
+  const uint32_t budget = memory_budget(limits) - reserved_bytes(cut, tokens);
+  return std::min(divide_up(columns, kUnit), budget / (tokens * kUnitBytes));
 }
 
 constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
@@ -77,7 +88,7 @@ bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVe
   const auto is_power = [](uint32_t value, uint32_t most) { return std::has_single_bit(value) && value <= most; };
   return cut.workgroup_size >= 32 && cut.workgroup_size % 32 == 0 &&
          cut.workgroup_size <= device.limits().max_workgroup_invocations && is_power(cut.rows, 8) &&
-         is_power(cut.split, 32) && is_power(cut.depth, 8) &&
+         is_power(cut.split, 32) && is_power(cut.depth, 8) && fits(device.limits(), cut, 1) &&
          (spec.output != MatVecOutput::kSwiGlu || cut.rows % 2 == 0);
 }
 
@@ -111,6 +122,7 @@ Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint3
   op.sets_ = teams / std::min(op.cut_.split, teams);
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
   for (uint32_t tokens = 1; tokens <= std::min(max_tokens, kMaxTokens); tokens *= 2) {
+    if (!fits(device.limits(), op.cut_, tokens)) break;  // fewer at once, then
     CRIA_TRY_ASSIGN(gpu::Pipeline pipeline, build(device, spec, op.cut_, tokens));
     op.pipelines_.push_back(std::move(pipeline));
   }

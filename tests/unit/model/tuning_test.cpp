@@ -90,5 +90,16 @@ TEST(Tuning, CutsThatCannotBeBuiltAreNotTaken) {
   EXPECT_TRUE(kernels::is_valid_cut(device, spec, {.workgroup_size = 64, .rows = 2, .split = 1, .depth = 1}));
 }
 
+/// Where workgroup memory does not hold the sums of so many rows and tokens, fewer tokens are made at once.
+TEST(Tuning, ALargeCutServesManyTokensToo) {
+  gpu::Device device = gpu::Device::open({}).value();
+  const kernels::MatVecSpec spec{.format = {kernels::WeightType::kInt8, 32}, .rows = 8, .columns = 32};
+  const MatVecCut cut{
+      .workgroup_size = std::min(512U, device.limits().max_workgroup_invocations), .rows = 8, .split = 1, .depth = 1};
+  ASSERT_TRUE(kernels::is_valid_cut(device, spec, cut));
+  const auto op = kernels::MatVec::create(device, spec, kernels::MatVec::kMaxTokens, cut);
+  EXPECT_TRUE(op) << op.error().message();
+}
+
 }  // namespace
 }  // namespace cria::model
