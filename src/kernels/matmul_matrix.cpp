@@ -26,6 +26,14 @@ uint32_t workgroup_size(const gpu::Device& device, const MatMulCut& cut) {
   return cut.subgroups() * device.info().subgroup_max_size;
 }
 
+constexpr uint32_t kMaxSplits = 16;
+constexpr uint32_t kJoinWorkgroup = 64;
+
+/// Bytes of what matmul_join.wgsl adds up.
+uint64_t parts_bytes(const MatMulSpec& spec, const MatMulCut& cut) {
+  return uint64_t{cut.splits} * spec.tokens * spec.rows * 4;
+}
+
 /// How many matrices or loads the shader has names for.
 bool has_names(uint32_t count) { return count == 1 || count == 2 || count == 4; }
 
@@ -48,8 +56,8 @@ std::string MatMulSpec::name() const {
 }
 
 std::string MatMulCut::name() const {
-  return fmt::format("{} x {} by {} x {}, {} x {} deep, {}x{}x{}", tile_tokens, tile_rows, sub_tokens, sub_rows,
-                     buffers, depth, shape.m, shape.n, shape.k);
+  return fmt::format("{} x {} by {} x {}, {} x {} deep, {}x{}x{}{}", tile_tokens, tile_rows, sub_tokens, sub_rows,
+                     buffers, depth, shape.m, shape.n, shape.k, splits > 1 ? fmt::format(", {} parts", splits) : "");
 }
 
 bool MatrixMatMul::supports(const gpu::Device& device, const WeightFormat& format) {
@@ -65,7 +73,8 @@ bool MatrixMatMul::is_valid_cut(const gpu::Device& device, const MatMulSpec& spe
          has_names(cut.sub_tokens / cut.shape.m) && has_names(cut.sub_rows / cut.shape.n) &&
          divides(cut.sub_tokens, cut.tile_tokens) && divides(cut.sub_rows, cut.tile_rows) &&
          divides(kChunk, cut.shape.k) && divides(cut.shape.k, cut.depth) && divides(32, cut.depth) &&
-         (cut.buffers == 1 || cut.buffers == 2) && can_load(device, spec, cut) &&
+         (cut.buffers == 1 || cut.buffers == 2) && cut.splits >= 1 && cut.splits <= kMaxSplits &&
+         (cut.splits == 1 || parts_bytes(spec, cut) <= info.limits.max_binding_bytes) && can_load(device, spec, cut) &&
          memory_bytes(cut) <= info.limits.max_workgroup_memory_bytes &&
          workgroup_size(device, cut) <= info.limits.max_workgroup_invocations;
 }
@@ -81,15 +90,17 @@ std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, c
   };
   // For a few tokens: narrow tiles, so that there are enough of them to read the weights as fast as memory gives them.
   static constexpr MatMulCut kFewCuts[] = {
-      {{16, 16, 16}, 16, 64, 16, 16, 64, 1},  {{16, 16, 16}, 16, 64, 16, 16, 128, 1},
-      {{16, 16, 16}, 16, 32, 16, 16, 128, 1}, {{16, 16, 16}, 16, 128, 16, 16, 64, 1},
-      {{16, 16, 16}, 32, 64, 32, 16, 64, 1},  {{16, 16, 16}, 32, 64, 16, 32, 128, 1},
-      {{16, 16, 16}, 32, 32, 16, 16, 128, 1}, {{16, 16, 16}, 32, 128, 32, 16, 64, 1},
-      {{16, 16, 16}, 64, 64, 32, 32, 64, 1},  {{16, 16, 16}, 64, 64, 32, 16, 128, 1},
-      {{8, 8, 8}, 16, 32, 16, 16, 32, 1},     {{16, 8, 8}, 16, 32, 16, 16, 64, 1},
+      {{16, 16, 16}, 32, 32, 16, 16, 128, 1},     {{16, 16, 16}, 32, 128, 32, 16, 64, 1},
+      {{16, 16, 16}, 32, 32, 16, 16, 128, 1, 2},  {{16, 16, 16}, 32, 32, 16, 16, 128, 1, 4},
+      {{16, 16, 16}, 32, 128, 32, 16, 64, 1, 4},  {{16, 16, 16}, 32, 128, 32, 16, 64, 1, 8},
+      {{16, 16, 16}, 32, 128, 32, 16, 64, 1, 16}, {{16, 16, 16}, 32, 64, 16, 32, 128, 1, 4},
+      {{16, 16, 16}, 32, 64, 16, 32, 128, 1, 8},  {{16, 16, 16}, 16, 64, 16, 16, 128, 1, 4},
+      {{16, 16, 16}, 16, 128, 16, 16, 64, 1, 8},  {{16, 16, 16}, 64, 64, 32, 16, 128, 1, 4},
+      {{8, 8, 8}, 16, 32, 16, 16, 32, 1},         {{16, 8, 8}, 16, 32, 16, 16, 64, 1},
   };
   // A CPU compiles small tiles faster.
-  static constexpr MatMulCut kSmallCuts[] = {{{8, 8, 8}, 16, 32, 8, 16, 32, 1}, {{16, 16, 16}, 32, 32, 16, 16, 32, 2}};
+  static constexpr MatMulCut kSmallCuts[] = {
+      {{8, 8, 8}, 16, 32, 8, 16, 32, 1}, {{8, 8, 8}, 16, 32, 8, 16, 32, 2, 3}, {{16, 16, 16}, 32, 32, 16, 16, 32, 2}};
   std::vector<MatMulCut> cuts;
   if (device.info().is_software()) {
     std::ranges::copy_if(kSmallCuts, std::back_inserter(cuts),
@@ -108,10 +119,12 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
   op.cut_ = cut ? *cut : candidate_cuts(device, spec).front();
   CRIA_CHECK(is_valid_cut(device, spec, op.cut_));
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
+  const bool is_split = op.cut_.splits > 1;
   CRIA_TRY_ASSIGN(op.pipeline_, SpecBuilder(device, "matmul_matrix")
                                     .matrices(op.cut_.shape)
                                     .halves(spec.format)
-                                    .element(spec.output == MatVecOutput::kSwiGlu)
+                                    .element(!is_split && spec.output == MatVecOutput::kSwiGlu)
+                                    .module("matmul_output")
                                     .constant("COLUMNS", spec.columns)
                                     .constant("HAS_BIAS", spec.has_bias)
                                     .constant("OUTPUT", static_cast<uint32_t>(spec.output))
@@ -121,9 +134,22 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
                                     .constant("SUB_ROWS", op.cut_.sub_rows)
                                     .constant("DEPTH", op.cut_.depth)
                                     .constant("BUFFERS", op.cut_.buffers)
+                                    .constant("SPLITS", op.cut_.splits)
                                     .constant("WORKGROUP_SIZE", workgroup_size(device, op.cut_))
-                                    .suffix(kOutputNames[static_cast<size_t>(spec.output)])
+                                    .suffix(is_split ? "_parts" : kOutputNames[static_cast<size_t>(spec.output)])
                                     .build(device, "rrrrw", sizeof(Params)));
+  if (!is_split) return op;
+  CRIA_TRY_ASSIGN(op.parts_,
+                  device.create_buffer("parts of a product", parts_bytes(spec, op.cut_), gpu::MemoryKind::kScratch));
+  CRIA_TRY_ASSIGN(op.join_, SpecBuilder(device, "matmul_join")
+                                .element(spec.output == MatVecOutput::kSwiGlu)
+                                .module("matmul_output")
+                                .constant("HAS_BIAS", spec.has_bias)
+                                .constant("OUTPUT", static_cast<uint32_t>(spec.output))
+                                .constant("SPLITS", op.cut_.splits)
+                                .constant("WORKGROUP_SIZE", kJoinWorkgroup)
+                                .suffix(kOutputNames[static_cast<size_t>(spec.output)])
+                                .build(device, "rrw", sizeof(Params)));
   return op;
 }
 
@@ -132,12 +158,19 @@ void MatrixMatMul::record(gpu::Recorder& recorder, const Matrix& weight, const A
   CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns && x.columns == weight.columns &&
              x.is_half && y.is_half == (spec_.output == MatVecOutput::kSwiGlu) &&
              weight.bias.valid() == spec_.has_bias);
+  const bool is_split = cut_.splits > 1;
+  CRIA_CHECK(!is_split || (tokens <= spec_.tokens && weight.rows <= spec_.rows));
   for (const Matrix::Shard& shard : weight.shards) {
     const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
-    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, y.buffer};
+    const gpu::Buffer& target = is_split ? parts_ : y.buffer;
+    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, target};
     const Params params{.rows = shard.rows, .tokens = tokens, .y_stride = y.stride(), .first_row = shard.first_row};
     const uint32_t tiles = divide_up(shard.rows, cut_.tile_rows) * divide_up(tokens, cut_.tile_tokens);
-    recorder.dispatch(pipeline_, gpu::as_params(params), bindings, folded_grid(grid_limit_, tiles));
+    recorder.dispatch(pipeline_, gpu::as_params(params), bindings, folded_grid(grid_limit_, tiles, cut_.splits));
+    if (!is_split) continue;
+    const gpu::Binding joined[] = {parts_, bias, y.buffer};
+    const uint32_t elements = shard.rows / (spec_.output == MatVecOutput::kSwiGlu ? 2 : 1);
+    recorder.dispatch(join_, gpu::as_params(params), joined, {divide_up(elements, kJoinWorkgroup), tokens, 1});
   }
 }
 

@@ -8,7 +8,7 @@ namespace cria::kernels {
 /// What decides a MatrixMatMul's pipeline.
 struct MatMulSpec {
   WeightFormat format;
-  uint32_t rows = 0;    ///< of the matrix; only the choice of a cut depends on it
+  uint32_t rows = 0;    ///< of the matrix: a cut is chosen for them, and with splits there may be no more
   uint32_t tokens = 0;  ///< about how many at once: likewise
   uint32_t columns = 0;
   bool has_bias = false;
@@ -25,6 +25,7 @@ struct MatMulCut {
   uint32_t sub_tokens = 0, sub_rows = 0;    ///< of a subgroup
   uint32_t depth = 32;                      ///< columns in workgroup memory
   uint32_t buffers = 1;                     ///< of such columns: 1 or 2
+  uint32_t splits = 1;                      ///< workgroups that share the columns; above 1: up to spec.tokens tokens
   bool operator==(const MatMulCut&) const = default;
   [[nodiscard]] uint32_t subgroups() const { return (tile_tokens / sub_tokens) * (tile_rows / sub_rows); }
   /// "128 x 128 by 64 x 64, 1 x 32 deep, 16x16x16".
@@ -50,6 +51,8 @@ class MatrixMatMul {
   MatMulSpec spec_;
   MatMulCut cut_;
   gpu::Pipeline pipeline_;
+  gpu::Pipeline join_;  // with splits
+  gpu::Buffer parts_;
   uint32_t grid_limit_ = 0;
 };
 

@@ -12,6 +12,7 @@
 // rows of W one after the other, so that these come from the cache. Each subgroup keeps SUB_TOKENS x SUB_ROWS sums in
 // its registers, as matrices of M tokens x N rows, at most 4 x 4 of them. DEPTH columns at a time pass through
 // workgroup memory, in one of BUFFERS (1 or 2: less memory or fewer barriers), while the next are on their way.
+// With SPLITS above 1 the columns are shared out, by z: y is f32 [SPLITS, tokens, rows], for matmul_join.wgsl to finish.
 // Numerics: products of f16, sums in f32, in the order of the columns up to what a matrix unit does with K of them.
 // Columns past the last count as 0; rows and tokens past the last are not written, so padding may hold NaN.
 // Source: the linear layers of Vaswani et al. 2017; He et al. 2015 (residual), Shazeer 2020 (SwiGLU). Tiling: Goto &
@@ -28,10 +29,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> x: array<vec4u>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
-
-const OUTPUT_STORE = 0u;
-const OUTPUT_ADD = 1u;
-const OUTPUT_SWIGLU = 2u;
 
 alias Left = subgroup_matrix_left<f16, K, M>;     // M tokens x K columns
 alias Right = subgroup_matrix_right<f16, N, K>;   // K columns x N rows of W
@@ -136,14 +133,12 @@ fn biased(row: u32, value: f32) -> f32 {
   return value;
 }
 
-fn silu(gate: f32) -> f32 { return select(gate / (1.0 + exp(-gate)), 0.0, gate < -80.0); }
-
 /// Element `at` of the strips.
 fn strip_value(at: u32) -> f32 { return bitcast<f32>(tiles[at / 4u][at % 4u]); }
 
 /// Finishes strip number `strip` of all subgroups: M tokens of each.
-fn finish(index: u32, strip: u32, first_token: u32, first_row: u32) {
-  const WIDTH = select(1u, 2u, OUTPUT == OUTPUT_SWIGLU);  // rows that make one element
+fn finish(index: u32, strip: u32, split: u32, first_token: u32, first_row: u32) {
+  const WIDTH = select(1u, 2u, OUTPUT == OUTPUT_SWIGLU && SPLITS == 1u);  // rows that make one element
   const ACROSS = SUB_ROWS / WIDTH;
   for (var item = index; item < SUBS * M * ACROSS; item += WORKGROUP_SIZE) {
     let sub = item / (M * ACROSS);
@@ -152,6 +147,10 @@ fn finish(index: u32, strip: u32, first_token: u32, first_row: u32) {
     let token = first_token + sub / SUBS_ACROSS * SUB_TOKENS + strip * M + line;
     let row = first_row + sub % SUBS_ACROSS * SUB_ROWS + item % ACROSS * WIDTH;
     if (token >= params.tokens || row >= params.rows) { continue; }
+    if (SPLITS > 1u) {
+      y[(split * params.tokens + token) * params.rows + row] = element(strip_value(at));
+      continue;
+    }
     let value = biased(row, strip_value(at));
     let to = token * params.y_stride + (params.first_row + row) / WIDTH;
     if (OUTPUT == OUTPUT_STORE) {
@@ -220,10 +219,12 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
   var sums2: SumRow;
   var sums3: SumRow;
   let place = Place(first_token, first_row);
-  var next = load(index, 0u, place);
-  put(index, 0u, 0u, next);
+  let first_step = group.z * STEPS / SPLITS;
+  let end_step = (group.z + 1u) * STEPS / SPLITS;
+  var next = load(index, first_step, place);
+  put(index, first_step, first_step % BUFFERS * TILE, next);
   workgroupBarrier();
-  for (var step = 0u; step < STEPS; step++) {
+  for (var step = first_step; step < end_step; step++) {
     next = load(index, min(step + 1u, STEPS - 1u), place);
     let buffer = step % BUFFERS * TILE;
     for (var k = 0u; k < CHUNKS; k += K / 8u) {
@@ -248,7 +249,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
       default: { store_strip(sub, sums3); }
     }
     workgroupBarrier();
-    finish(index, l, first_token, first_row);
+    finish(index, l, group.z, first_token, first_row);
     workgroupBarrier();
   }
 }

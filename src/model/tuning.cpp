@@ -18,7 +18,7 @@ using kernels::MatMulCut;
 using kernels::MatVecCut;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kFileVersion = 2;
+constexpr int kFileVersion = 3;
 constexpr double kSampleSeconds = 2e-3;
 constexpr int kSamples = 5;
 constexpr std::chrono::milliseconds kWarmUp{100};
@@ -49,7 +49,7 @@ Json to_json(const MatMulCut& cut) {
           {"k", cut.shape.k},           {"tile_tokens", cut.tile_tokens},
           {"tile_rows", cut.tile_rows}, {"sub_tokens", cut.sub_tokens},
           {"sub_rows", cut.sub_rows},   {"depth", cut.depth},
-          {"buffers", cut.buffers}};
+          {"buffers", cut.buffers},     {"splits", cut.splits}};
 }
 void read_cut(const Json& json, MatMulCut& cut) {
   cut = {.shape = {.m = number(json, "m"), .n = number(json, "n"), .k = number(json, "k")},
@@ -58,7 +58,8 @@ void read_cut(const Json& json, MatMulCut& cut) {
          .sub_tokens = number(json, "sub_tokens"),
          .sub_rows = number(json, "sub_rows"),
          .depth = number(json, "depth"),
-         .buffers = number(json, "buffers")};
+         .buffers = number(json, "buffers"),
+         .splits = number(json, "splits")};
 }
 std::string describe(const MatMulCut& cut) { return cut.name(); }
 

@@ -26,8 +26,9 @@ struct Shape {
 constexpr MatVecOutput kOutputs[] = {MatVecOutput::kStore, MatVecOutput::kAdd, MatVecOutput::kSwiGlu};
 constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
 
-std::string describe(const Shape& shape, const MatMulCut& cut) {
-  std::string text = fmt::format("rows {}, columns {}, tokens {}", shape.rows, shape.columns, shape.tokens);
+std::string describe(const WeightFormat& format, const Shape& shape, const MatMulCut& cut) {
+  std::string text = cut.splits > 1 ? kernels::weight_format_name(format) + ", " : "";
+  text += fmt::format("rows {}, columns {}, tokens {}", shape.rows, shape.columns, shape.tokens);
   if (shape.bias) text += ", bias";
   if (shape.shards > 1) text += fmt::format(", {} shards", shape.shards);
   return text + ", tiles of " + cut.name();
@@ -64,7 +65,12 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Shape& s
     before.set_rows(residual);
   }
   CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
-  const MatMulSpec spec{.format = format, .columns = shape.columns, .has_bias = shape.bias, .output = shape.output};
+  const MatMulSpec spec{.format = format,
+                        .rows = shape.rows,
+                        .tokens = shape.tokens,
+                        .columns = shape.columns,
+                        .has_bias = shape.bias,
+                        .output = shape.output};
   CRIA_TRY_ASSIGN(const auto op, MatrixMatMul::create(trial.device, spec, cut));
   gpu::Recorder recorder = trial.device.record("matmul_matrix");
   op.record(recorder, matrix, input, activation_of(y, columns), shape.tokens);
@@ -105,11 +111,10 @@ std::vector<Shape> shapes_of(const MatMulCut& cut, const WeightFormat& format, M
 void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases) {
   std::set<std::string> seen;
   const auto add = [&](const WeightFormat& format, const Shape& shape, const MatMulCut& cut) {
-    const std::string text = describe(shape, cut);
-    const std::string kernel = kernels::SpecBuilder(device, "matmul_matrix")
-                                   .matrices(cut.shape)
-                                   .halves(format)
-                                   .element(shape.output == MatVecOutput::kSwiGlu)
+    const std::string text = describe(format, shape, cut);
+    kernels::SpecBuilder builder(device, cut.splits > 1 ? "matmul_join" : "matmul_matrix");
+    if (cut.splits == 1) builder.matrices(cut.shape).halves(format);
+    const std::string kernel = builder.element(shape.output == MatVecOutput::kSwiGlu)
                                    .suffix(kOutputNames[static_cast<size_t>(shape.output)])
                                    .name();
     if (!seen.insert(kernel + text).second) return;
