@@ -76,6 +76,7 @@ class AttentionStep {
   [[nodiscard]] static bool supports(const AttentionShape& shape) {
     return shape.head_dim % 8 == 0 && shape.head_dim <= kMaxHeadDim;
   }
+  [[nodiscard]] static std::string kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm);
   /// Errors: kDevice.
   static Result<AttentionStep> create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
                                       uint32_t max_tokens);

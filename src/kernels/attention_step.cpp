@@ -1,25 +1,50 @@
 #include <algorithm>
+#include <bit>
 
 #include "kernels/attention.h"
 
 namespace cria::kernels {
 namespace {
-constexpr uint32_t kWorkgroup = 128;
 constexpr uint32_t kCombineWorkgroup = 64;
+/// Parts of a workgroup where the device allows it: with so many, short contexts are read in one go.
+constexpr uint32_t kParts = 32;
 /// Positions of a split, at least: below it, a second dispatch costs more than it saves.
 constexpr uint32_t kSplitPositions = 256;
+/// Workgroups from which on more splits bring nothing.
+constexpr uint32_t kEnoughWorkgroups = 256;
 constexpr uint32_t kMaxSplits = 64;
 
-/// Workgroup memory of attention_step.wgsl and of lanes_….wgsl.
-uint32_t memory_bytes(KvType type, uint32_t head_dim, uint32_t group) {
-  const uint32_t heads = group + 1;
-  const uint32_t new_row = head_dim * kv_type_bytes(type);
-  return heads * head_dim * 4 + 2 * new_row + heads * 8 * 4 + kWorkgroup * (8 + 2 * 16 + 16);
+enum class StepOutput : uint32_t { kParts, kF32, kF16 };
+
+/// How a workgroup is cut into parts.
+struct Cut {
+  uint32_t lanes = 1;  // of a part
+  uint32_t workgroup = 1;
+  bool in_subgroups = false;  // parts do not reach beyond one
+};
+
+/// Workgroup memory of attention_step.wgsl and of part_….wgsl.
+uint32_t memory_bytes(const Cut& cut, uint32_t head_dim) {
+  const uint32_t parts = cut.workgroup / cut.lanes;
+  return parts * (16 + head_dim * 4) + (cut.in_subgroups ? 0 : cut.workgroup * 16);
+}
+
+/// The largest workgroup of up to kParts parts that the device has room for.
+Cut cut_of(const gpu::Device& device, uint32_t head_dim) {
+  const gpu::DeviceInfo& info = device.info();
+  Cut cut{.lanes = std::bit_ceil(head_dim / 8)};
+  cut.in_subgroups = info.features.subgroups && cut.lanes <= info.subgroup_min_size;
+  cut.workgroup = std::max({kParts * cut.lanes, info.subgroup_max_size, 32U});
+  while (cut.workgroup > info.limits.max_workgroup_invocations ||
+         (cut.workgroup > cut.lanes && memory_bytes(cut, head_dim) > info.limits.max_workgroup_memory_bytes)) {
+    cut.workgroup /= 2;
+  }
+  return cut;
 }
 
 /// Bytes of one split's part for all tokens.
 uint64_t split_bytes(const AttentionShape& shape, uint32_t max_tokens) {
-  return uint64_t{max_tokens} * shape.heads * (shape.head_dim + 2) * 4;
+  return uint64_t{max_tokens} * shape.heads * (shape.head_dim + 4) * 4;
 }
 
 /// Splits whose parts one binding holds.
@@ -31,27 +56,35 @@ uint32_t most_splits(const gpu::Limits& limits, const AttentionShape& shape, uin
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
-  uint32_t is_direct, pad;
+  StepOutput output;
+  uint32_t pad;
 };
 struct CombineParams {
-  uint32_t heads, head_dim, splits, y_stride;
+  uint32_t heads, quarters, splits, y_stride;
 };
+
+SpecBuilder step_spec(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm) {
+  const Cut cut = cut_of(device, head_dim);
+  return SpecBuilder(device, "attention_step")
+      .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
+      .suffix(fmt::format("_kv_{}{}", kv_type_name(type), qk_norm ? "_norm" : ""))
+      .parts(cut.workgroup, cut.lanes, cut.in_subgroups);
+}
 }  // namespace
+
+std::string AttentionStep::kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm) {
+  return step_spec(device, type, head_dim, qk_norm).name();
+}
 
 Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
                                             uint32_t max_tokens) {
   CRIA_CHECK(supports(shape));
   AttentionStep op;
   op.shape_ = shape;
-  const bool pairs = shape.heads / shape.kv_heads % 2 == 0 &&
-                     memory_bytes(type, shape.head_dim, 2) <= device.limits().max_workgroup_memory_bytes;
-  op.group_ = pairs ? 2 : 1;
+  op.group_ = shape.heads / shape.kv_heads % 2 == 0 ? 2 : 1;
   op.max_tokens_ = max_tokens;
   op.max_splits_ = most_splits(device.limits(), shape, max_tokens);
-  CRIA_TRY_ASSIGN(op.step_, SpecBuilder(device, "attention_step")
-                                .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
-                                .suffix(fmt::format("_kv_{}{}", kv_type_name(type), qk_norm ? "_norm" : ""))
-                                .reductions(kWorkgroup)
+  CRIA_TRY_ASSIGN(op.step_, step_spec(device, type, shape.head_dim, qk_norm)
                                 .constant("CHUNKS", shape.head_dim / 8)
                                 .constant("GROUP", op.group_)
                                 .constant("QK_NORM", qk_norm)
@@ -78,25 +111,27 @@ uint64_t AttentionStep::parts_size() const { return split_bytes(shape_, max_toke
 
 void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const {
   const uint32_t positions = operands.window == 0 ? operands.longest : std::min(operands.window, operands.longest);
-  const uint32_t wanted = std::clamp(divide_up(positions, kSplitPositions), 1U, max_splits_);
-  const uint32_t split_positions = round_up(divide_up(positions, wanted), kWorkgroup);
-  const uint32_t splits = divide_up(positions, split_positions);
-  const bool is_direct = splits == 1 && !y.is_half;
   const BatchBuffers& batch = operands.batch;
+  const uint32_t workgroups = shape_.heads / group_ * batch.tokens;
+  const uint32_t most = std::clamp(kEnoughWorkgroups / workgroups, 1U, max_splits_);
+  const uint32_t split_positions =
+      round_up(std::max(divide_up(positions, most), std::min(positions, kSplitPositions)), kPageSize);
+  const uint32_t splits = divide_up(positions, split_positions);
+  const StepOutput output = splits > 1 ? StepOutput::kParts : y.is_half ? StepOutput::kF16 : StepOutput::kF32;
   const StepParams params{.kv_heads = shape_.kv_heads,
                           .groups_per_kv = shape_.heads / shape_.kv_heads / group_,
                           .qkv_stride = operands.qkv.stride() / 4,
-                          .y_stride = y.stride(),
+                          .y_stride = y.stride() / 4,
                           .pages_per_slot = batch.pages_per_slot,
                           .window = operands.window,
                           .split_positions = split_positions,
                           .splits = splits,
                           .scale = shape_.scale,
                           .epsilon = operands.epsilon,
-                          .is_direct = is_direct ? 1U : 0U,
+                          .output = output,
                           .pad = 0};
   const gpu::Buffer& norms = operands.norms.valid() ? operands.norms : operands.cos_sin;
-  const gpu::Buffer& target = is_direct ? y.buffer : operands.parts;
+  const gpu::Buffer& target = splits > 1 ? operands.parts : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,
                                    batch.token_info,
                                    batch.page_table,
@@ -106,12 +141,12 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                                    norms,
                                    target};
   recorder.dispatch(step_, gpu::as_params(params), bindings, {shape_.heads / group_, splits, batch.tokens});
-  if (is_direct) return;
+  if (splits == 1) return;
   const CombineParams combine{
-      .heads = shape_.heads, .head_dim = shape_.head_dim, .splits = splits, .y_stride = y.stride()};
+      .heads = shape_.heads, .quarters = shape_.head_dim / 4, .splits = splits, .y_stride = y.stride()};
   const gpu::Binding combined[] = {operands.parts, y.buffer};
   recorder.dispatch(y.is_half ? half_combine_.value() : combine_, gpu::as_params(combine), combined,
-                    {divide_up(shape_.q_size(), kCombineWorkgroup), batch.tokens, 1});
+                    {divide_up(shape_.q_size() / 4, kCombineWorkgroup), batch.tokens, 1});
 }
 
 }  // namespace cria::kernels

@@ -5,13 +5,15 @@
 //
 // Shapes: qkv [tokens, (heads + 2 * kv_heads) * head_dim]; cache [pages, kv_heads, PAGE_SIZE, head_dim];
 // cos_sin [tokens, head_dim / 2]; norms [2, head_dim] (of queries, of keys).
-//   With one split, y [tokens, heads * head_dim]. With more, each split of the positions leaves its part in
-//   y [tokens, splits, heads, head_dim + 2]: the weighted sum, the sum of weights, the highest score;
-//   attention_combine.wgsl puts them together.
+//   With one split, y [tokens, heads * head_dim] in f32 or f16. With more, each split of the positions leaves its part
+//   in y, f32 [tokens, splits, heads, head_dim + 4]: the weighted sum, the sum of weights, the highest score and two
+//   that mean nothing; attention_combine.wgsl puts them together.
 // Bindings: 1 qkv f32 as vec4, 2 token_info (position, slot), 3 page_table, 4 keys, 5 values (KvChunk module,
-// read and written), 6 cos_sin f32 as vec4, 7 norms f32 as vec4 (any buffer without QK_NORM), 8 y f32.
-// Dispatch: x = pairs of heads that share a key head (GROUP heads each), y = split of split_positions
-// positions, z = token; workgroups of WORKGROUP_SIZE.
+// read and written), 6 cos_sin f32 as vec4, 7 norms f32 as vec4 (any buffer without QK_NORM), 8 y.
+// Dispatch: x = pairs of heads that share a key head (GROUP heads, 1 or 2, each), y = split of split_positions
+// positions, z = token; workgroups of WORKGROUP_SIZE. LANES invocations make a part of the workgroup (part module);
+// each lane has a chunk of 8 elements of the heads in its registers, each part its own positions and its own softmax:
+// keys and values of DEPTH positions are asked for at once, and parts meet only at the end.
 // Numerics: f32 scores and sums, online softmax with a finite lowest score. The new key and value are
 // rounded to the cache's type before they are used.
 // Source: attention_decode.wgsl, rope.wgsl, head_norm.wgsl; splitting as in Dao et al. 2023, "Flash-Decoding".
@@ -20,16 +22,20 @@ struct Params {
   kv_heads: u32,
   groups_per_kv: u32,    // workgroups that share a key head
   qkv_stride: u32,       // of a row, in vec4s
-  y_stride: u32,         // of a row, in elements
+  y_stride: u32,         // of a row, in vec4s
   pages_per_slot: u32,
   window: u32,           // positions that a query sees, its own included; 0 means all
   split_positions: u32,
   splits: u32,
   scale: f32,
   epsilon: f32,
-  is_direct: u32,        // 1: y gets what is finished; 0: parts, which attention_combine.wgsl puts together
+  output: u32,           // OUTPUT_…
   pad1: u32,
 }
+
+const OUTPUT_PARTS = 0u;
+const OUTPUT_F32 = 1u;
+const OUTPUT_F16 = 2u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -39,75 +45,59 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> values: array<KvChunk>;
 @group(0) @binding(6) var<storage, read> cos_sin: array<vec4f>;  // of two pairs of elements
 @group(0) @binding(7) var<storage, read> norms: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> y: array<f32>;
+@group(0) @binding(8) var<storage, read_write> y: array<vec2u>;  // four halves, or two floats
 
 const LOWEST = -3.0e38;
-const HEAD_DIM = 8u * CHUNKS;
-const HALF = 4u * CHUNKS;
-const HEADS = GROUP + 1u;                    // the queries, then the key
-const PARTS = WORKGROUP_SIZE / CHUNKS;       // invocations that sum different positions of a block
+const PARTS = WORKGROUP_SIZE / LANES;
+const DEPTH = 4u;                    // positions that a part works on at once
+const QUARTERS = 2u * CHUNKS;        // vec4s of a head
 
-var<workgroup> turned: array<vec4f, HEADS * 2u * CHUNKS>;  // queries, then the new key, after RoPE
-var<workgroup> new_key: array<KvChunk, CHUNKS>;
-var<workgroup> new_value: array<KvChunk, CHUNKS>;
-var<workgroup> squares: array<f32, HEADS * 8u>;
-var<workgroup> block_weights: array<vec2f, WORKGROUP_SIZE>;   // of each position, for up to two heads
-var<workgroup> part_sums: array<vec4f, 2u * WORKGROUP_SIZE>;
+/// Eight neighbouring elements of a head.
+struct Chunk { low: vec4f, high: vec4f }
 
-struct Place {
-  token: u32,
-  kv_head: u32,
-  first_head: u32,
-  own: u32,    // position of the new token
-  slot: u32,
+/// What a part has seen of the positions, for one head.
+struct Seen {
+  highest: f32,   // score
+  weights: f32,   // sum of exp(score - highest)
+  sum: Chunk,     // of the values so weighted
 }
 
-/// The first vec4 of head i of HEADS in its row of qkv.
-fn head_start(place: Place, i: u32) -> u32 {
-  let heads = params.kv_heads * params.groups_per_kv * GROUP;
-  let head = select(place.first_head + i, heads + place.kv_head, i == GROUP);
-  return place.token * params.qkv_stride + head * 2u * CHUNKS;
-}
+/// Where the new token stands.
+struct Place { token: u32, kv_head: u32, own: u32, slot: u32 }
 
-/// The factor of RMSNorm of head i; squares holds eight parts for each head.
-fn norm_factor(i: u32) -> f32 {
-  var sum = 0.0;
-  for (var part = 0u; part < 8u; part++) { sum += squares[8u * i + part]; }
-  return 1.0 / sqrt(sum / f32(HEAD_DIM) + params.epsilon);
-}
+var<workgroup> part_highest: array<vec2f, PARTS>;  // of both heads
+var<workgroup> part_weights: array<vec2f, PARTS>;
+var<workgroup> part_sums: array<vec4f, PARTS * QUARTERS>;
 
-/// Normalises and turns the queries and the new key into `turned`: elements 4 c + k of a head's first half pair
-/// with those of its second half, CHUNKS vec4s further on.
-fn prepare(place: Place, lane: u32) {
+fn dot8(a: Chunk, b: Chunk) -> f32 { return dot(a.low, b.low) + dot(a.high, b.high); }
+
+/// RoPE of vec4 `quarter` of the head that starts at `start`: its elements turn with those half a head away.
+fn turned_quarter(start: u32, quarter: u32, token: u32, norm_start: u32, factor: f32) -> vec4f {
+  let is_low = quarter < CHUNKS;
+  let pair = select(quarter - CHUNKS, quarter, is_low);
+  let other = select(quarter - CHUNKS, quarter + CHUNKS, is_low);
+  let first_two = cos_sin[(token * CHUNKS + pair) * 2u];
+  let last_two = cos_sin[(token * CHUNKS + pair) * 2u + 1u];
+  var own_values = qkv[start + quarter];
+  var other_values = qkv[start + other];
   if (QK_NORM) {
-    for (var i = lane; i < HEADS * 8u; i += WORKGROUP_SIZE) {
-      let start = head_start(place, i / 8u);
-      var sum = 0.0;
-      for (var c = i % 8u; c < 2u * CHUNKS; c += 8u) { sum += dot(qkv[start + c], qkv[start + c]); }
-      squares[i] = sum;
-    }
-    workgroupBarrier();
+    own_values *= factor * norms[norm_start + quarter];
+    other_values *= factor * norms[norm_start + other];
   }
-  for (var i = lane; i < HEADS * CHUNKS; i += WORKGROUP_SIZE) {
-    let head = i / CHUNKS;
-    let c = i % CHUNKS;
-    let start = head_start(place, head) + c;
-    var low = qkv[start];
-    var high = qkv[start + CHUNKS];
-    let first_two = cos_sin[(place.token * CHUNKS + c) * 2u];
-    let last_two = cos_sin[(place.token * CHUNKS + c) * 2u + 1u];
-    if (QK_NORM) {
-      let factor = norm_factor(head);
-      let at = select(0u, 2u * CHUNKS, head == GROUP) + c;
-      low *= factor * norms[at];
-      high *= factor * norms[at + CHUNKS];
-    }
-    let cosines = vec4f(first_two.xz, last_two.xz);
-    let sines = vec4f(first_two.yw, last_two.yw);
-    turned[head * 2u * CHUNKS + c] = low * cosines - high * sines;
-    turned[head * 2u * CHUNKS + CHUNKS + c] = high * cosines + low * sines;
+  let sines = vec4f(first_two.yw, last_two.yw);
+  return own_values * vec4f(first_two.xz, last_two.xz) + other_values * select(sines, -sines, is_low);
+}
+
+/// Chunk `chunk` of a query or key: normalised and turned.
+fn turned(start: u32, chunk: u32, token: u32, norm_start: u32, part: Part) -> Chunk {
+  var factor = 1.0;
+  if (QK_NORM) {
+    let own = Chunk(qkv[start + 2u * chunk], qkv[start + 2u * chunk + 1u]);
+    let square = select(0.0, dot8(own, own), part.lane < CHUNKS);
+    factor = 1.0 / sqrt(part_sum4(vec4f(square), part).x / f32(4u * QUARTERS) + params.epsilon);
   }
-  workgroupBarrier();
+  return Chunk(turned_quarter(start, 2u * chunk, token, norm_start, factor),
+               turned_quarter(start, 2u * chunk + 1u, token, norm_start, factor));
 }
 
 /// The first chunk of a position's key or value, in the cache.
@@ -116,151 +106,140 @@ fn locate(place: Place, position: u32) -> u32 {
   return ((page * params.kv_heads + place.kv_head) * PAGE_SIZE + position % PAGE_SIZE) * CHUNKS;
 }
 
-/// Rounds the new key and value to the cache's type, for this workgroup's use and, by one of them, the cache.
-fn keep_new(place: Place, lane: u32, writes: bool) {
-  if (lane < CHUNKS) {
-    let key = pack_chunk(turned[GROUP * 2u * CHUNKS + 2u * lane], turned[GROUP * 2u * CHUNKS + 2u * lane + 1u]);
-    let start = head_start(place, GROUP) + params.kv_heads * 2u * CHUNKS + 2u * lane;
-    let value = pack_chunk(qkv[start], qkv[start + 1u]);
-    new_key[lane] = key;
-    new_value[lane] = value;
-    if (writes) {
-      let at = locate(place, place.own) + lane;
-      keys[at] = key;
-      values[at] = value;
-    }
-  }
-  workgroupBarrier();
+fn unpacked(chunk: KvChunk) -> Chunk { return Chunk(chunk_low(chunk), chunk_high(chunk)); }
+
+fn weighted(sum: Chunk, weight: f32, value: Chunk) -> Chunk {
+  return Chunk(sum.low + weight * value.low, sum.high + weight * value.high);
 }
 
-/// What a chunk of a key adds to the scores of the GROUP queries.
-fn chunk_scores(key: KvChunk, c: u32) -> vec2f {
-  var sums = vec2f(0.0);
-  for (var g = 0u; g < GROUP; g++) {
-    let q = g * 2u * CHUNKS + 2u * c;
-    sums[g] = dot(turned[q], chunk_low(key)) + dot(turned[q + 1u], chunk_high(key));
-  }
-  return sums;
+/// Adds DEPTH positions to what was seen; those with the lowest score count for nothing.
+fn seen_more(seen: Seen, scores: vec4f, value0: Chunk, value1: Chunk, value2: Chunk, value3: Chunk) -> Seen {
+  let two = max(scores.xy, scores.zw);
+  let highest = max(seen.highest, max(two.x, two.y));
+  let shrink = exp(seen.highest - highest);
+  let weights = select(vec4f(0.0), exp(scores - highest), scores > vec4f(LOWEST));
+  var sum = Chunk(seen.sum.low * shrink, seen.sum.high * shrink);
+  sum = weighted(sum, weights.x, value0);
+  sum = weighted(sum, weights.y, value1);
+  sum = weighted(sum, weights.z, value2);
+  sum = weighted(sum, weights.w, value3);
+  return Seen(highest, seen.weights * shrink + dot(weights, vec4f(1.0)), sum);
 }
 
-/// The scores of a position with the GROUP queries. Four chunks are asked for at a time, so that they wait together.
-fn scores(place: Place, position: u32) -> vec2f {
-  var sums = vec2f(0.0);
-  if (position == place.own) {
-    for (var c = 0u; c < CHUNKS; c++) { sums += chunk_scores(new_key[c], c); }
-    return sums * params.scale;
+/// Writes four elements of a head: the finished ones, or this split's part.
+fn put(token: u32, head: u32, split: u32, quarter: u32, sum: vec4f, weights: f32, highest: f32) {
+  if (params.output == OUTPUT_PARTS) {
+    let heads = params.kv_heads * params.groups_per_kv * GROUP;
+    let at = 2u * ((token * params.splits + split) * heads + head) * (QUARTERS + 1u);
+    y[at + 2u * quarter] = bitcast<vec2u>(sum.xy);
+    y[at + 2u * quarter + 1u] = bitcast<vec2u>(sum.zw);
+    if (quarter == 0u) { y[at + 2u * QUARTERS] = bitcast<vec2u>(vec2f(weights, highest)); }
+    return;
   }
-  let at = locate(place, position);
-  for (var c = 0u; c + 3u < CHUNKS; c += 4u) {
-    let key0 = keys[at + c];
-    let key1 = keys[at + c + 1u];
-    let key2 = keys[at + c + 2u];
-    let key3 = keys[at + c + 3u];
-    sums += chunk_scores(key0, c) + chunk_scores(key1, c + 1u) + chunk_scores(key2, c + 2u) + chunk_scores(key3, c + 3u);
-  }
-  for (var c = CHUNKS & ~3u; c < CHUNKS; c++) { sums += chunk_scores(keys[at + c], c); }
-  return sums * params.scale;
-}
-
-/// The weighted sums of one chunk of the values, for the GROUP heads.
-struct Sums {
-  low: array<vec4f, GROUP>,
-  high: array<vec4f, GROUP>,
-}
-
-fn add_value(sums: ptr<function, Sums>, value: KvChunk, weights: vec2f) {
-  for (var g = 0u; g < GROUP; g++) {
-    (*sums).low[g] += weights[g] * chunk_low(value);
-    (*sums).high[g] += weights[g] * chunk_high(value);
+  let at = token * params.y_stride + head * QUARTERS + quarter;
+  let value = sum / weights;
+  if (params.output == OUTPUT_F16) {
+    y[at] = vec2u(pack2x16float(value.xy), pack2x16float(value.zw));
+  } else {
+    y[2u * at] = bitcast<vec2u>(value.xy);
+    y[2u * at + 1u] = bitcast<vec2u>(value.zw);
   }
 }
 
-/// Adds positions first + part, first + part + PARTS, … below `end` from the cache, four at a time.
-fn add_values(sums: ptr<function, Sums>, place: Place, first: u32, end: u32, part: u32, chunk: u32) {
-  for (var j = first + part; j < end; j += 4u * PARTS) {
-    let last = end - 1u;
-    let value0 = values[locate(place, j) + chunk];
-    let value1 = values[locate(place, min(j + PARTS, last)) + chunk];
-    let value2 = values[locate(place, min(j + 2u * PARTS, last)) + chunk];
-    let value3 = values[locate(place, min(j + 3u * PARTS, last)) + chunk];
-    add_value(sums, value0, block_weights[j - first]);
-    add_value(sums, value1, weight_below(j + PARTS, first, end));
-    add_value(sums, value2, weight_below(j + 2u * PARTS, first, end));
-    add_value(sums, value3, weight_below(j + 3u * PARTS, first, end));
-  }
-}
-
-fn weight_below(position: u32, first: u32, end: u32) -> vec2f {
-  return select(vec2f(0.0), block_weights[min(position, end - 1u) - first], position < end);
-}
-
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(lanes: Lanes, @builtin(workgroup_id) id: vec3u) {
-  let lane = lanes.index;
+fn run(part: Part, id: vec3u) {
+  let lane = part.lane;
+  let chunk = min(lane, CHUNKS - 1u);  // a lane past the last has it too, and counts for nothing
+  let first_head = id.x * GROUP;
+  let kv_head = id.x / params.groups_per_kv;
+  let row = id.z * params.qkv_stride;
+  let key_start = row + (params.kv_heads * params.groups_per_kv * GROUP + kv_head) * QUARTERS;
+  let value_start = key_start + params.kv_heads * QUARTERS + 2u * chunk;
   let info = token_info[id.z];
-  let place = Place(id.z, id.x / params.groups_per_kv, id.x * GROUP, info.x, info.y);
-  prepare(place, lane);
+  let place = Place(id.z, kv_head, info.x, info.y);
   let all_end = info.x + 1u;
   let all_begin = select(0u, all_end - min(params.window, all_end), params.window > 0u);
   let begin = min(all_begin + id.y * params.split_positions, all_end);
   let end = min(begin + params.split_positions, all_end);
-  keep_new(place, lane, id.x % params.groups_per_kv == 0u && end == all_end && begin < end);
 
-  var highest = vec2f(LOWEST);
-  var weight_sum = vec2f(0.0);
-  var sums: Sums;
-  let chunk = lane % CHUNKS;
-  let part = lane / CHUNKS;
-  for (var first = begin; first < end; first += WORKGROUP_SIZE) {
-    let position = first + lane;
-    var own = vec2f(LOWEST);
-    if (position < end) { own = scores(place, position); }
-    let new_highest = max(highest, workgroup_max4(vec4f(own, own), lanes).xy);
-    let shrink = exp(highest - new_highest);
-    highest = new_highest;
-    let weight = select(vec2f(0.0), exp(own - highest), position < end);
-    block_weights[lane] = weight;
-    weight_sum = weight_sum * shrink + workgroup_sum4(vec4f(weight, 0.0, 0.0), lanes).xy;  // publishes block_weights
-    for (var g = 0u; g < GROUP; g++) {
-      sums.low[g] *= shrink[g];
-      sums.high[g] *= shrink[g];
-    }
-    let block_end = min(first + WORKGROUP_SIZE, end);
-    if (part < PARTS) {
-      add_values(&sums, place, first, min(block_end, place.own), part, chunk);
-      if (part == 0u && first <= place.own && place.own < block_end) {
-        add_value(&sums, new_value[chunk], block_weights[place.own - first]);
-      }
-    }
-    workgroupBarrier();
+  let scale = select(0.0, params.scale, lane < CHUNKS);
+  var query0 = turned(row + first_head * QUARTERS, chunk, id.z, 0u, part);
+  var query1 = query0;
+  if (GROUP > 1u) { query1 = turned(row + (first_head + 1u) * QUARTERS, chunk, id.z, 0u, part); }
+  query0 = Chunk(query0.low * scale, query0.high * scale);
+  query1 = Chunk(query1.low * scale, query1.high * scale);
+
+  // The new position, of the last split's first part.
+  let key = turned(key_start, chunk, id.z, QUARTERS, part);
+  let new_key = pack_chunk(key.low, key.high);
+  let new_value = pack_chunk(qkv[value_start], qkv[value_start + 1u]);
+  let has_new = part.index == 0u && begin < end && end == all_end;
+  if (has_new && id.x % params.groups_per_kv == 0u && lane < CHUNKS) {
+    let at = locate(place, place.own) + lane;
+    keys[at] = new_key;
+    values[at] = new_value;
   }
-  for (var g = 0u; g < GROUP; g++) {
-    workgroupBarrier();
-    part_sums[2u * lane] = sums.low[g];
-    part_sums[2u * lane + 1u] = sums.high[g];
-    workgroupBarrier();
-    if (lane < 2u * CHUNKS) {
-      var sum = vec4f(0.0);
-      for (var p = 0u; p < PARTS; p++) { sum += part_sums[2u * p * CHUNKS + lane]; }
-      put(place, id.y, g, lane, sum, weight_sum[g], highest[g]);
+  let new_scores = part_sum4(vec4f(dot8(query0, unpacked(new_key)), dot8(query1, unpacked(new_key)), 0.0, 0.0), part);
+  let start = select(vec2f(LOWEST), new_scores.xy, has_new);
+  let one = select(0.0, 1.0, has_new);
+  let value = unpacked(new_value);
+  var seen0 = Seen(start.x, one, Chunk(one * value.low, one * value.high));
+  var seen1 = Seen(start.y, one, seen0.sum);
+
+  let cached_end = min(end, place.own);
+  for (var first = begin; first < cached_end; first += DEPTH * PARTS) {
+    let positions = vec4u(0u, PARTS, 2u * PARTS, 3u * PARTS) + first + part.index;
+    let is_seen = positions < vec4u(cached_end);
+    let last = cached_end - 1u;
+    let at0 = locate(place, min(positions.x, last)) + chunk;
+    let at1 = locate(place, min(positions.y, last)) + chunk;
+    let at2 = locate(place, min(positions.z, last)) + chunk;
+    let at3 = locate(place, min(positions.w, last)) + chunk;
+    let key0 = unpacked(keys[at0]);
+    let key1 = unpacked(keys[at1]);
+    let key2 = unpacked(keys[at2]);
+    let key3 = unpacked(keys[at3]);
+    let value0 = unpacked(values[at0]);
+    let value1 = unpacked(values[at1]);
+    let value2 = unpacked(values[at2]);
+    let value3 = unpacked(values[at3]);
+    let own0 = vec4f(dot8(query0, key0), dot8(query0, key1), dot8(query0, key2), dot8(query0, key3));
+    let scores0 = select(vec4f(LOWEST), part_sum4(own0, part), is_seen);
+    seen0 = seen_more(seen0, scores0, value0, value1, value2, value3);
+    if (GROUP > 1u) {
+      let own1 = vec4f(dot8(query1, key0), dot8(query1, key1), dot8(query1, key2), dot8(query1, key3));
+      let scores1 = select(vec4f(LOWEST), part_sum4(own1, part), is_seen);
+      seen1 = seen_more(seen1, scores1, value0, value1, value2, value3);
     }
   }
+  join(part, id, seen0, seen1);
 }
 
-/// Writes four elements of a head: the finished ones, or this split's part.
-fn put(place: Place, split: u32, g: u32, quarter: u32, sum: vec4f, weight_sum: f32, highest: f32) {
-  let head = place.first_head + g;
-  if (params.is_direct == 1u) {
-    let at = place.token * params.y_stride + head * HEAD_DIM + 4u * quarter;
-    let value = sum / weight_sum;
-    for (var k = 0u; k < 4u; k++) { y[at + k] = value[k]; }
-    return;
-  }
-  let heads = params.kv_heads * params.groups_per_kv * GROUP;
-  let at = ((place.token * params.splits + split) * heads + head) * (HEAD_DIM + 2u);
-  for (var k = 0u; k < 4u; k++) { y[at + 4u * quarter + k] = sum[k]; }
-  if (quarter == 0u) {
-    y[at + HEAD_DIM] = weight_sum;
-    y[at + HEAD_DIM + 1u] = highest;
+/// Puts together what the parts have seen, one head after the other.
+fn join(part: Part, id: vec3u, seen0: Seen, seen1: Seen) {
+  let own_highest = vec2f(seen0.highest, seen1.highest);
+  if (part.lane == 0u) { part_highest[part.index] = own_highest; }
+  workgroupBarrier();
+  var highest = part_highest[0];
+  for (var p = 1u; p < PARTS; p++) { highest = max(highest, part_highest[p]); }
+  let shrink = exp(own_highest - highest);
+  if (part.lane == 0u) { part_weights[part.index] = shrink * vec2f(seen0.weights, seen1.weights); }
+  let position = part.index * LANES + part.lane;
+  for (var g = 0u; g < GROUP; g++) {
+    if (part.lane < CHUNKS) {
+      let at = part.index * QUARTERS + 2u * part.lane;
+      part_sums[at] = shrink[g] * select(seen1.sum.low, seen0.sum.low, g == 0u);
+      part_sums[at + 1u] = shrink[g] * select(seen1.sum.high, seen0.sum.high, g == 0u);
+    }
+    workgroupBarrier();
+    for (var quarter = position; quarter < QUARTERS; quarter += WORKGROUP_SIZE) {
+      var sum = vec4f(0.0);
+      var weights = 0.0;
+      for (var p = 0u; p < PARTS; p++) {
+        sum += part_sums[p * QUARTERS + quarter];
+        weights += part_weights[p][g];
+      }
+      put(id.z, id.x * GROUP + g, id.y, quarter, sum, weights, highest[g]);
+    }
+    workgroupBarrier();
   }
 }

@@ -93,17 +93,23 @@ SpecBuilder& SpecBuilder::kv(KvType type) {
   return *this;
 }
 
-SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) { return over_subgroups("lanes", workgroup_size); }
+SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) { return over_subgroups("lanes", workgroup_size, features_.subgroups); }
 
-SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) { return over_subgroups("team", workgroup_size); }
+SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) {
+  return over_subgroups("team", workgroup_size, features_.subgroups);
+}
 
-SpecBuilder& SpecBuilder::over_subgroups(std::string_view module, uint32_t workgroup_size) {
-  if (features_.subgroups) {
+SpecBuilder& SpecBuilder::parts(uint32_t workgroup_size, uint32_t lanes, bool in_subgroups) {
+  return over_subgroups("part", workgroup_size, in_subgroups).constant("LANES", lanes);
+}
+
+SpecBuilder& SpecBuilder::over_subgroups(std::string_view module, uint32_t workgroup_size, bool has_subgroups) {
+  if (has_subgroups) {
     enable("subgroups");
     spec_.requirements.emplace_back("subgroup_id");
     spec_.name += "_subgroup";
   }
-  add_module(fmt::format("{}_{}", module, features_.subgroups ? "subgroup" : "shared"));
+  add_module(fmt::format("{}_{}", module, has_subgroups ? "subgroup" : "shared"));
   return constant("WORKGROUP_SIZE", workgroup_size);
 }
 

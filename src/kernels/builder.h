@@ -48,6 +48,9 @@ class SpecBuilder {
   /// Adds teams of invocations (`Team`, `team_sum`, …): subgroups, or parts of the workgroup without them,
   /// and the constant WORKGROUP_SIZE.
   SpecBuilder& teams(uint32_t workgroup_size);
+  /// Adds parts of a workgroup (`Part`, `part_sum4`) of `lanes` invocations each: within subgroups, or through workgroup
+  /// memory; and the constants WORKGROUP_SIZE and LANES.
+  SpecBuilder& parts(uint32_t workgroup_size, uint32_t lanes, bool in_subgroups);
   /// Adds a module that only the shaders of one operation share.
   SpecBuilder& module(std::string_view name);
 
@@ -65,7 +68,7 @@ class SpecBuilder {
  private:
   void add_module(std::string_view name);
   void enable(std::string_view extension);
-  SpecBuilder& over_subgroups(std::string_view module, uint32_t workgroup_size);
+  SpecBuilder& over_subgroups(std::string_view module, uint32_t workgroup_size, bool has_subgroups);
   SpecBuilder& name_format(const WeightFormat& format, std::string_view suffix);
   gpu::FeatureSet features_;
   gpu::PipelineSpec spec_;

@@ -177,7 +177,7 @@ std::vector<StepShape> step_shapes(KvType type) {
 bool is_split(const gpu::Device& device, const BatchShape& shape) {
   uint32_t positions = std::ranges::max_element(shape.runs, {}, &Run::position)->position + 1;
   if (shape.window > 0) positions = std::min(positions, shape.window);
-  const uint64_t split_bytes = uint64_t{shape.tokens() + 1} * shape.heads * (shape.head_dim + 2) * 4;
+  const uint64_t split_bytes = uint64_t{shape.tokens() + 1} * shape.heads * (shape.head_dim + 4) * 4;
   return positions > 256 && device.limits().max_binding_bytes >= 2 * split_bytes;
 }
 
@@ -185,24 +185,20 @@ bool is_split(const gpu::Device& device, const BatchShape& shape) {
 
 void add_attention_step_cases(const gpu::Device& device, std::vector<Case>& cases) {
   for (const KvType type : kernels::kKvTypes) {
-    const std::string kv = fmt::format("_kv_{}", kernels::kv_type_name(type));
     for (const StepShape& step : step_shapes(type)) {
       const BatchShape& shape = step.batch;
-      const std::string name = kernels::SpecBuilder(device, "attention_step")
-                                   .suffix(kv + (step.qk_norm ? "_norm" : ""))
-                                   .reductions(1)
-                                   .name();
+      const std::string name = AttentionStep::kernel_name(device, type, shape.head_dim, step.qk_norm);
       const uint64_t activations = activation_bytes(shape.tokens(), shape.attention().qkv_size());
       const bool split = is_split(device, shape);
-      cases.push_back({.kernel = split ? "attention_combine" : name,
-                       .shape = split ? fmt::format("after {}, {}", name, describe(shape)) : describe(shape),
-                       .binding_bytes = std::max(activations, shape.cache_bytes(type)),
-                       .body = [=](Trial& trial) { return run(trial, type, step, Element::kF32); }});
-      if (!device.features().f16) continue;
-      cases.push_back({.kernel = "attention_combine_to_f16",
-                       .shape = fmt::format("after {}, {}", name, describe(shape)),
-                       .binding_bytes = std::max(activations, shape.cache_bytes(type)),
-                       .body = [=](Trial& trial) { return run(trial, type, step, Element::kF16); }});
+      const auto add = [&](Element element) {
+        const std::string half = element == Element::kF16 ? "_to_f16" : "";
+        cases.push_back({.kernel = split ? "attention_combine" + half : name,
+                         .shape = split ? fmt::format("after {}, {}", name, describe(shape)) : describe(shape) + half,
+                         .binding_bytes = std::max(activations, shape.cache_bytes(type)),
+                         .body = [=](Trial& trial) { return run(trial, type, step, element); }});
+      };
+      add(Element::kF32);
+      if (device.features().f16) add(Element::kF16);
     }
   }
 }
