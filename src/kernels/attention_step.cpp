@@ -6,8 +6,8 @@
 namespace cria::kernels {
 namespace {
 constexpr uint32_t kCombineWorkgroup = 64;
-/// Parts of a workgroup where the device allows it: with so many, short contexts are read in one go.
-constexpr uint32_t kParts = 32;
+/// Parts of a workgroup where the device allows it: more read a short context sooner, but meet later.
+constexpr uint32_t kParts = 16;
 /// Positions of a split, at least: below it, a second dispatch costs more than it saves.
 constexpr uint32_t kSplitPositions = 256;
 /// Workgroups from which on more splits bring nothing.
@@ -57,7 +57,7 @@ struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
   StepOutput output;
-  uint32_t pad;
+  uint32_t zero;
 };
 struct CombineParams {
   uint32_t heads, quarters, splits, y_stride;
@@ -129,7 +129,7 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .scale = shape_.scale,
                           .epsilon = operands.epsilon,
                           .output = output,
-                          .pad = 0};
+                          .zero = 0};
   const gpu::Buffer& norms = operands.norms.valid() ? operands.norms : operands.cos_sin;
   const gpu::Buffer& target = splits > 1 ? operands.parts : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,

@@ -30,7 +30,7 @@ struct Params {
   scale: f32,
   epsilon: f32,
   output: u32,           // OUTPUT_…
-  pad1: u32,
+  zero: u32,             // for settled
 }
 
 const OUTPUT_PARTS = 0u;
@@ -170,8 +170,8 @@ fn run(part: Part, id: vec3u) {
 
   // The new position, of the last split's first part.
   let key = turned(key_start, chunk, id.z, QUARTERS, part);
-  let new_key = pack_chunk(key.low, key.high);
-  let new_value = pack_chunk(qkv[value_start], qkv[value_start + 1u]);
+  let new_key = settled(pack_chunk(key.low, key.high), params.zero);
+  let new_value = settled(pack_chunk(qkv[value_start], qkv[value_start + 1u]), params.zero);
   let has_new = part.index == 0u && begin < end && end == all_end;
   if (has_new && id.x % params.groups_per_kv == 0u && lane < CHUNKS) {
     let at = locate(place, place.own) + lane;

@@ -39,15 +39,45 @@ uint32_t stage_units(const gpu::Limits& limits, uint32_t columns, const MatVecCu
 
 constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
 
+/// Most words that an invocation of matvec_kept.wgsl has of x and W: registers, on any GPU.
+constexpr uint32_t kKeptWords = 256;
+/// Of cuts worth measuring: with more, a core holds too few subgroups.
+constexpr uint32_t kGoodKeptWords = 160;
+
+/// Pieces of a row that each lane of matvec_kept.wgsl has.
+uint32_t kept_depth(const MatVecSpec& spec, const MatVecCut& cut) {
+  return divide_up(divide_up(spec.columns, is_quantised(spec.format.type) ? kUnit : 8), cut.lanes);
+}
+
+/// Words that an invocation of matvec_kept.wgsl has of x, of W, twice, and of sums.
+uint32_t kept_words(const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
+  const bool integers = is_quantised(spec.format.type);
+  const uint32_t bits = weight_type_bits(spec.format.type);
+  const uint32_t x_words = integers ? kUnit / 4 + 2 : 8;
+  const uint32_t w_words = integers ? bits + 1 : bits / 4;
+  return kept_depth(spec, cut) * (tokens * x_words + 2 * cut.rows * w_words) + cut.rows * tokens;
+}
+
+/// Whether matvec_kept.wgsl has room for so many tokens.
+bool keeps(const gpu::Limits& limits, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
+  const uint32_t shared = cut.workgroup_size * (4 + (2 * cut.rows + 1) * tokens);
+  return kept_words(spec, cut, tokens) <= kKeptWords && shared <= memory_budget(limits);
+}
+
 Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
   const bool integers = is_quantised(spec.format.type);
-  SpecBuilder builder(device, integers ? "matvec_blocks" : "matvec");
+  SpecBuilder builder(device, cut.lanes > 0 ? "matvec_kept" : integers ? "matvec_blocks" : "matvec");
   if (integers) {
-    const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
-    builder.blocks(spec.format).constant("STAGE_UNITS", units);
-    builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
+    builder.blocks(spec.format);
   } else {
     builder.weights(spec.format);
+  }
+  if (cut.lanes > 0) {
+    builder.module(integers ? "kept_blocks" : "kept_floats").constant("LANES", cut.lanes);
+  } else if (integers) {
+    const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
+    builder.constant("STAGE_UNITS", units);
+    builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
   }
   return builder.teams(cut.workgroup_size)
       .module("matvec_output")
@@ -59,7 +89,7 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .constant("ROWS", cut.rows)
       .constant("TOKENS", tokens)
       .constant("SPLIT", cut.split)
-      .constant("DEPTH", cut.depth)
+      .constant("DEPTH", cut.lanes > 0 ? kept_depth(spec, cut) : cut.depth)
       .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", kOutputNames[static_cast<size_t>(spec.output)],
                           tokens > 1 ? fmt::format("_x{}", tokens) : ""))
       .build(device, "rrrrrw", sizeof(Params));
@@ -86,10 +116,35 @@ MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec) {
 
 bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut) {
   const auto is_power = [](uint32_t value, uint32_t most) { return std::has_single_bit(value) && value <= most; };
-  return cut.workgroup_size >= 32 && cut.workgroup_size % 32 == 0 &&
-         cut.workgroup_size <= device.limits().max_workgroup_invocations && is_power(cut.rows, 8) &&
-         is_power(cut.split, 32) && is_power(cut.depth, 8) && fits(device.limits(), cut, 1) &&
-         (spec.output != MatVecOutput::kSwiGlu || cut.rows % 2 == 0);
+  const uint32_t team = std::max(device.info().subgroup_max_size, kSharedTeam);
+  if (cut.workgroup_size < 32 || cut.workgroup_size % 32 != 0 ||
+      cut.workgroup_size > device.limits().max_workgroup_invocations || !is_power(cut.rows, 8) ||
+      !is_power(cut.split, 32) || !is_power(cut.depth, 8) ||
+      (spec.output == MatVecOutput::kSwiGlu && cut.rows % 2 != 0)) {
+    return false;
+  }
+  if (cut.lanes == 0) return fits(device.limits(), cut, 1);
+  return cut.lanes % team == 0 && cut.workgroup_size % cut.lanes == 0 && keeps(device.limits(), spec, cut, 1);
+}
+
+/// The cuts of matvec_kept.wgsl that are worth measuring.
+std::vector<MatVecCut> kept_cuts(const gpu::Device& device, const MatVecSpec& spec) {
+  const uint32_t team = std::max(device.info().subgroup_max_size, kSharedTeam);
+  const uint32_t pieces = divide_up(spec.columns, is_quantised(spec.format.type) ? kUnit : 8);
+  std::vector<MatVecCut> cuts;
+  for (const uint32_t depth : {1U, 2U, 4U}) {
+    const uint32_t lanes = round_up(divide_up(pieces, depth), team);
+    for (const uint32_t rows : {2U, 4U, 8U}) {
+      for (const uint32_t sets : {1U, 2U, 4U}) {
+        for (const uint32_t workgroups : {0U, 132U, 264U, 528U}) {
+          const MatVecCut cut{.workgroup_size = sets * lanes, .rows = rows, .lanes = lanes, .workgroups = workgroups};
+          const bool is_good = cut.workgroup_size >= 128 && kept_words(spec, cut, 1) <= kGoodKeptWords;
+          if (is_good && is_valid_cut(device, spec, cut)) cuts.push_back(cut);
+        }
+      }
+    }
+  }
+  return cuts;
 }
 
 std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpec& spec) {
@@ -108,6 +163,7 @@ std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpe
   for (const MatVecCut& cut : is_quantised(spec.format.type) ? kBlocks : kFloats) {
     if (is_valid_cut(device, spec, cut)) cuts.push_back(cut);
   }
+  std::ranges::copy(kept_cuts(device, spec), std::back_inserter(cuts));
   return cuts;
 }
 
@@ -115,16 +171,19 @@ Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint3
                               std::optional<MatVecCut> cut) {
   MatVec op;
   op.spec_ = spec;
-  op.cut_ = cut.value_or(default_cut(device, spec));
-  CRIA_CHECK(is_valid_cut(device, spec, op.cut_));
+  const MatVecCut wanted = cut.value_or(default_cut(device, spec));
+  CRIA_CHECK(is_valid_cut(device, spec, wanted));
   const uint32_t team = device.features().subgroups ? std::max(device.info().subgroup_max_size, 1U) : kSharedTeam;
-  const uint32_t teams = std::max(1U, op.cut_.workgroup_size / team);
-  op.sets_ = teams / std::min(op.cut_.split, teams);
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
   for (uint32_t tokens = 1; tokens <= std::min(max_tokens, kMaxTokens); tokens *= 2) {
-    if (!fits(device.limits(), op.cut_, tokens)) break;  // fewer at once, then
-    CRIA_TRY_ASSIGN(gpu::Pipeline pipeline, build(device, spec, op.cut_, tokens));
-    op.pipelines_.push_back(std::move(pipeline));
+    Variant variant{.pipeline = {}, .cut = wanted, .sets = 1};
+    if (wanted.lanes > 0 && !keeps(device.limits(), spec, wanted, tokens)) variant.cut = default_cut(device, spec);
+    if (variant.cut.lanes == 0 && !fits(device.limits(), variant.cut, tokens)) break;  // fewer at once, then
+    const uint32_t teams = std::max(1U, variant.cut.workgroup_size / team);
+    variant.sets = variant.cut.lanes > 0 ? variant.cut.workgroup_size / variant.cut.lanes
+                                         : teams / std::min(variant.cut.split, teams);
+    CRIA_TRY_ASSIGN(variant.pipeline, build(device, spec, variant.cut, tokens));
+    op.variants_.push_back(std::move(variant));
   }
   return op;
 }
@@ -134,8 +193,9 @@ void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activat
   CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns && x.columns == weight.columns &&
              (spec_.rows == 0 || (weight.shards.size() == 1 && weight.rows == spec_.rows)) &&
              weight.bias.valid() == spec_.has_bias && norm.has_value() == spec_.has_norm);
-  size_t variant = 0;
-  while (variant + 1 < pipelines_.size() && (1U << variant) < tokens) ++variant;
+  size_t index = 0;
+  while (index + 1 < variants_.size() && (1U << index) < tokens) ++index;
+  const Variant& variant = variants_[index];
   for (const Matrix::Shard& shard : weight.shards) {
     const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
     const gpu::Buffer& norm_weight = norm ? norm->weight : shard.buffer;
@@ -146,9 +206,10 @@ void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activat
                         .first_row = shard.first_row,
                         .epsilon = norm ? norm->epsilon : 0,
                         .pad = {}};
-    const uint32_t sets = divide_up(shard.rows, cut_.rows);
-    recorder.dispatch(pipelines_[variant], gpu::as_params(params), bindings,
-                      folded_grid(grid_limit_, divide_up(sets, sets_), divide_up(tokens, 1U << variant)));
+    uint32_t workgroups = divide_up(divide_up(shard.rows, variant.cut.rows), variant.sets);
+    if (variant.cut.workgroups > 0) workgroups = std::min(workgroups, variant.cut.workgroups);
+    recorder.dispatch(variant.pipeline, gpu::as_params(params), bindings,
+                      folded_grid(grid_limit_, workgroups, divide_up(tokens, 1U << index)));
   }
 }
 

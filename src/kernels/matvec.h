@@ -1,5 +1,5 @@
 // Products with weight matrices for one or a few tokens: matvec.wgsl (float weights) and matvec_blocks.wgsl
-// (quantised ones, in integer arithmetic), with RMSNorm before and a residual or SwiGLU after on request.
+// (quantised ones, in integer arithmetic), or matvec_kept.wgsl (either, x in registers), with RMSNorm before and a residual or SwiGLU after on request.
 #pragma once
 
 #include "kernels/builder.h"
@@ -32,6 +32,8 @@ struct MatVecCut {
   uint32_t rows = 1;              ///< that are made together; even for kSwiGlu
   uint32_t split = 1;             ///< teams (subgroups) that share those rows
   uint32_t depth = 1;             ///< pieces of a row that each lane reads at once
+  uint32_t lanes = 0;             ///< not 0: of a row, by matvec_kept.wgsl, which has no split and chooses the depth
+  uint32_t workgroups = 0;        ///< of matvec_kept.wgsl, at most; 0: as many as there are rows for
   bool operator==(const MatVecCut&) const = default;
 };
 
@@ -63,10 +65,13 @@ class MatVec {
               const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens) const;
 
  private:
+  struct Variant {
+    gpu::Pipeline pipeline;
+    MatVecCut cut;
+    uint32_t sets = 1;  // of rows in a workgroup, by the reported subgroup size
+  };
   MatVecSpec spec_;
-  MatVecCut cut_;
-  uint32_t sets_ = 1;                     // of rows in a workgroup, by the reported subgroup size
-  std::vector<gpu::Pipeline> pipelines_;  // for 1, 2, 4, … tokens
+  std::vector<Variant> variants_;  // for 1, 2, 4, … tokens
   uint32_t grid_limit_ = 0;
 };
 

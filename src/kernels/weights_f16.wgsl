@@ -1,6 +1,7 @@
 // Module: weights stored as f16, on a device with shader-f16; a chunk is 8 elements, 16 bytes.
 //
-// Gives: load_chunk, which reads chunk i of the shard: 8 elements of one row as two vec4f.
+// Gives: load_chunk, which reads chunk i of the shard: 8 elements of one row as two vec4f; Raw, load_raw and decoded,
+// the same in two steps.
 // Bindings: 1 the rows of one shard, chunk after chunk, read 16 bytes at a time.
 // Numerics: decoding is exact for normal numbers; a device may flush subnormal halves (below 6.1e-5) to zero.
 
@@ -8,10 +9,15 @@ struct Eight { low: vec4f, high: vec4f }
 
 @group(0) @binding(1) var<storage, read> weights: array<vec4u>;
 
-fn load_chunk(chunk: u32) -> Eight {
-  let bits = weights[chunk];
+alias Raw = vec4u;
+
+fn load_raw(chunk: u32) -> Raw { return weights[chunk]; }
+
+fn decoded(bits: Raw) -> Eight {
   return Eight(vec4f(bitcast<vec4<f16>>(bits.xy)), vec4f(bitcast<vec4<f16>>(bits.zw)));
 }
+
+fn load_chunk(chunk: u32) -> Eight { return decoded(load_raw(chunk)); }
 
 /// Chunks from one row to the next.
 fn row_chunks(columns: u32) -> u32 { return (columns + 7u) / 8u; }

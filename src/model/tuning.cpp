@@ -18,7 +18,7 @@ using kernels::MatMulCut;
 using kernels::MatVecCut;
 using Clock = std::chrono::steady_clock;
 
-constexpr int kFileVersion = 3;
+constexpr int kFileVersion = 4;
 constexpr double kSampleSeconds = 2e-3;
 constexpr int kSamples = 5;
 constexpr std::chrono::milliseconds kWarmUp{100};
@@ -31,15 +31,27 @@ uint32_t number(const Json& json, const char* name) {
 }
 
 Json to_json(const MatVecCut& cut) {
-  return {{"workgroup_size", cut.workgroup_size}, {"rows", cut.rows}, {"split", cut.split}, {"depth", cut.depth}};
+  return {{"workgroup_size", cut.workgroup_size},
+          {"rows", cut.rows},
+          {"split", cut.split},
+          {"depth", cut.depth},
+          {"lanes", cut.lanes},
+          {"workgroups", cut.workgroups}};
 }
 void read_cut(const Json& json, MatVecCut& cut) {
   cut = {.workgroup_size = number(json, "workgroup_size"),
          .rows = number(json, "rows"),
          .split = number(json, "split"),
-         .depth = number(json, "depth")};
+         .depth = number(json, "depth"),
+         .lanes = number(json, "lanes"),
+         .workgroups = number(json, "workgroups")};
 }
 std::string describe(const MatVecCut& cut) {
+  if (cut.lanes > 0) {
+    return fmt::format("{} rows by {} lanes that keep x, {} workgroups of {}", cut.rows, cut.lanes,
+                       cut.workgroups == 0 ? "any number of" : fmt::format("at most {}", cut.workgroups),
+                       cut.workgroup_size);
+  }
   return fmt::format("{} rows by {} teams, {} deep, workgroups of {}", cut.rows, cut.split, cut.depth,
                      cut.workgroup_size);
 }

@@ -41,6 +41,10 @@ std::string describe(const Variant& variant, const MatVecShape& shape) {
   if (variant.max_tokens > 1) text += fmt::format(", up to {} at once", variant.max_tokens);
   if (!variant.cut) return text;
   const MatVecCut& cut = *variant.cut;
+  if (cut.lanes > 0) {
+    return text + fmt::format(", {} workgroups of {}, {} rows by {} lanes", cut.workgroups, cut.workgroup_size, cut.rows,
+                              cut.lanes);
+  }
   return text + fmt::format(", {} invocations, {} rows by {} teams, {} deep", cut.workgroup_size, cut.rows, cut.split,
                             cut.depth);
 }
@@ -49,7 +53,8 @@ std::string describe(const Variant& variant, const MatVecShape& shape) {
 std::string kernel_name(const gpu::Device& device, const WeightFormat& format, const Variant& variant,
                         uint32_t tokens) {
   const bool blocks = kernels::is_quantised(format.type);
-  kernels::SpecBuilder builder(device, blocks ? "matvec_blocks" : "matvec");
+  const bool keeps = variant.cut && variant.cut->lanes > 0;
+  kernels::SpecBuilder builder(device, keeps ? "matvec_kept" : blocks ? "matvec_blocks" : "matvec");
   if (blocks) {
     builder.blocks(format);
   } else {
@@ -173,6 +178,22 @@ std::vector<std::pair<uint32_t, uint32_t>> sizes(const WeightFormat& format, siz
   return {{1, 129}, {7, 160}, {33, 159}, {9, 150}};
 }
 
+/// Cuts of matvec_kept: sets that share a workgroup or fill it, one piece for a lane or several, and workgroups that
+/// make one set of rows after the other.
+std::vector<Variant> kept_variants(const gpu::Device& device) {
+  const uint32_t team = std::max(device.info().subgroup_max_size, 32U);
+  const auto cut = [&](uint32_t sets, uint32_t teams, uint32_t rows, uint32_t workgroups) {
+    return MatVecCut{.workgroup_size = sets * teams * team, .rows = rows, .lanes = teams * team, .workgroups = workgroups};
+  };
+  using enum MatVecOutput;
+  return {
+      {.norm = true, .bias = true, .output = kStore, .max_tokens = 2, .cut = cut(2, 1, 2, 1)},
+      {.norm = false, .bias = false, .output = kAdd, .max_tokens = 1, .cut = cut(1, 4, 1, 3)},
+      {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 4, .cut = cut(2, 2, 4, 2)},
+      {.norm = false, .bias = true, .output = kSwiGlu, .max_tokens = 1, .cut = cut(4, 1, 2, 0)},
+  };
+}
+
 }  // namespace
 
 void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
@@ -196,6 +217,18 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
         const uint32_t tokens = 1 + (index * 5 + rows) % (variant.max_tokens + 3);
         add(formats[f], variant, {pairs ? round_up(rows, 2U) : rows, columns, tokens, shards});
         ++index;
+      }
+    }
+  }
+  uint32_t kept = 0;
+  for (const WeightFormat& format : formats) {
+    for (const Variant& variant : kept_variants(device)) {
+      for (const auto& [rows, columns] : {std::pair(1U, 9U), std::pair(33U, 520U), std::pair(70U, 129U)}) {
+        // One format of each kind has all shapes, the others one for each variant.
+        if (!has_all_variants(format) && columns != 520) continue;
+        const bool pairs = variant.output == MatVecOutput::kSwiGlu;
+        const uint32_t tokens = 1 + kept++ % (variant.max_tokens + 1);
+        add(format, variant, {pairs ? round_up(rows, 2U) : rows, columns, tokens, std::min(rows, 1 + kept % 2)});
       }
     }
   }
