@@ -60,7 +60,8 @@ uint32_t kept_words(const MatVecSpec& spec, const MatVecCut& cut, uint32_t token
 
 /// Whether matvec_kept.wgsl has room for so many tokens.
 bool keeps(const gpu::Limits& limits, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
-  const uint32_t shared = cut.workgroup_size * (4 + (2 * cut.rows + 1) * tokens);
+  const uint32_t staged = is_quantised(spec.format.type) ? divide_up(spec.columns, kUnit) * kUnitBytes : 0;
+  const uint32_t shared = 64 + cut.workgroup_size * (4 + (2 * cut.rows + 1) * tokens) + staged;
   return kept_words(spec, cut, tokens) <= kKeptWords && shared <= memory_budget(limits);
 }
 
@@ -72,12 +73,13 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
   } else {
     builder.weights(spec.format);
   }
-  if (cut.lanes > 0) {
-    builder.module(integers ? "kept_blocks" : "kept_floats").constant("LANES", cut.lanes);
-  } else if (integers) {
-    const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
-    builder.constant("STAGE_UNITS", units);
-    builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
+  const bool keeps = cut.lanes > 0;
+  if (keeps) builder.module(integers ? "kept_blocks" : "kept_floats").constant("LANES", cut.lanes);
+  if (integers) {
+    const uint32_t all = divide_up(spec.columns, kUnit);
+    const uint32_t units = keeps ? all : stage_units(device.limits(), spec.columns, cut, tokens);
+    builder.module("stage_blocks").constant("STAGE_UNITS", units).constant("STAGE_TOKENS", keeps ? 1 : tokens);
+    if (!keeps) builder.constant("STAGES", divide_up(all, units));
   }
   return builder.teams(cut.workgroup_size)
       .module("matvec_output")
@@ -89,7 +91,7 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .constant("ROWS", cut.rows)
       .constant("TOKENS", tokens)
       .constant("SPLIT", cut.split)
-      .constant("DEPTH", cut.lanes > 0 ? kept_depth(spec, cut) : cut.depth)
+      .constant("DEPTH", keeps ? kept_depth(spec, cut) : cut.depth)
       .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", kOutputNames[static_cast<size_t>(spec.output)],
                           tokens > 1 ? fmt::format("_x{}", tokens) : ""))
       .build(device, "rrrrrw", sizeof(Params));
@@ -134,7 +136,7 @@ std::vector<MatVecCut> kept_cuts(const gpu::Device& device, const MatVecSpec& sp
   std::vector<MatVecCut> cuts;
   for (const uint32_t depth : {1U, 2U, 4U}) {
     const uint32_t lanes = round_up(divide_up(pieces, depth), team);
-    for (const uint32_t rows : {2U, 4U, 8U}) {
+    for (const uint32_t rows : {1U, 2U, 4U}) {
       for (const uint32_t sets : {1U, 2U, 4U}) {
         for (const uint32_t workgroups : {0U, 132U, 264U, 528U}) {
           const MatVecCut cut{.workgroup_size = sets * lanes, .rows = rows, .lanes = lanes, .workgroups = workgroups};

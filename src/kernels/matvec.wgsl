@@ -21,6 +21,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let first_token = group.z * TOKENS;
   for (var base = (group.x + group.y * groups.x) * sets_of(teams); base < sets; base += step) {
     let first = (base + share.row_set) * ROWS;
+    let before = residuals(share, first_token, first);
     var sums = array<f32, ROWS * TOKENS>();
     var squares = array<f32, TOKENS>();
     for (var chunk = share.lane; chunk < chunks; chunk += DEPTH * share.lanes) {
@@ -46,7 +47,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
         }
       }
     }
-    finish(team, share, first_token, first, &sums, &squares);
+    finish(team, share, first_token, first, &sums, &squares, before);
   }
 }
 

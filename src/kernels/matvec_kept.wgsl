@@ -52,8 +52,9 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
 
   var kept = array<Kept, TOKENS * DEPTH>();
   var factors = array<f32, TOKENS>();
-  for (var t = 0u; t < TOKENS; t++) {
+  for (var t = 0u; t < loop_end(TOKENS); t++) {
     let token = min(first_token + t, params.tokens - 1u);
+    prepare(team, token);
     for (var d = 0u; d < DEPTH; d++) {
       // No branches: what lies behind the last piece is nothing.
       if (lane + d * LANES < ROW_PIECES) { kept[t * DEPTH + d] = keep(token, lane + d * LANES, &factors[t]); }
@@ -76,6 +77,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   for (var base = begin; base < sets; base += step) {
     let pieces = next;
     if (base + step < sets) { next = load_rows((base + step + position / LANES) * ROWS, lane); }
+    let first_row = (base + position / LANES) * ROWS;
+    let before = residuals_of(lane, first_token, first_row);
     var sums = array<f32, OUTPUTS>();
     for (var t = 0u; t < TOKENS; t++) {
       for (var d = 0u; d < DEPTH; d++) {
@@ -89,23 +92,32 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
       if (team.lane == 0u) { partials[buffer + i * MAX_TEAMS + team.index] = sum; }
     }
     workgroupBarrier();
-    put_rows(buffer + first_team, set_teams, lane, first_token, (base + position / LANES) * ROWS, &factors);
+    put_rows(buffer + first_team, set_teams, lane, first_token, first_row, &factors, before);
     buffer = OUTPUTS * MAX_TEAMS - buffer;
   }
 }
 
-/// Finishes ROWS rows for TOKENS tokens, a lane for each element of y.
+const WIDTH = select(1u, 2u, OUTPUT == OUTPUT_SWIGLU);  // rows that make one element
+
+/// What lane `lane` adds its row to, for each token: lane r has row r of ROWS.
+fn residuals_of(lane: u32, first_token: u32, first_row: u32) -> array<f32, TOKENS> {
+  var values = array<f32, TOKENS>();
+  if (OUTPUT != OUTPUT_ADD || lane >= ROWS) { return values; }
+  for (var t = 0u; t < TOKENS; t++) { values[t] = residual(first_token + t, first_row + lane); }
+  return values;
+}
+
+/// Finishes ROWS rows for TOKENS tokens, a lane for each element of a row of y.
 fn put_rows(first: u32, set_teams: u32, lane: u32, first_token: u32, first_row: u32,
-            factors: ptr<function, array<f32, TOKENS>>) {
-  const WIDTH = select(1u, 2u, OUTPUT == OUTPUT_SWIGLU);  // rows that make one element
+            factors: ptr<function, array<f32, TOKENS>>, before: array<f32, TOKENS>) {
+  let r = lane * WIDTH;
+  if (r >= ROWS) { return; }
   for (var t = 0u; t < TOKENS; t++) {
-    for (var r = lane * WIDTH; r < ROWS; r += LANES * WIDTH) {
-      var factor = 1.0;
-      if (HAS_NORM) { factor = (*factors)[t]; }
-      let at = first + (t * ROWS + r) * MAX_TEAMS;
-      var following = 0.0;
-      if (WIDTH == 2u) { following = factor * sum_of_teams(at + MAX_TEAMS, set_teams); }
-      put(first_token + t, first_row + r, factor * sum_of_teams(at, set_teams), following);
-    }
+    var factor = 1.0;
+    if (HAS_NORM) { factor = (*factors)[t]; }
+    let at = first + (t * ROWS + r) * MAX_TEAMS;
+    var following = 0.0;
+    if (WIDTH == 2u) { following = factor * sum_of_teams(at + MAX_TEAMS, set_teams); }
+    put(first_token + t, first_row + r, factor * sum_of_teams(at, set_teams), following, before[t]);
   }
 }

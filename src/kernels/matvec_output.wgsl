@@ -2,7 +2,7 @@
 // then one of three ends. Also the parameters and bindings that both share.
 //
 // Gives: params and the bindings 3 to 6, masked, share_of (which rows an invocation works on) and finish, which adds
-// up the sums of a row's teams and puts the values.
+// up the sums of a row's teams and puts the values; residuals, what it adds them to, asked for before.
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], norm [columns], bias [all rows], y:
 //   OUTPUT_STORE   y[t, r] = value                        [tokens, all rows]
 //   OUTPUT_ADD     y[t, r] += value (the residual)        [tokens, all rows]
@@ -53,14 +53,21 @@ fn biased(row: u32, value: f32) -> f32 {
   return value;
 }
 
-/// Finishes row `row` of the shard; `next` is the value of the row after it, for OUTPUT_SWIGLU.
-fn put(token: u32, row: u32, value: f32, next: f32) {
+/// What a finished row is added to, to be asked for before the sum is known. Past the last row, of the last.
+fn residual(token: u32, row: u32) -> f32 {
+  if (OUTPUT != OUTPUT_ADD) { return 0.0; }
+  return y[min(token, params.tokens - 1u) * params.y_stride + params.first_row + min(row, row_count() - 1u)];
+}
+
+/// Finishes row `row` of the shard; `next` is the value of the row after it, for OUTPUT_SWIGLU, and `before` its
+/// residual.
+fn put(token: u32, row: u32, value: f32, next: f32, before: f32) {
   if (token >= params.tokens || row >= row_count()) { return; }
   let at = token * params.y_stride + params.first_row + row;
   if (OUTPUT == OUTPUT_STORE) {
     y[at] = biased(row, value);
   } else if (OUTPUT == OUTPUT_ADD) {
-    y[at] += biased(row, value);
+    y[at] = before + biased(row, value);
   } else if (row % 2u == 0u) {
     let gate = biased(row, value);
     let silu = select(gate / (1.0 + exp(-gate)), 0.0, gate < -80.0);
@@ -90,9 +97,19 @@ const OUTPUTS = ROWS * TOKENS;
 const TEAM_SUMS = OUTPUTS + TOKENS;                            // of a team: the rows' sums, the squares
 var<workgroup> team_sums: array<f32, TEAM_SUMS * (WORKGROUP_SIZE / 4u)>;  // no team has fewer than 4 lanes
 
+/// The residuals of ROWS rows for TOKENS tokens, for the one lane that puts them.
+fn residuals(share: Share, first_token: u32, first: u32) -> array<f32, OUTPUTS> {
+  var values = array<f32, OUTPUTS>();
+  if (OUTPUT != OUTPUT_ADD || share.lane != 0u) { return values; }
+  for (var t = 0u; t < TOKENS; t++) {
+    for (var r = 0u; r < ROWS; r++) { values[t * ROWS + r] = residual(first_token + t, first + r); }
+  }
+  return values;
+}
+
 /// Adds up the lanes' sums of ROWS rows for TOKENS tokens, applies the norm's factor, and puts the values.
 fn finish(team: Team, share: Share, first_token: u32, first: u32, sums: ptr<function, array<f32, OUTPUTS>>,
-          squares: ptr<function, array<f32, TOKENS>>) {
+          squares: ptr<function, array<f32, TOKENS>>, before: array<f32, OUTPUTS>) {
   for (var i = 0u; i < loop_end(OUTPUTS); i++) { (*sums)[i] = team_sum((*sums)[i], team); }
   if (HAS_NORM) {
     for (var t = 0u; t < loop_end(TOKENS); t++) { (*squares)[t] = team_sum((*squares)[t], team); }
@@ -117,7 +134,7 @@ fn finish(team: Team, share: Share, first_token: u32, first: u32, sums: ptr<func
     if (HAS_NORM) { factor = 1.0 / sqrt((*squares)[t] / f32(COLUMNS) + params.epsilon); }
     for (var r = 0u; r < ROWS; r++) {
       put(first_token + t, first + r, factor * (*sums)[t * ROWS + r],
-          factor * (*sums)[t * ROWS + min(r + 1u, ROWS - 1u)]);
+          factor * (*sums)[t * ROWS + min(r + 1u, ROWS - 1u)], before[t * ROWS + r]);
     }
   }
 }
