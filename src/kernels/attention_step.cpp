@@ -26,7 +26,7 @@ struct Cut {
 /// Workgroup memory of attention_step.wgsl and of part_….wgsl.
 uint32_t memory_bytes(const Cut& cut, uint32_t head_dim) {
   const uint32_t parts = cut.workgroup / cut.lanes;
-  return parts * (16 + 2 * head_dim * 4) + (cut.in_subgroups ? 0 : cut.workgroup * 16);
+  return parts * (16 + head_dim * 4) + (cut.in_subgroups ? 0 : cut.workgroup * 16);
 }
 
 /// The largest workgroup of up to kParts parts that the device has room for.

@@ -67,7 +67,7 @@ struct Place { token: u32, kv_head: u32, own: u32, slot: u32 }
 
 var<workgroup> part_highest: array<vec2f, PARTS>;  // of both heads
 var<workgroup> part_weights: array<vec2f, PARTS>;
-var<workgroup> part_sums: array<vec4f, GROUP * PARTS * QUARTERS>;  // [head][part][quarter]
+var<workgroup> part_sums: array<vec4f, PARTS * QUARTERS>;
 
 fn dot8(a: Chunk, b: Chunk) -> f32 { return dot(a.low, b.low) + dot(a.high, b.high); }
 
@@ -112,39 +112,17 @@ fn weighted(sum: Chunk, weight: f32, value: Chunk) -> Chunk {
   return Chunk(sum.low + weight * value.low, sum.high + weight * value.high);
 }
 
-/// Keys and values of DEPTH positions.
-struct Positions {
-  key0: KvChunk, key1: KvChunk, key2: KvChunk, key3: KvChunk,
-  value0: KvChunk, value1: KvChunk, value2: KvChunk, value3: KvChunk,
-}
-
-/// The positions of a part among those from `first` on.
-fn positions_of(first: u32, part: Part) -> vec4u { return vec4u(0u, PARTS, 2u * PARTS, 3u * PARTS) + first + part.index; }
-
-/// Asks for the chunks of a part's next positions; behind the last that one again.
-fn load_positions(place: Place, first: u32, end: u32, part: Part, chunk: u32) -> Positions {
-  let positions = min(positions_of(first, part), vec4u(end - 1u));
-  let at0 = locate(place, positions.x) + chunk;
-  let at1 = locate(place, positions.y) + chunk;
-  let at2 = locate(place, positions.z) + chunk;
-  let at3 = locate(place, positions.w) + chunk;
-  return Positions(keys[at0], keys[at1], keys[at2], keys[at3], values[at0], values[at1], values[at2], values[at3]);
-}
-
-/// Adds DEPTH positions to what was seen; those that do not exist count for nothing.
-fn seen_more(seen: Seen, query: Chunk, at: Positions, is_seen: vec4<bool>, part: Part) -> Seen {
-  let own = vec4f(dot8(query, unpacked(at.key0)), dot8(query, unpacked(at.key1)), dot8(query, unpacked(at.key2)),
-                  dot8(query, unpacked(at.key3)));
-  let scores = select(vec4f(LOWEST), part_sum4(own, part), is_seen);
+/// Adds DEPTH positions to what was seen; those with the lowest score count for nothing.
+fn seen_more(seen: Seen, scores: vec4f, value0: Chunk, value1: Chunk, value2: Chunk, value3: Chunk) -> Seen {
   let two = max(scores.xy, scores.zw);
   let highest = max(seen.highest, max(two.x, two.y));
   let shrink = exp(seen.highest - highest);
-  let weights = select(vec4f(0.0), exp(scores - highest), is_seen);
+  let weights = select(vec4f(0.0), exp(scores - highest), scores > vec4f(LOWEST));
   var sum = Chunk(seen.sum.low * shrink, seen.sum.high * shrink);
-  sum = weighted(sum, weights.x, unpacked(at.value0));
-  sum = weighted(sum, weights.y, unpacked(at.value1));
-  sum = weighted(sum, weights.z, unpacked(at.value2));
-  sum = weighted(sum, weights.w, unpacked(at.value3));
+  sum = weighted(sum, weights.x, value0);
+  sum = weighted(sum, weights.y, value1);
+  sum = weighted(sum, weights.z, value2);
+  sum = weighted(sum, weights.w, value3);
   return Seen(highest, seen.weights * shrink + dot(weights, vec4f(1.0)), sum);
 }
 
@@ -183,10 +161,6 @@ fn run(part: Part, id: vec3u) {
   let begin = min(all_begin + id.y * params.split_positions, all_end);
   let end = min(begin + params.split_positions, all_end);
 
-  let cached_end = min(end, place.own);
-  var next: Positions;  // on their way while heads are turned
-  if (begin < cached_end) { next = load_positions(place, begin, cached_end, part, chunk); }
-
   let scale = select(0.0, params.scale, lane < CHUNKS);
   var query0 = turned(row + first_head * QUARTERS, chunk, id.z, 0u, part);
   var query1 = query0;
@@ -211,17 +185,36 @@ fn run(part: Part, id: vec3u) {
   var seen0 = Seen(start.x, one, Chunk(one * value.low, one * value.high));
   var seen1 = Seen(start.y, one, seen0.sum);
 
+  let cached_end = min(end, place.own);
   for (var first = begin; first < cached_end; first += DEPTH * PARTS) {
-    let ways = next;
-    if (first + DEPTH * PARTS < cached_end) { next = load_positions(place, first + DEPTH * PARTS, cached_end, part, chunk); }
-    let is_seen = positions_of(first, part) < vec4u(cached_end);
-    seen0 = seen_more(seen0, query0, ways, is_seen, part);
-    if (GROUP > 1u) { seen1 = seen_more(seen1, query1, ways, is_seen, part); }
+    let positions = vec4u(0u, PARTS, 2u * PARTS, 3u * PARTS) + first + part.index;
+    let is_seen = positions < vec4u(cached_end);
+    let last = cached_end - 1u;
+    let at0 = locate(place, min(positions.x, last)) + chunk;
+    let at1 = locate(place, min(positions.y, last)) + chunk;
+    let at2 = locate(place, min(positions.z, last)) + chunk;
+    let at3 = locate(place, min(positions.w, last)) + chunk;
+    let key0 = unpacked(keys[at0]);
+    let key1 = unpacked(keys[at1]);
+    let key2 = unpacked(keys[at2]);
+    let key3 = unpacked(keys[at3]);
+    let value0 = unpacked(values[at0]);
+    let value1 = unpacked(values[at1]);
+    let value2 = unpacked(values[at2]);
+    let value3 = unpacked(values[at3]);
+    let own0 = vec4f(dot8(query0, key0), dot8(query0, key1), dot8(query0, key2), dot8(query0, key3));
+    let scores0 = select(vec4f(LOWEST), part_sum4(own0, part), is_seen);
+    seen0 = seen_more(seen0, scores0, value0, value1, value2, value3);
+    if (GROUP > 1u) {
+      let own1 = vec4f(dot8(query1, key0), dot8(query1, key1), dot8(query1, key2), dot8(query1, key3));
+      let scores1 = select(vec4f(LOWEST), part_sum4(own1, part), is_seen);
+      seen1 = seen_more(seen1, scores1, value0, value1, value2, value3);
+    }
   }
   join(part, id, seen0, seen1);
 }
 
-/// Puts together what the parts have seen.
+/// Puts together what the parts have seen, one head after the other.
 fn join(part: Part, id: vec3u, seen0: Seen, seen1: Seen) {
   let own_highest = vec2f(seen0.highest, seen1.highest);
   if (part.lane == 0u) { part_highest[part.index] = own_highest; }
@@ -230,25 +223,23 @@ fn join(part: Part, id: vec3u, seen0: Seen, seen1: Seen) {
   for (var p = 1u; p < PARTS; p++) { highest = max(highest, part_highest[p]); }
   let shrink = exp(own_highest - highest);
   if (part.lane == 0u) { part_weights[part.index] = shrink * vec2f(seen0.weights, seen1.weights); }
-  if (part.lane < CHUNKS) {
-    let at = part.index * QUARTERS + 2u * part.lane;
-    part_sums[at] = shrink.x * seen0.sum.low;
-    part_sums[at + 1u] = shrink.x * seen0.sum.high;
-    if (GROUP > 1u) {
-      part_sums[PARTS * QUARTERS + at] = shrink.y * seen1.sum.low;
-      part_sums[PARTS * QUARTERS + at + 1u] = shrink.y * seen1.sum.high;
+  let position = part.index * LANES + part.lane;
+  for (var g = 0u; g < GROUP; g++) {
+    if (part.lane < CHUNKS) {
+      let at = part.index * QUARTERS + 2u * part.lane;
+      part_sums[at] = shrink[g] * select(seen1.sum.low, seen0.sum.low, g == 0u);
+      part_sums[at + 1u] = shrink[g] * select(seen1.sum.high, seen0.sum.high, g == 0u);
     }
-  }
-  workgroupBarrier();
-  for (var i = part.index * LANES + part.lane; i < GROUP * QUARTERS; i += WORKGROUP_SIZE) {
-    let g = i / QUARTERS;
-    var sum = vec4f(0.0);
-    var weights = vec2f(0.0);
-    for (var p = 0u; p < PARTS; p++) {
-      sum += part_sums[(g * PARTS + p) * QUARTERS + i % QUARTERS];
-      weights += part_weights[p];
+    workgroupBarrier();
+    for (var quarter = position; quarter < QUARTERS; quarter += WORKGROUP_SIZE) {
+      var sum = vec4f(0.0);
+      var weights = 0.0;
+      for (var p = 0u; p < PARTS; p++) {
+        sum += part_sums[p * QUARTERS + quarter];
+        weights += part_weights[p][g];
+      }
+      put(id.z, id.x * GROUP + g, id.y, quarter, sum, weights, highest[g]);
     }
-    put(id.z, id.x * GROUP + g, id.y, i % QUARTERS, sum, select(weights.y, weights.x, g == 0u),
-        select(highest.y, highest.x, g == 0u));
+    workgroupBarrier();
   }
 }

@@ -1,8 +1,7 @@
 // Module: what matvec_kept.wgsl keeps of x for float weights: pieces of 8 columns.
 //
-// Gives: Kept and Weights, a piece of a token's x and of a row; prepare, which all invocations call before they keep a
-// token; keep and load_weights, which read them; product. keep adds the squares of x before the norm's weights to
-// `squares`. Needs a weight module.
+// Gives: Kept and Weights, a piece of a token's x and of a row; keep and load_weights, which read them; product.
+// keep adds the squares of x before the norm's weights to `squares`. Needs a weight module.
 // Numerics: weights decoded to f32, f32 sums. Columns past the last are masked on both sides, so padding may hold NaN.
 
 alias Kept = Eight;
@@ -13,8 +12,6 @@ const ROW_PIECES = (COLUMNS + 7u) / 8u;
 fn masked_chunk(values: Eight, column: u32) -> Eight {
   return Eight(masked(values.low, column), masked(values.high, column + 4u));
 }
-
-fn prepare(team: Team, token: u32) {}
 
 fn keep(token: u32, piece: u32, squares: ptr<function, f32>) -> Kept {
   let at = token * X_STRIDE + 2u * piece;

@@ -12,7 +12,7 @@ struct Params {
   uint32_t pad[3];
 };
 
-constexpr uint32_t kUnit = 32;        // UNIT in matvec_blocks.wgsl
+constexpr uint32_t kUnit = 32;        // UNIT in stage_blocks.wgsl
 constexpr uint32_t kSharedTeam = 32;  // TEAM_SIZE in team_shared.wgsl
 /// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
 constexpr uint32_t kStageBytes = 32768;
@@ -46,23 +46,19 @@ constexpr uint32_t kGoodKeptWords = 160;
 
 /// Pieces of a row that each lane of matvec_kept.wgsl has.
 uint32_t kept_depth(const MatVecSpec& spec, const MatVecCut& cut) {
-  return divide_up(divide_up(spec.columns, is_quantised(spec.format.type) ? kUnit : 8), cut.lanes);
+  return divide_up(divide_up(spec.columns, kChunk), cut.lanes);
 }
 
 /// Words that an invocation of matvec_kept.wgsl has of x, of W, twice, and of sums.
 uint32_t kept_words(const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
-  const bool integers = is_quantised(spec.format.type);
-  const uint32_t bits = weight_type_bits(spec.format.type);
-  const uint32_t x_words = integers ? kUnit / 4 + 2 : 8;
-  const uint32_t w_words = integers ? bits + 1 : bits / 4;
-  return kept_depth(spec, cut) * (tokens * x_words + 2 * cut.rows * w_words) + cut.rows * tokens;
+  const uint32_t w_words = kChunk * weight_type_bits(spec.format.type) / 32;
+  return kept_depth(spec, cut) * (tokens * kChunk + 2 * cut.rows * w_words) + cut.rows * tokens;
 }
 
 /// Whether matvec_kept.wgsl has room for so many tokens.
 bool keeps(const gpu::Limits& limits, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
-  const uint32_t staged = is_quantised(spec.format.type) ? divide_up(spec.columns, kUnit) * kUnitBytes : 0;
-  const uint32_t shared = 64 + cut.workgroup_size * (4 + (2 * cut.rows + 1) * tokens) + staged;
-  return kept_words(spec, cut, tokens) <= kKeptWords && shared <= memory_budget(limits);
+  return !is_quantised(spec.format.type) && kept_words(spec, cut, tokens) <= kKeptWords &&
+         cut.workgroup_size * (4 + (2 * cut.rows + 1) * tokens) <= memory_budget(limits);
 }
 
 Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
@@ -74,12 +70,11 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
     builder.weights(spec.format);
   }
   const bool keeps = cut.lanes > 0;
-  if (keeps) builder.module(integers ? "kept_blocks" : "kept_floats").constant("LANES", cut.lanes);
+  if (keeps) builder.module("kept_floats").constant("LANES", cut.lanes);
   if (integers) {
-    const uint32_t all = divide_up(spec.columns, kUnit);
-    const uint32_t units = keeps ? all : stage_units(device.limits(), spec.columns, cut, tokens);
-    builder.module("stage_blocks").constant("STAGE_UNITS", units).constant("STAGE_TOKENS", keeps ? 1 : tokens);
-    if (!keeps) builder.constant("STAGES", divide_up(all, units));
+    const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
+    builder.module("stage_blocks").constant("STAGE_UNITS", units);
+    builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
   }
   return builder.teams(cut.workgroup_size)
       .module("matvec_output")
@@ -132,11 +127,11 @@ bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVe
 /// The cuts of matvec_kept.wgsl that are worth measuring.
 std::vector<MatVecCut> kept_cuts(const gpu::Device& device, const MatVecSpec& spec) {
   const uint32_t team = std::max(device.info().subgroup_max_size, kSharedTeam);
-  const uint32_t pieces = divide_up(spec.columns, is_quantised(spec.format.type) ? kUnit : 8);
+  const uint32_t pieces = divide_up(spec.columns, kChunk);
   std::vector<MatVecCut> cuts;
   for (const uint32_t depth : {1U, 2U, 4U}) {
     const uint32_t lanes = round_up(divide_up(pieces, depth), team);
-    for (const uint32_t rows : {1U, 2U, 4U}) {
+    for (const uint32_t rows : {1U, 2U}) {
       for (const uint32_t sets : {1U, 2U, 4U}) {
         for (const uint32_t workgroups : {0U, 132U, 264U, 528U}) {
           const MatVecCut cut{.workgroup_size = sets * lanes, .rows = rows, .lanes = lanes, .workgroups = workgroups};
@@ -165,7 +160,7 @@ std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpe
   for (const MatVecCut& cut : is_quantised(spec.format.type) ? kBlocks : kFloats) {
     if (is_valid_cut(device, spec, cut)) cuts.push_back(cut);
   }
-  std::ranges::copy(kept_cuts(device, spec), std::back_inserter(cuts));
+  if (!is_quantised(spec.format.type)) std::ranges::copy(kept_cuts(device, spec), std::back_inserter(cuts));
   return cuts;
 }
 

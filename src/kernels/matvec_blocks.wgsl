@@ -4,7 +4,7 @@
 // xq = round(x / xs), xs = max |x| / 127 of each unit; with HAS_NORM, x stands for RMSNorm(x) (matvec.wgsl).
 //
 // Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
-// Needs the modules stage_blocks, with STAGE_TOKENS = TOKENS, and matvec_output.
+// Needs the modules stage_blocks and matvec_output.
 // Bindings: 1 W values, 2 W scales (f16 pairs), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS),
 // 5 norm f32 as vec4 (any buffer without HAS_NORM), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE. Each quantises x into workgroup memory, STAGE_UNITS units at a

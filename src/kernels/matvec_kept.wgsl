@@ -1,7 +1,7 @@
-// Matrix-vector products that keep x in registers: the same values as matvec.wgsl and matvec_blocks.wgsl.
+// Matrix-vector products with float weights that keep x in registers: the same values as matvec.wgsl.
 //
 // Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
-// Bindings: 1 W, 2 scales of W (blocks), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 norm f32 as
+// Bindings: 1 W, 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 norm f32 as
 // vec4 (any buffer without HAS_NORM), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE: sets of LANES invocations, a multiple of the subgroups' size. A lane has the
 // same DEPTH pieces of every row (kept module) and so needs its part of x, for TOKENS tokens, only once; then it reads
@@ -9,6 +9,7 @@
 // any number of workgroups; z: tokens, TOKENS at a time.
 // Numerics: those of the kept module. The norm's factor is applied to the finished sum, which is the same number.
 // For one or a few tokens (decode): the time is that of reading W once per TOKENS tokens.
+// Source: matvec.wgsl.
 
 const SETS = WORKGROUP_SIZE / LANES;
 const MAX_TEAMS = WORKGROUP_SIZE / 4u;  // no team has fewer than 4 lanes
@@ -52,9 +53,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
 
   var kept = array<Kept, TOKENS * DEPTH>();
   var factors = array<f32, TOKENS>();
-  for (var t = 0u; t < loop_end(TOKENS); t++) {
+  for (var t = 0u; t < TOKENS; t++) {
     let token = min(first_token + t, params.tokens - 1u);
-    prepare(team, token);
     for (var d = 0u; d < DEPTH; d++) {
       // No branches: what lies behind the last piece is nothing.
       if (lane + d * LANES < ROW_PIECES) { kept[t * DEPTH + d] = keep(token, lane + d * LANES, &factors[t]); }

@@ -1,6 +1,6 @@
 // Module: x quantised to 8 bits in workgroup memory, in units of 32 columns, for weights quantised in blocks.
 //
-// Gives: stage, which all invocations of the workgroup call to quantise STAGE_UNITS units of STAGE_TOKENS tokens, after
+// Gives: stage, which all invocations of the workgroup call to quantise STAGE_UNITS units of TOKENS tokens, after
 // the norm's weights where there are some; x_integers, x_scales and x_squares, where it leaves them; UNIT; weight_scale.
 // Needs the modules team and matvec_output.
 // Bindings: 2 W scales (f16 pairs).
@@ -15,7 +15,7 @@ fn weight_scale(block: u32) -> f32 {
 }
 
 const UNIT = 32u;                  // columns that share a scale of x
-const STAGED = STAGE_TOKENS * STAGE_UNITS;
+const STAGED = TOKENS * STAGE_UNITS;
 // Items that are read at once: one where each costs barriers.
 const STAGE_DEPTH = select(min(4u, (4u * STAGED + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE), 1u, TEAMS_HAVE_BARRIERS);
 
@@ -33,7 +33,7 @@ fn largest_of(values: vec4f) -> f32 {
 /// The items of a stage; not known to compilers where barriers are in the loop (see loop_end).
 fn stage_end() -> u32 { return 4u * STAGED * loop_end(1u); }
 
-/// Quantises units first_unit … of STAGE_TOKENS tokens; four invocations, a quad, share a unit. Several are read at
+/// Quantises units first_unit … of TOKENS tokens; four invocations, a quad, share a unit. Several are read at
 /// once, so that they wait together.
 fn stage(team: Team, first_unit: u32, first_token: u32) {
   for (var base = 0u; base < stage_end(); base += STAGE_DEPTH * WORKGROUP_SIZE) {

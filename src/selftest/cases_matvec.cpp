@@ -222,6 +222,7 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   }
   uint32_t kept = 0;
   for (const WeightFormat& format : formats) {
+    if (kernels::is_quantised(format.type)) continue;
     for (const Variant& variant : kept_variants(device)) {
       for (const auto& [rows, columns] : {std::pair(1U, 9U), std::pair(33U, 520U), std::pair(70U, 129U)}) {
         // One format of each kind has all shapes, the others one for each variant.
