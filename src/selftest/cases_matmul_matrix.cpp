@@ -133,6 +133,9 @@ void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases
       }
     }
     for (const MatMulCut& cut : cuts) {
+      // What is shared out does not depend on how weights are decoded.
+      const bool is_example = format.type == kernels::WeightType::kF16 || format == WeightFormat{kernels::WeightType::kInt4, 32};
+      if (cut.splits > 1 && !is_example) continue;
       const bool is_smallest = cut == *std::ranges::min_element(cuts, {}, &MatMulCut::tile_rows);
       for (const MatVecOutput output : kOutputs) {
         for (const Shape& shape : shapes_of(cut, format, output, is_smallest)) add(format, shape, cut);
