@@ -165,6 +165,7 @@ std::vector<StepShape> step_shapes(KvType type) {
   shapes.push_back({{8, 1, 64, 0, {{257}}}, !norm});
   shapes.push_back({{2, 1, 64, 0, {{40}}}, !norm});  // small enough for a binding of 64 KiB
   shapes.push_back({{1, 1, 64, 0, {{40}}}, norm});
+  shapes.push_back({{1, 1, 80, 0, {{40}}}, true});  // and in parts that small subgroups do not hold
   shapes.push_back({{2, 1, 64, 0, {{2100}, {5}}}, !norm});
   for (const uint32_t window : {1U, 2U, 31U, 32U, 33U, 128U, 129U, 200U}) {
     shapes.push_back({{2, 1, 64, window, few}, !norm});
