@@ -93,7 +93,9 @@ SpecBuilder& SpecBuilder::kv(KvType type) {
   return *this;
 }
 
-SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) { return over_subgroups("lanes", workgroup_size, features_.subgroups); }
+SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) {
+  return over_subgroups("lanes", workgroup_size, features_.subgroups);
+}
 
 SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) {
   return over_subgroups("team", workgroup_size, features_.subgroups);

@@ -48,8 +48,8 @@ class SpecBuilder {
   /// Adds teams of invocations (`Team`, `team_sum`, …): subgroups, or parts of the workgroup without them,
   /// and the constant WORKGROUP_SIZE.
   SpecBuilder& teams(uint32_t workgroup_size);
-  /// Adds parts of a workgroup (`Part`, `part_sum4`) of `lanes` invocations each: within subgroups, or through workgroup
-  /// memory; and the constants WORKGROUP_SIZE and LANES.
+  /// Adds parts of a workgroup (`Part`, `part_sum4`) of `lanes` invocations each: within subgroups, or through
+  /// workgroup memory; and the constants WORKGROUP_SIZE and LANES.
   SpecBuilder& parts(uint32_t workgroup_size, uint32_t lanes, bool in_subgroups);
   /// Adds a module that only the shaders of one operation share.
   SpecBuilder& module(std::string_view name);

@@ -29,9 +29,9 @@ uint32_t workgroup_size(const gpu::Device& device, const MatMulCut& cut) {
 constexpr uint32_t kMaxSplits = 16;
 constexpr uint32_t kJoinWorkgroup = 64;
 
-/// Bytes of what matmul_join.wgsl adds up.
-uint64_t parts_bytes(const MatMulSpec& spec, const MatMulCut& cut) {
-  return uint64_t{cut.splits} * spec.tokens * spec.rows * 4;
+/// Elements of what matmul_join.wgsl adds up.
+uint64_t parts_size_of(const MatMulSpec& spec, const MatMulCut& cut) {
+  return cut.splits > 1 ? uint64_t{cut.splits} * spec.tokens * spec.rows : 0;
 }
 
 /// How many matrices or loads the shader has names for.
@@ -74,7 +74,7 @@ bool MatrixMatMul::is_valid_cut(const gpu::Device& device, const MatMulSpec& spe
          divides(cut.sub_tokens, cut.tile_tokens) && divides(cut.sub_rows, cut.tile_rows) &&
          divides(kChunk, cut.shape.k) && divides(cut.shape.k, cut.depth) && divides(32, cut.depth) &&
          (cut.buffers == 1 || cut.buffers == 2) && cut.splits >= 1 && cut.splits <= kMaxSplits &&
-         (cut.splits == 1 || parts_bytes(spec, cut) <= info.limits.max_binding_bytes) && can_load(device, spec, cut) &&
+         parts_size_of(spec, cut) * 4 <= info.limits.max_binding_bytes && can_load(device, spec, cut) &&
          memory_bytes(cut) <= info.limits.max_workgroup_memory_bytes &&
          workgroup_size(device, cut) <= info.limits.max_workgroup_invocations;
 }
@@ -124,6 +124,7 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
                                     .matrices(op.cut_.shape)
                                     .halves(spec.format)
                                     .element(!is_split && spec.output == MatVecOutput::kSwiGlu)
+                                    .module("product_output")
                                     .module("matmul_output")
                                     .constant("COLUMNS", spec.columns)
                                     .constant("HAS_BIAS", spec.has_bias)
@@ -139,10 +140,9 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
                                     .suffix(is_split ? "_parts" : kOutputNames[static_cast<size_t>(spec.output)])
                                     .build(device, "rrrrw", sizeof(Params)));
   if (!is_split) return op;
-  CRIA_TRY_ASSIGN(op.parts_,
-                  device.create_buffer("parts of a product", parts_bytes(spec, op.cut_), gpu::MemoryKind::kScratch));
   CRIA_TRY_ASSIGN(op.join_, SpecBuilder(device, "matmul_join")
                                 .element(spec.output == MatVecOutput::kSwiGlu)
+                                .module("product_output")
                                 .module("matmul_output")
                                 .constant("HAS_BIAS", spec.has_bias)
                                 .constant("OUTPUT", static_cast<uint32_t>(spec.output))
@@ -153,8 +153,10 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
   return op;
 }
 
+uint64_t MatrixMatMul::parts_size() const { return parts_size_of(spec_, cut_); }
+
 void MatrixMatMul::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y,
-                          uint32_t tokens) const {
+                          uint32_t tokens, const gpu::Buffer& parts) const {
   CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns && x.columns == weight.columns &&
              x.is_half && y.is_half == (spec_.output == MatVecOutput::kSwiGlu) &&
              weight.bias.valid() == spec_.has_bias);
@@ -162,13 +164,13 @@ void MatrixMatMul::record(gpu::Recorder& recorder, const Matrix& weight, const A
   CRIA_CHECK(!is_split || (tokens <= spec_.tokens && weight.rows <= spec_.rows));
   for (const Matrix::Shard& shard : weight.shards) {
     const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
-    const gpu::Buffer& target = is_split ? parts_ : y.buffer;
+    const gpu::Buffer& target = is_split ? parts : y.buffer;
     const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, target};
     const Params params{.rows = shard.rows, .tokens = tokens, .y_stride = y.stride(), .first_row = shard.first_row};
     const uint32_t tiles = divide_up(shard.rows, cut_.tile_rows) * divide_up(tokens, cut_.tile_tokens);
     recorder.dispatch(pipeline_, gpu::as_params(params), bindings, folded_grid(grid_limit_, tiles, cut_.splits));
     if (!is_split) continue;
-    const gpu::Binding joined[] = {parts_, bias, y.buffer};
+    const gpu::Binding joined[] = {parts, bias, y.buffer};
     const uint32_t elements = shard.rows / (spec_.output == MatVecOutput::kSwiGlu ? 2 : 1);
     recorder.dispatch(join_, gpu::as_params(params), joined, {divide_up(elements, kJoinWorkgroup), tokens, 1});
   }

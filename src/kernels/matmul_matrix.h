@@ -43,16 +43,19 @@ class MatrixMatMul {
   /// Errors: kDevice.
   static Result<MatrixMatMul> create(gpu::Device& device, const MatMulSpec& spec, std::optional<MatMulCut> cut = {});
 
+  /// Elements of the buffer `parts`, f32; 0 where record needs none.
+  [[nodiscard]] uint64_t parts_size() const;
+
   /// Shapes: x f16 [tokens, weight.columns]; y [tokens, weight.rows], or half as many columns in f16 for kSwiGlu.
-  void record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y,
-              uint32_t tokens) const;
+  /// `parts` is scratch, which products that follow each other can share.
+  void record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y, uint32_t tokens,
+              const gpu::Buffer& parts) const;
 
  private:
   MatMulSpec spec_;
   MatMulCut cut_;
   gpu::Pipeline pipeline_;
   gpu::Pipeline join_;  // with splits
-  gpu::Buffer parts_;
   uint32_t grid_limit_ = 0;
 };
 

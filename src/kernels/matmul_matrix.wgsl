@@ -12,20 +12,13 @@
 // rows of W one after the other, so that these come from the cache. Each subgroup keeps SUB_TOKENS x SUB_ROWS sums in
 // its registers, as matrices of M tokens x N rows, at most 4 x 4 of them. DEPTH columns at a time pass through
 // workgroup memory, in one of BUFFERS (1 or 2: less memory or fewer barriers), while the next are on their way.
-// With SPLITS above 1 the columns are shared out, by z: y is f32 [SPLITS, tokens, rows], for matmul_join.wgsl to finish.
+// With SPLITS above 1 the columns are shared out, by z: y is f32 [SPLITS, tokens, rows], which matmul_join.wgsl
+// finishes.
 // Numerics: products of f16, sums in f32, in the order of the columns up to what a matrix unit does with K of them.
 // Columns past the last count as 0; rows and tokens past the last are not written, so padding may hold NaN.
 // Source: the linear layers of Vaswani et al. 2017; He et al. 2015 (residual), Shazeer 2020 (SwiGLU). Tiling: Goto &
 // van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication"; matrix units: Markidis et al. 2018.
 
-struct Params {
-  rows: u32,
-  tokens: u32,
-  y_stride: u32,   // in elements
-  first_row: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> x: array<vec4u>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
@@ -128,37 +121,24 @@ fn put(index: u32, step: u32, buffer: u32, loads: Loads) {
   }
 }
 
-fn biased(row: u32, value: f32) -> f32 {
-  if (HAS_BIAS) { return value + bias[params.first_row + row]; }
-  return value;
-}
-
 /// Element `at` of the strips.
 fn strip_value(at: u32) -> f32 { return bitcast<f32>(tiles[at / 4u][at % 4u]); }
 
 /// Finishes strip number `strip` of all subgroups: M tokens of each.
 fn finish(index: u32, strip: u32, split: u32, first_token: u32, first_row: u32) {
-  const WIDTH = select(1u, 2u, OUTPUT == OUTPUT_SWIGLU && SPLITS == 1u);  // rows that make one element
-  const ACROSS = SUB_ROWS / WIDTH;
+  const STEP = select(WIDTH, 1u, SPLITS > 1u);  // rows for one store
+  const ACROSS = SUB_ROWS / STEP;
   for (var item = index; item < SUBS * M * ACROSS; item += WORKGROUP_SIZE) {
     let sub = item / (M * ACROSS);
     let line = item / ACROSS % M;
-    let at = 4u * (sub * STRIP + line * STRIP_PITCH) + item % ACROSS * WIDTH;
+    let at = 4u * (sub * STRIP + line * STRIP_PITCH) + item % ACROSS * STEP;
     let token = first_token + sub / SUBS_ACROSS * SUB_TOKENS + strip * M + line;
-    let row = first_row + sub % SUBS_ACROSS * SUB_ROWS + item % ACROSS * WIDTH;
+    let row = first_row + sub % SUBS_ACROSS * SUB_ROWS + item % ACROSS * STEP;
     if (token >= params.tokens || row >= params.rows) { continue; }
     if (SPLITS > 1u) {
       y[(split * params.tokens + token) * params.rows + row] = element(strip_value(at));
-      continue;
-    }
-    let value = biased(row, strip_value(at));
-    let to = token * params.y_stride + (params.first_row + row) / WIDTH;
-    if (OUTPUT == OUTPUT_STORE) {
-      y[to] = element(value);
-    } else if (OUTPUT == OUTPUT_ADD) {
-      y[to] += element(value);
     } else {
-      y[to] = element(silu(value) * biased(row + 1u, strip_value(at + 1u)));
+      put_row(token, row, strip_value(at), strip_value(at + STEP - 1u));
     }
   }
 }

@@ -1,10 +1,32 @@
-// Module: what products on matrix units become (matmul_matrix.wgsl, matmul_join.wgsl).
+// Module: the parameters of products on matrix units, and their ends (matmul_matrix.wgsl, matmul_join.wgsl).
 //
-// Gives: the values of the constant OUTPUT, and silu.
-// Numerics: f32; gates below -80 give 0.
+// Gives: params and its binding; put_row, which finishes a row of a token. Needs the modules product_output and
+// element, and the bindings bias and y of the shader.
+// Numerics: f32 up to the output.
 
-const OUTPUT_STORE = 0u;
-const OUTPUT_ADD = 1u;
-const OUTPUT_SWIGLU = 2u;
+struct Params {
+  rows: u32,
+  tokens: u32,
+  y_stride: u32,   // in elements
+  first_row: u32,
+}
 
-fn silu(gate: f32) -> f32 { return select(gate / (1.0 + exp(-gate)), 0.0, gate < -80.0); }
+@group(0) @binding(0) var<uniform> params: Params;
+
+fn biased(row: u32, value: f32) -> f32 {
+  if (HAS_BIAS) { return value + bias[params.first_row + row]; }
+  return value;
+}
+
+/// Puts the sum of row `row` of the shard; `next` is the sum of the row after it, for OUTPUT_SWIGLU.
+fn put_row(token: u32, row: u32, sum: f32, next: f32) {
+  let value = biased(row, sum);
+  let to = token * params.y_stride + (params.first_row + row) / WIDTH;
+  if (OUTPUT == OUTPUT_STORE) {
+    y[to] = element(value);
+  } else if (OUTPUT == OUTPUT_ADD) {
+    y[to] += element(value);
+  } else {
+    y[to] = element(silu(value) * biased(row + 1u, next));
+  }
+}

@@ -1,5 +1,6 @@
 // Products with weight matrices for one or a few tokens: matvec.wgsl (float weights) and matvec_blocks.wgsl
-// (quantised ones, in integer arithmetic), or matvec_kept.wgsl (floats, x in registers), with RMSNorm before and a residual or SwiGLU after on request.
+// (quantised ones, in integer arithmetic), or matvec_kept.wgsl (floats, x in registers), with RMSNorm before and a
+// residual or SwiGLU after on request.
 #pragma once
 
 #include "kernels/builder.h"

@@ -40,32 +40,16 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
           for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = masked_chunk(w[d * ROWS + r], at * 8u); }
         }
         for (var t = 0u; t < TOKENS; t++) {
-          let values = load_x(first_token + t, at, factor, &squares[t]);
+          var chunk_squares = 0.0;
+          let values = load_x(first_token + t, at, &chunk_squares);
+          squares[t] += factor * chunk_squares;
           for (var r = 0u; r < ROWS; r++) {
-            sums[t * ROWS + r] += dot(w[d * ROWS + r].low, values.low) + dot(w[d * ROWS + r].high, values.high);
+            let i = d * ROWS + r;
+            sums[t * ROWS + r] += factor * (dot(w[i].low, values.low) + dot(w[i].high, values.high));
           }
         }
       }
     }
     finish(team, share, first_token, first, &sums, &squares, before);
   }
-}
-
-fn masked_chunk(values: Eight, column: u32) -> Eight {
-  return Eight(masked(values.low, column), masked(values.high, column + 4u));
-}
-
-/// Chunk `chunk` of a token's x times `factor`, with the norm's weights; adds its squares to `squares`.
-fn load_x(token: u32, chunk: u32, factor: f32, squares: ptr<function, f32>) -> Eight {
-  let at = min(token, params.tokens - 1u) * X_STRIDE + 2u * chunk;
-  var values = Eight(x[at], x[at + 1u]);
-  let is_partial = chunk * 8u + 8u > COLUMNS;
-  if (is_partial) { values = masked_chunk(values, chunk * 8u); }
-  if (DEPTH > 1u) { values = Eight(values.low * factor, values.high * factor); }
-  if (HAS_NORM) {
-    *squares += dot(values.low, values.low) + dot(values.high, values.high);
-    values = Eight(values.low * norm[2u * chunk], values.high * norm[2u * chunk + 1u]);
-    if (is_partial) { values = masked_chunk(values, chunk * 8u); }
-  }
-  return values;
 }

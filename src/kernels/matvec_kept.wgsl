@@ -4,13 +4,15 @@
 // Bindings: 1 W, 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 norm f32 as
 // vec4 (any buffer without HAS_NORM), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE: sets of LANES invocations, a multiple of the subgroups' size. A lane has the
-// same DEPTH pieces of every row (kept module) and so needs its part of x, for TOKENS tokens, only once; then it reads
+// same DEPTH chunks of 8 columns of every row and so needs its part of x, for TOKENS tokens, only once; then it reads
 // ROWS rows after ROWS rows, always asking for the next before it works on those that have come. x and y: row sets,
 // any number of workgroups; z: tokens, TOKENS at a time.
-// Numerics: those of the kept module. The norm's factor is applied to the finished sum, which is the same number.
+// Numerics: decoded to f32, f32 sums. The norm's factor is applied to the finished sum, which is the same number.
+// Columns past the last are masked on both sides, so padding may hold NaN.
 // For one or a few tokens (decode): the time is that of reading W once per TOKENS tokens.
 // Source: matvec.wgsl.
 
+const CHUNKS = (COLUMNS + 7u) / 8u;     // of a row
 const SETS = WORKGROUP_SIZE / LANES;
 const MAX_TEAMS = WORKGROUP_SIZE / 4u;  // no team has fewer than 4 lanes
 
@@ -18,19 +20,26 @@ const MAX_TEAMS = WORKGROUP_SIZE / 4u;  // no team has fewer than 4 lanes
 var<workgroup> partials: array<f32, 2u * OUTPUTS * MAX_TEAMS>;
 var<workgroup> partial_squares: array<f32, TOKENS * MAX_TEAMS>;
 
-struct Pieces { items: array<Weights, ROWS * DEPTH> }
+/// What a lane reads of ROWS rows, as it is stored.
+struct Pieces { items: array<Raw, ROWS * DEPTH> }
 
-fn piece_of(lane: u32, d: u32) -> u32 { return min(lane + d * LANES, ROW_PIECES - 1u); }
+fn chunk_of(lane: u32, d: u32) -> u32 { return min(lane + d * LANES, CHUNKS - 1u); }
 
-/// A lane's pieces of the rows from `first` on; behind the last row the last again.
+/// A lane's chunks of the rows from `first` on; behind the last row the last again.
 fn load_rows(first: u32, lane: u32) -> Pieces {
   var pieces: Pieces;
   for (var d = 0u; d < DEPTH; d++) {
     for (var r = 0u; r < ROWS; r++) {
-      pieces.items[d * ROWS + r] = load_weights(min(first + r, row_count() - 1u), piece_of(lane, d));
+      pieces.items[d * ROWS + r] = load_raw(min(first + r, row_count() - 1u) * row_chunks(COLUMNS) + chunk_of(lane, d));
     }
   }
   return pieces;
+}
+
+fn product(kept: Eight, weights: Raw, chunk: u32) -> f32 {
+  var values = decoded(weights);
+  if (chunk * 8u + 8u > COLUMNS) { values = masked_chunk(values, chunk * 8u); }
+  return dot(kept.low, values.low) + dot(kept.high, values.high);
 }
 
 /// The sum of what the teams of a set have left at `first`, first + 1, ….
@@ -51,13 +60,12 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let sets = (row_count() + ROWS - 1u) / ROWS;
   var next = load_rows((begin + position / LANES) * ROWS, lane);
 
-  var kept = array<Kept, TOKENS * DEPTH>();
+  var kept = array<Eight, TOKENS * DEPTH>();
   var factors = array<f32, TOKENS>();
   for (var t = 0u; t < TOKENS; t++) {
-    let token = min(first_token + t, params.tokens - 1u);
     for (var d = 0u; d < DEPTH; d++) {
-      // No branches: what lies behind the last piece is nothing.
-      if (lane + d * LANES < ROW_PIECES) { kept[t * DEPTH + d] = keep(token, lane + d * LANES, &factors[t]); }
+      // What lies behind the last chunk is nothing.
+      if (lane + d * LANES < CHUNKS) { kept[t * DEPTH + d] = load_x(first_token + t, lane + d * LANES, &factors[t]); }
     }
   }
   if (HAS_NORM) {
@@ -83,7 +91,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
     for (var t = 0u; t < TOKENS; t++) {
       for (var d = 0u; d < DEPTH; d++) {
         for (var r = 0u; r < ROWS; r++) {
-          sums[t * ROWS + r] += product(kept[t * DEPTH + d], pieces.items[d * ROWS + r], piece_of(lane, d));
+          sums[t * ROWS + r] += product(kept[t * DEPTH + d], pieces.items[d * ROWS + r], chunk_of(lane, d));
         }
       }
     }
@@ -96,8 +104,6 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
     buffer = OUTPUTS * MAX_TEAMS - buffer;
   }
 }
-
-const WIDTH = select(1u, 2u, OUTPUT == OUTPUT_SWIGLU);  // rows that make one element
 
 /// What lane `lane` adds its row to, for each token: lane r has row r of ROWS.
 fn residuals_of(lane: u32, first_token: u32, first_row: u32) -> array<f32, TOKENS> {

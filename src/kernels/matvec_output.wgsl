@@ -31,10 +31,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> norm: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
-const OUTPUT_STORE = 0u;
-const OUTPUT_ADD = 1u;
-const OUTPUT_SWIGLU = 2u;
-
 /// The end of a loop of team_sum or the like: where these have barriers it is one that compilers cannot know, as some
 /// take minutes over many barriers in a row.
 fn loop_end(count: u32) -> u32 { return select(count, min(count, arrayLength(&y)), TEAMS_HAVE_BARRIERS); }
@@ -69,9 +65,7 @@ fn put(token: u32, row: u32, value: f32, next: f32, before: f32) {
   } else if (OUTPUT == OUTPUT_ADD) {
     y[at] = before + biased(row, value);
   } else if (row % 2u == 0u) {
-    let gate = biased(row, value);
-    let silu = select(gate / (1.0 + exp(-gate)), 0.0, gate < -80.0);
-    y[token * params.y_stride + (params.first_row + row) / 2u] = silu * biased(row + 1u, next);
+    y[token * params.y_stride + (params.first_row + row) / 2u] = silu(biased(row, value)) * biased(row + 1u, next);
   }
 }
 

@@ -216,10 +216,16 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   if (matrix_tokens_.size() > 1 && kernels::MatrixMatMul::supports(device, output.format)) {
     products.add(matmul_spec(output, MatVecOutput::kStore, matrix_tokens_.front()), output);
   }
+  uint64_t parts_size = 0;
   for (const auto& [spec, matrices] : products.all) {
     CRIA_TRY_ASSIGN(const kernels::MatMulCut cut, tuner.choose(spec, matrices));
     CRIA_TRY_ASSIGN(kernels::MatrixMatMul op, kernels::MatrixMatMul::create(device, spec, cut));
+    parts_size = std::max(parts_size, op.parts_size());
     kernels_.matmul.emplace_back(spec, std::move(op));
+  }
+  if (parts_size > 0) {
+    CRIA_TRY_ASSIGN(product_parts_,
+                    device.create_buffer("parts of products", parts_size * 4, gpu::MemoryKind::kScratch));
   }
   if (kernels::AttentionMatrix::supports(device, plan_.kv_type, config_.head_dim)) {
     CRIA_TRY_ASSIGN(kernels_.attention_matrix, kernels::AttentionMatrix::create(device, config_.head_dim));
@@ -318,7 +324,7 @@ void Model::matmul(gpu::Recorder& recorder, const kernels::Matrix& weight, MatVe
                    const Activation& y, uint32_t tokens) const {
   const kernels::MatrixMatMul* op = find_matmul(weight, output, tokens);
   CRIA_CHECK(op != nullptr);
-  op->record(recorder, weight, x, y, tokens);
+  op->record(recorder, weight, x, y, tokens, product_parts_);
 }
 
 /// From queries, keys and values in scratch_.qkv to what the heads found.
@@ -455,7 +461,7 @@ void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
       outputs >= kMatrixStepTokens ? find_matmul(weights_.output(), MatVecOutput::kStore, outputs) : nullptr;
   const Activation normed = matmul != nullptr ? s.normed.half() : s.normed;
   kernels_.rms_norm.record(recorder, s.gathered, weights_.final_norm, normed, outputs, config_.rms_norm_eps);
-  if (matmul != nullptr) return matmul->record(recorder, weights_.output(), normed, logits_, outputs);
+  if (matmul != nullptr) return matmul->record(recorder, weights_.output(), normed, logits_, outputs, product_parts_);
   linear(recorder, weights_.output(), normed, logits_, outputs);
 }
 

@@ -175,6 +175,7 @@ class Model {
   gpu::Buffer tokens_, cos_sin_, output_rows_;
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel
+  gpu::Buffer product_parts_;          // of products that are shared out by columns; not valid where none is
   kernels::Activation logits_;
 };
 

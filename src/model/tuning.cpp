@@ -215,18 +215,25 @@ Result<MatMulCut> Tuner::choose(const kernels::MatMulSpec& spec, std::span<const
   const auto make_trial = [&](const std::vector<MatMulCut>& cuts) -> Result<Trial> {
     CRIA_TRY_ASSIGN(Operands operands, make_operands(device_, spec.columns, matrices.front()->rows, spec.tokens));
     std::vector<kernels::MatrixMatMul> ops;
+    uint64_t parts_size = 0;
     for (const MatMulCut& cut : cuts) {
       CRIA_TRY_ASSIGN(kernels::MatrixMatMul op, kernels::MatrixMatMul::create(device_, spec, cut));
+      parts_size = std::max(parts_size, op.parts_size());
       ops.push_back(std::move(op));
+    }
+    gpu::Buffer parts;
+    if (parts_size > 0) {
+      CRIA_TRY_ASSIGN(parts, device_.create_buffer("parts of products", parts_size * 4, gpu::MemoryKind::kScratch));
     }
     operands.x = operands.x.half();
     operands.y.is_half = spec.output == kernels::MatVecOutput::kSwiGlu;
     return Trial{.name = {},
                  .candidates = {},
                  .matrices = matrices,
-                 .record = [ops = std::move(ops), operands = std::move(operands), tokens = spec.tokens](
-                               gpu::Recorder& recorder, size_t candidate, const kernels::Matrix& matrix) {
-                   ops[candidate].record(recorder, matrix, operands.x, operands.y, tokens);
+                 .record = [ops = std::move(ops), operands = std::move(operands), parts = std::move(parts),
+                            tokens = spec.tokens](gpu::Recorder& recorder, size_t candidate,
+                                                  const kernels::Matrix& matrix) {
+                   ops[candidate].record(recorder, matrix, operands.x, operands.y, tokens, parts);
                  }};
   };
   return choose<MatMulCut>(

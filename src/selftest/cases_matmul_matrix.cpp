@@ -72,8 +72,13 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Shape& s
                         .has_bias = shape.bias,
                         .output = shape.output};
   CRIA_TRY_ASSIGN(const auto op, MatrixMatMul::create(trial.device, spec, cut));
+  gpu::Buffer parts;
+  if (op.parts_size() > 0) {
+    const std::vector<uint32_t> poison(op.parts_size(), static_cast<uint32_t>(Poison::kOutput));
+    CRIA_TRY_ASSIGN(parts, upload_words(trial.device, "parts", poison));
+  }
   gpu::Recorder recorder = trial.device.record("matmul_matrix");
-  op.record(recorder, matrix, input, activation_of(y, columns), shape.tokens);
+  op.record(recorder, matrix, input, activation_of(y, columns), shape.tokens, parts);
   CRIA_TRY(trial.submit(recorder));
 
   Expected expected = reference::linear_in_halves(weight, x, bias, kernels::is_quantised(format.type));
@@ -134,7 +139,8 @@ void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases
     }
     for (const MatMulCut& cut : cuts) {
       // What is shared out does not depend on how weights are decoded.
-      const bool is_example = format.type == kernels::WeightType::kF16 || format == WeightFormat{kernels::WeightType::kInt4, 32};
+      const bool is_example =
+          format.type == kernels::WeightType::kF16 || format == WeightFormat{kernels::WeightType::kInt4, 32};
       if (cut.splits > 1 && !is_example) continue;
       const bool is_smallest = cut == *std::ranges::min_element(cuts, {}, &MatMulCut::tile_rows);
       for (const MatVecOutput output : kOutputs) {

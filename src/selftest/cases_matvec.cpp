@@ -42,8 +42,8 @@ std::string describe(const Variant& variant, const MatVecShape& shape) {
   if (!variant.cut) return text;
   const MatVecCut& cut = *variant.cut;
   if (cut.lanes > 0) {
-    return text + fmt::format(", {} workgroups of {}, {} rows by {} lanes", cut.workgroups, cut.workgroup_size, cut.rows,
-                              cut.lanes);
+    return text + fmt::format(", {} workgroups of {}, {} rows by {} lanes", cut.workgroups, cut.workgroup_size,
+                              cut.rows, cut.lanes);
   }
   return text + fmt::format(", {} invocations, {} rows by {} teams, {} deep", cut.workgroup_size, cut.rows, cut.split,
                             cut.depth);
@@ -183,7 +183,8 @@ std::vector<std::pair<uint32_t, uint32_t>> sizes(const WeightFormat& format, siz
 std::vector<Variant> kept_variants(const gpu::Device& device) {
   const uint32_t team = std::max(device.info().subgroup_max_size, 32U);
   const auto cut = [&](uint32_t sets, uint32_t teams, uint32_t rows, uint32_t workgroups) {
-    return MatVecCut{.workgroup_size = sets * teams * team, .rows = rows, .lanes = teams * team, .workgroups = workgroups};
+    const uint32_t lanes = teams * team;
+    return MatVecCut{.workgroup_size = sets * lanes, .rows = rows, .lanes = lanes, .workgroups = workgroups};
   };
   using enum MatVecOutput;
   return {
