@@ -36,7 +36,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
         // No branches: what lies behind the last chunk is that chunk again, times 0.
         let at = min(chunk + d * share.lanes, chunks - 1u);
         let factor = select(0.0, 1.0, DEPTH == 1u || chunk + d * share.lanes < chunks);
-        if (at * 8u + 8u > COLUMNS) {
+        if (is_partial_chunk(at)) {
           for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = masked_chunk(w[d * ROWS + r], at * 8u); }
         }
         for (var t = 0u; t < TOKENS; t++) {

@@ -38,7 +38,7 @@ fn load_rows(first: u32, lane: u32) -> Pieces {
 
 fn product(kept: Eight, weights: Raw, chunk: u32) -> f32 {
   var values = decoded(weights);
-  if (chunk * 8u + 8u > COLUMNS) { values = masked_chunk(values, chunk * 8u); }
+  if (is_partial_chunk(chunk)) { values = masked_chunk(values, chunk * 8u); }
   return dot(kept.low, values.low) + dot(kept.high, values.high);
 }
 
