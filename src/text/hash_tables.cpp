@@ -27,11 +27,17 @@ uint64_t mix(uint64_t value) {
 /// Multilinear: each 4 bytes are multiplied by a random number of their own.
 uint64_t hash_text(std::string_view text, uint64_t seed) {
   uint64_t hash = mix(seed) * (text.size() + 1);
-  for (size_t at = 0; at < text.size();) {
-    uint32_t word = 0;
-    for (int i = 0; i < 4 && at < text.size(); ++i, ++at) word = word << 8 | static_cast<unsigned char>(text[at]);
+  const auto add = [&](uint32_t word) {
     seed += 0x9E3779B97F4A7C15U;
     hash += mix(seed) * word;
+  };
+  const auto byte = [&](size_t at) { return uint32_t{static_cast<unsigned char>(text[at])}; };
+  size_t at = 0;
+  for (; at + 4 <= text.size(); at += 4) add(byte(at) << 24 | byte(at + 1) << 16 | byte(at + 2) << 8 | byte(at + 3));
+  if (at < text.size()) {
+    uint32_t word = 0;
+    for (; at < text.size(); ++at) word = word << 8 | byte(at);
+    add(word);
   }
   return hash >> 32;
 }
