@@ -227,14 +227,14 @@ Result<MatMulCut> Tuner::choose(const kernels::MatMulSpec& spec, std::span<const
     }
     operands.x = operands.x.half();
     operands.y.is_half = spec.output == kernels::MatVecOutput::kSwiGlu;
-    return Trial{.name = {},
-                 .candidates = {},
-                 .matrices = matrices,
-                 .record = [ops = std::move(ops), operands = std::move(operands), parts = std::move(parts),
-                            tokens = spec.tokens](gpu::Recorder& recorder, size_t candidate,
-                                                  const kernels::Matrix& matrix) {
-                   ops[candidate].record(recorder, matrix, operands.x, operands.y, tokens, parts);
-                 }};
+    return Trial{
+        .name = {},
+        .candidates = {},
+        .matrices = matrices,
+        .record = [ops = std::move(ops), operands = std::move(operands), parts = std::move(parts),
+                   tokens = spec.tokens](gpu::Recorder& recorder, size_t candidate, const kernels::Matrix& matrix) {
+          ops[candidate].record(recorder, matrix, operands.x, operands.y, tokens, parts);
+        }};
   };
   return choose<MatMulCut>(
       spec.name(), kernels::MatrixMatMul::candidate_cuts(device_, spec),

@@ -67,8 +67,8 @@ Status check_tensor(const formats::Checkpoint& checkpoint, const std::string& na
                 checkpoint.stored_name(name));
   }
   if (tensor->shape != shape) {
-    return fail(ErrorCode::kInvalidInput, "tensor \"{}\" has the shape {}; the configuration makes it {}",
-                tensor->name, shape_text(tensor->shape), shape_text(shape));
+    return fail(ErrorCode::kInvalidInput, "tensor \"{}\" has the shape {}; the configuration makes it {}", tensor->name,
+                shape_text(tensor->shape), shape_text(shape));
   }
   if (!is_weight_type(tensor->dtype)) {
     return fail(ErrorCode::kUnsupported,
