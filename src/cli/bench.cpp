@@ -70,7 +70,7 @@ void add_flags(CLI::App& command, BenchFlags& flags) {
   command.add_flag("--profile", flags.profile, "Add GPU time per kernel, from a further run of each case");
   command
       .add_option("--kv-type", flags.model.kv_type,
-                  "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16")
+                  "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16, int8")
       ->capture_default_str()
       ->type_name("TYPE");
   command

@@ -6,6 +6,7 @@
 #include "base/platform.h"
 #include "cli/command.h"
 #include "cli/line_editor.h"
+#include "cli/reading_bar.h"
 #include "cli/report.h"
 #include "cli/streams.h"
 #include "engine/conversation.h"
@@ -131,6 +132,8 @@ class Chat {
     options.sampling.seed += answers_++;  // an answer given anew is another one
     options.max_tokens = flags_.max_tokens;
     options.stop_tokens = engine::stop_tokens(engine_.config(), engine_.defaults());
+    ReadingBar bar;
+    options.on_read = [&bar](uint32_t read, uint32_t total) { bar.show(read, total); };
     platform::catch_interrupts();
     platform::clear_interrupts();
     Status written;

@@ -44,7 +44,8 @@ void ModelFlags::add_to(CLI::App& command) {
                   "Columns that share a scale with int8 and int4")
       ->check(CLI::IsMember({32U, 64U, 128U}))
       ->capture_default_str();
-  command.add_option("--kv-type", kv_type, "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16")
+  command
+      .add_option("--kv-type", kv_type, "Type of the KV cache: auto (f32 for f32 weights, else f16), f32, f16, int8")
       ->capture_default_str()
       ->type_name("TYPE");
   command.add_option("--max-context", max_context, "Positions of context at most; by default the model's own limit")

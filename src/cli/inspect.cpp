@@ -103,7 +103,8 @@ void add_inspect(CLI::App& app, Command& chosen) {
   auto* command = app.add_subcommand("inspect", "Show a model's architecture, tensors and memory needs");
   auto flags = std::make_shared<InspectFlags>();
   flags->model.add_model_to(*command);
-  command->add_option("--kv-type", flags->model.kv_type, "Type of the KV cache: auto, f32, f16")->capture_default_str();
+  command->add_option("--kv-type", flags->model.kv_type, "Type of the KV cache: auto, f32, f16, int8")
+      ->capture_default_str();
   command->add_flag("--tensors", flags->tensors, "List every tensor");
   command->add_flag("--json", flags->json, "Print as JSON");
   flags->device.add_to(*command);

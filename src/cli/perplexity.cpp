@@ -35,7 +35,7 @@ Status run(const PerplexityFlags& flags) {
   platform::catch_interrupts();
   engine::Perplexity result;
   {
-    ProgressBar bar("reading", tokens.size(), options.show_progress);
+    ProgressBar bar("reading", tokens.size(), options.show_progress, ProgressUnit::kTokens);
     const auto on_progress = [&](uint64_t read) {
       bar.advance(read);
       return !platform::interrupted();

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/platform.h"
 #include "cli/command.h"
+#include "cli/reading_bar.h"
 #include "cli/report.h"
 #include "cli/streams.h"
 #include "engine/defaults.h"
@@ -127,8 +128,17 @@ Status continue_prompt(const RunFlags& flags, engine::Engine& engine, const std:
   CRIA_TRY(sequence.check_prompt(tokens));
   platform::catch_interrupts();
   TextSink sink(engine.tokenizer(), !flags.json);
-  CRIA_TRY(sink.begin(prompt, tokens));
+  ReadingBar bar;
+  const bool is_long = tokens.size() > engine.pass_size().tokens(0);
+  Status begun = is_long ? Status() : sink.begin(prompt, tokens);
+  if (is_long) {
+    generation.on_read = [&](uint32_t read, uint32_t total) {  // the text begins where the bar was
+      bar.show(read, total);
+      if (read == total) begun = sink.begin(prompt, tokens);
+    };
+  }
   CRIA_TRY_ASSIGN(const engine::GenerationStats stats, generate(sequence, tokens, generation, sink));
+  CRIA_TRY(begun);
   if (!flags.json) {
     std::fputs(stats_text(engine, stats).c_str(), stderr);
     return {};

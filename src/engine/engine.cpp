@@ -62,6 +62,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
     }
     engine->model_ = *std::move(model);
   }
+  engine->pass_size_ = PassSize(engine->config(), engine->model_.max_batch_tokens());
   warn_about_context(*engine);
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
@@ -74,6 +75,7 @@ Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config
   auto model = model::Model::make_up(engine->device_, config, options.model);
   if (!model) return std::unexpected(std::move(model).error().while_doing("making up weights"));
   engine->model_ = *std::move(model);
+  engine->pass_size_ = PassSize(config, engine->model_.max_batch_tokens());
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
 }

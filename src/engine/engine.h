@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/model_files.h"
+#include "engine/pass_size.h"
 #include "gpu/device.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
@@ -37,6 +38,8 @@ class Engine {
   [[nodiscard]] gpu::Device& device() { return device_; }
   [[nodiscard]] const gpu::Device& device() const { return device_; }
   [[nodiscard]] model::Model& model() { return model_; }
+  /// Of this model on this device, learnt from all that read prompts.
+  [[nodiscard]] PassSize& pass_size() { return pass_size_; }
   /// Only with EngineOptions::needs_tokenizer, or where the model has one.
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   [[nodiscard]] const model::ModelConfig& config() const { return model_.config(); }
@@ -52,6 +55,7 @@ class Engine {
   std::filesystem::path path_;
   gpu::Device device_;
   model::Model model_;
+  PassSize pass_size_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   model::GenerationDefaults defaults_;
   double load_seconds_ = 0;

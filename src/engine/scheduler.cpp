@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <numeric>
 #include <utility>
@@ -207,7 +208,8 @@ Status Scheduler::read_chunk(uint32_t index) {
     fail_job(slot, status.error());
     return {};
   }
-  const uint32_t count = std::min({model.max_batch_tokens(), options_.chunk_tokens, length - slot.cached});
+  const uint32_t position = slot.cached;
+  const uint32_t count = std::min({engine_.pass_size().tokens(position), options_.chunk_tokens, length - position});
   model::Batch batch;
   batch.tokens.assign(slot.tokens.begin() + slot.cached, slot.tokens.begin() + slot.cached + count);
   batch.positions.resize(count);
@@ -221,8 +223,12 @@ Status Scheduler::read_chunk(uint32_t index) {
   sampler_.record_count(recorder, model.tokens(), 0, count, index, seen_);
   slot.cached += count;
   if (!is_last) {
+    const auto start = std::chrono::steady_clock::now();
     CRIA_TRY(recorder.submit());
-    return device.wait_idle();  // bounds what is in flight
+    CRIA_TRY(device.wait_idle());  // bounds what is in flight
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    engine_.pass_size().observe(count, position, taken.count());
+    return {};
   }
   Flight flight{.slots = {index}, .tickets = {slot.ticket}, .results = {}};
   CRIA_TRY(submit_draws(recorder, flight));

@@ -164,21 +164,30 @@ Status Sequence::read_batch(gpu::Recorder& recorder, const model::Batch& batch) 
 Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
                              GenerationStats& stats, gpu::PendingRead& first) {
   gpu::Device& device = engine_->device();
-  model::Model& model = engine_->model();
   CRIA_TRY(begin_reading(prompt));
   const auto length = static_cast<uint32_t>(tokens_.size());
+  const auto total = static_cast<uint32_t>(prompt.size());
   while (cached_ < length) {
     if (platform::interrupted()) return {};
-    const uint32_t count = std::min(model.max_batch_tokens(), length - cached_);
-    model::Batch batch = make_batch(slice(tokens_, cached_, count), cached_, count, length);
-    const bool is_last = cached_ + count == length;
+    const uint32_t position = cached_;
+    const uint32_t count = std::min(engine_->pass_size().tokens(position), length - position);
+    model::Batch batch = make_batch(slice(tokens_, position, count), position, count, length);
+    const bool is_last = position + count == length;
     if (is_last) batch.output_rows = {count - 1};
     gpu::Recorder recorder = device.record("prefill", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
     CRIA_TRY(read_batch(recorder, batch));
-    if (is_last) return submit_step(recorder, options, stats, first);
-    CRIA_TRY(recorder.submit());
-    CRIA_TRY(device.wait_idle());  // bounds what is in flight and lets Ctrl-C through
-    CRIA_TRY(add_profile(recorder, options, stats));
+    const auto start = Clock::now();
+    if (is_last) {
+      CRIA_TRY(submit_step(recorder, options, stats, first));
+    } else {
+      CRIA_TRY(recorder.submit());
+    }
+    if (!is_last || options.on_read) {
+      CRIA_TRY(device.wait_idle());  // bounds what is in flight and lets Ctrl-C through
+      engine_->pass_size().observe(count, position, seconds_since(start));
+    }
+    if (!is_last) CRIA_TRY(add_profile(recorder, options, stats));
+    if (options.on_read) options.on_read(total - (length - cached_), total);
   }
   return {};
 }
@@ -301,17 +310,21 @@ Result<std::vector<std::vector<float>>> Sequence::read_logits(const std::vector<
       std::clamp<uint64_t>(device.limits().max_binding_bytes / row_bytes, 1, model.max_batch_tokens()));
   std::vector<std::vector<float>> logits;
   while (cached_ < length) {
-    const bool is_wanted = cached_ >= first_wanted;
-    const uint32_t limit = is_wanted ? rows_per_pass : std::min(model.max_batch_tokens(), first_wanted - cached_);
-    const uint32_t count = std::min(limit, length - cached_);
-    model::Batch batch = make_batch(slice(tokens_, cached_, count), cached_, count, length);
+    const uint32_t position = cached_;
+    const bool is_wanted = position >= first_wanted;
+    const uint32_t limit = is_wanted ? rows_per_pass : first_wanted - position;
+    const uint32_t count = std::min({limit, engine_->pass_size().tokens(position), length - position});
+    model::Batch batch = make_batch(slice(tokens_, position, count), position, count, length);
     if (is_wanted) {
       batch.output_rows.resize(count);
       std::iota(batch.output_rows.begin(), batch.output_rows.end(), 0);
     }
     gpu::Recorder recorder = device.record("logits");
     CRIA_TRY(read_batch(recorder, batch));
+    const auto start = Clock::now();
     CRIA_TRY(recorder.submit());
+    CRIA_TRY(device.wait_idle());
+    engine_->pass_size().observe(count, position, seconds_since(start));
     if (!is_wanted) continue;
     CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, device.read(model.logits().buffer, 0, count * row_bytes));
     for (uint32_t row = 0; row < count; ++row) {

@@ -49,6 +49,8 @@ struct GenerateOptions {
   uint32_t max_tokens = 256;
   std::vector<uint32_t> stop_tokens;  ///< end the text and are not part of it
   bool profile = false;
+  /// Called after each pass through the prompt with its tokens that have been read, and all of them.
+  std::function<void(uint32_t read, uint32_t total)> on_read = {};
 };
 
 /// How many tokens of `wanted` need not be read where a cache holds `held`: what both begin with, but never all of

@@ -8,7 +8,7 @@ namespace {
 constexpr uint32_t kWriteWorkgroup = 64;
 constexpr uint32_t kMinDecodeWorkgroup = 128;
 struct WriteParams {
-  uint32_t kv_heads, pairs, stride, k_offset, v_offset, pages_per_slot, pad[2];
+  uint32_t kv_heads, stride, k_offset, v_offset, pages_per_slot, pad[3];
 };
 struct AttentionParams {
   uint32_t group, kv_heads, q_stride, y_stride, pages_per_slot, window;
@@ -32,28 +32,42 @@ Tile choose_tile(uint32_t pairs, uint32_t memory_bytes) {
 
 /// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
 constexpr uint32_t kTileMemoryBytes = 16384;
+
+SpecBuilder write_spec(const gpu::Device& device, KvType type) {
+  if (type == KvType::kInt8) return std::move(SpecBuilder(device, "kv_write_int8").reductions(kWriteWorkgroup));
+  return std::move(SpecBuilder(device, "kv_write").kv(type));
+}
 }  // namespace
 
-Result<KvWrite> KvWrite::create(gpu::Device& device, KvType type) {
+std::string KvWrite::kernel_name(const gpu::Device& device, KvType type) { return write_spec(device, type).name(); }
+
+Result<KvWrite> KvWrite::create(gpu::Device& device, KvType type, uint32_t head_dim) {
   KvWrite op;
-  CRIA_TRY_ASSIGN(op.pipeline_, SpecBuilder(device, "kv_write")
-                                    .kv(type)
-                                    .constant("WORKGROUP_SIZE", kWriteWorkgroup)
-                                    .constant("PAGE_SIZE", kPageSize)
-                                    .build(device, "rrrww", sizeof(WriteParams)));
+  op.is_scaled_ = type == KvType::kInt8;
+  CRIA_CHECK(!op.is_scaled_ || head_dim % 8 == 0);
+  SpecBuilder spec = write_spec(device, type);
+  if (op.is_scaled_) {
+    spec.constant("QUARTERS", head_dim / 4);
+  } else {
+    spec.constant("PAIRS", head_dim / 2).constant("WORKGROUP_SIZE", kWriteWorkgroup);
+  }
+  CRIA_TRY_ASSIGN(op.pipeline_, spec.constant("PAGE_SIZE", kPageSize).build(device, "rrrww", sizeof(WriteParams)));
   return op;
 }
 
 void KvWrite::record(gpu::Recorder& recorder, const AttentionShape& shape, const Activation& qkv,
                      const BatchBuffers& batch, const KvLayer& layer) const {
+  const uint32_t unit = is_scaled_ ? 4 : 2;  // elements that the shader reads at once
   const WriteParams params{.kv_heads = shape.kv_heads,
-                           .pairs = shape.head_dim / 2,
-                           .stride = qkv.stride() / 2,
-                           .k_offset = shape.q_size() / 2,
-                           .v_offset = (shape.q_size() + shape.kv_size()) / 2,
+                           .stride = qkv.stride() / unit,
+                           .k_offset = shape.q_size() / unit,
+                           .v_offset = (shape.q_size() + shape.kv_size()) / unit,
                            .pages_per_slot = batch.pages_per_slot,
                            .pad = {}};
   const gpu::Binding bindings[] = {qkv.buffer, batch.token_info, batch.page_table, layer.keys, layer.values};
+  if (is_scaled_) {
+    return recorder.dispatch(pipeline_, gpu::as_params(params), bindings, {shape.kv_heads, batch.tokens, 2});
+  }
   recorder.dispatch(pipeline_, gpu::as_params(params), bindings,
                     {divide_up(shape.kv_size() / 2, kWriteWorkgroup), batch.tokens, 1});
 }

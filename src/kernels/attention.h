@@ -1,4 +1,4 @@
-// The paged KV cache's kernels: kv_write.wgsl, attention_decode.wgsl, attention_prefill.wgsl.
+// The paged KV cache's kernels: kv_write.wgsl, kv_write_int8.wgsl, attention_decode.wgsl, attention_prefill.wgsl.
 #pragma once
 
 #include "kernels/builder.h"
@@ -22,7 +22,7 @@ struct AttentionShape {
 };
 inline constexpr uint32_t kMaxHeadDim = 512;
 
-/// One layer's cache: keys and values [pages, kv_heads, kPageSize, head_dim] each.
+/// One layer's cache: keys and values [pages, kv_heads, kPageSize] rows of kv_row_bytes each.
 struct KvLayer {
   gpu::Buffer keys;
   gpu::Buffer values;
@@ -40,12 +40,15 @@ struct BatchBuffers {
 
 class KvWrite {
  public:
-  static Result<KvWrite> create(gpu::Device& device, KvType type);
+  /// Errors: kDevice.
+  static Result<KvWrite> create(gpu::Device& device, KvType type, uint32_t head_dim);
+  [[nodiscard]] static std::string kernel_name(const gpu::Device& device, KvType type);
   void record(gpu::Recorder& recorder, const AttentionShape& shape, const Activation& qkv, const BatchBuffers& batch,
               const KvLayer& layer) const;
 
  private:
   gpu::Pipeline pipeline_;
+  bool is_scaled_ = false;  // kv_write_int8.wgsl
 };
 
 /// Which kernel an Attention uses: decode reads the cache per query, prefill shares it in a tile.
@@ -53,7 +56,7 @@ enum class AttentionKernel : uint8_t { kDecode, kPrefill };
 
 class Attention {
  public:
-  /// Errors: kUnsupported where head_dim is odd or above kMaxHeadDim.
+  /// Errors: kUnsupported where head_dim is odd or above kMaxHeadDim. An int8 cache needs a multiple of 8.
   static Result<Attention> create(gpu::Device& device, KvType type, uint32_t head_dim);
   /// y[t, heads * head_dim], f16 on request from the prefill kernel; `window` positions are visible to a query (0: all
   /// before it).

@@ -37,15 +37,15 @@ var<workgroup> query: array<vec2f, PAIRS>;
 var<workgroup> block_weights: array<f32, WORKGROUP_SIZE>;
 var<workgroup> team_sums: array<vec2f, WORKGROUP_SIZE>;
 
-/// The first pair of a position's key or value, in the cache.
+/// The row of a position's key or value, in the cache.
 fn locate(slot: u32, position: u32, head: u32) -> u32 {
   let page = page_table[slot * params.pages_per_slot + position / PAGE_SIZE];
-  return ((page * params.kv_heads + head) * PAGE_SIZE + position % PAGE_SIZE) * PAIRS;
+  return (page * params.kv_heads + head) * PAGE_SIZE + position % PAGE_SIZE;
 }
 
-fn score(at: u32) -> f32 {
+fn score(row: u32) -> f32 {
   var sum = 0.0;
-  for (var i = 0u; i < PAIRS; i++) { sum += dot(query[i], unpack_pair(keys[at + i])); }
+  for (var i = 0u; i < PAIRS; i++) { sum += dot(query[i], key_pair(row, i)); }
   return sum * params.scale;
 }
 
@@ -76,7 +76,7 @@ fn main(lanes: Lanes, @builtin(workgroup_id) id: vec3u) {
     sum *= shrink;
     if (team < TEAMS) {
       for (var j = team; j < min(WORKGROUP_SIZE, end - first); j += TEAMS) {
-        sum += block_weights[j] * unpack_pair(values[locate(info.y, first + j, head) + pair]);
+        sum += block_weights[j] * value_pair(locate(info.y, first + j, head), pair);
       }
     }
     workgroupBarrier();

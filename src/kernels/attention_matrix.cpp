@@ -39,27 +39,28 @@ const gpu::MatrixShape* find_shape(const gpu::Device& device, uint32_t head_dim)
   return found == shapes.end() ? nullptr : &*found;
 }
 
-SpecBuilder builder(const gpu::Device& device, uint32_t head_dim) {
+SpecBuilder builder(const gpu::Device& device, KvType type, uint32_t head_dim) {
   SpecBuilder spec(device, "attention_matrix");
-  spec.matrices(*find_shape(device, head_dim)).suffix(fmt::format("_{}", head_dim));
+  spec.module(fmt::format("kv_halves_{}", kv_type_name(type)));
+  spec.matrices(*find_shape(device, head_dim)).suffix(fmt::format("_{}_kv_{}", head_dim, kv_type_name(type)));
   return spec;
 }
 
 }  // namespace
 
 bool AttentionMatrix::supports(const gpu::Device& device, KvType type, uint32_t head_dim) {
-  return type == KvType::kF16 && device.features().f16 && find_shape(device, head_dim) != nullptr;
+  return type != KvType::kF32 && device.features().f16 && find_shape(device, head_dim) != nullptr;
 }
 
-std::string AttentionMatrix::kernel_name(const gpu::Device& device, uint32_t head_dim) {
-  return builder(device, head_dim).name();
+std::string AttentionMatrix::kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim) {
+  return builder(device, type, head_dim).name();
 }
 
-Result<AttentionMatrix> AttentionMatrix::create(gpu::Device& device, uint32_t head_dim) {
-  CRIA_CHECK(supports(device, KvType::kF16, head_dim));
+Result<AttentionMatrix> AttentionMatrix::create(gpu::Device& device, KvType type, uint32_t head_dim) {
+  CRIA_CHECK(supports(device, type, head_dim));
   AttentionMatrix op;
   op.queries_ = kSubgroups * find_shape(device, head_dim)->m;
-  CRIA_TRY_ASSIGN(op.pipeline_, builder(device, head_dim)
+  CRIA_TRY_ASSIGN(op.pipeline_, builder(device, type, head_dim)
                                     .constant("HEAD_DIM", head_dim)
                                     .constant("PAGE_SIZE", kPageSize)
                                     .constant("SUBGROUPS", kSubgroups)

@@ -2,16 +2,16 @@
 //   y[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h / group]) * v[j, h / group]
 // causal (j up to the query's position) and within the sliding window.
 //
-// Shapes: as in attention_decode.wgsl, the cache in f16. A tile is up to QUERIES consecutive tokens of one sequence:
+// Shapes: as in attention_decode.wgsl, the cache in f16 or int8. A tile is up to QUERIES consecutive tokens of one sequence:
 // tiles[i] = (first token in the batch, count, slot, position of the first). HEAD_DIM is 4 or 8 times N; N = K.
-// Bindings: 1 qkv f32 as vec4, 2 tiles vec4u, 3 page_table, 4 keys and 5 values (f16 in chunks of 8), 6 y f16.
+// Bindings: 1 qkv f32 as vec4, 2 tiles vec4u, 3 page_table, 4 keys and 5 values (KvChunk module), 6 y f16.
 // Dispatch: x = head, y = tile; workgroups of WORKGROUP_SIZE in SUBGROUPS subgroups, each with M queries. Keys, then
 // values, pass through workgroup memory KEYS (2 N) at a time, on their way while the ones before are multiplied.
 // Method: a subgroup keeps its queries and sums as matrices. Scores go through workgroup memory, where lanes look at
 // them row by row. Matrices cannot be scaled row by row: so weights are exp(score - reference) with a reference that
 // stays while scores are less than MARGIN above it; where one is not, all sums of the workgroup are scaled once, by way
 // of workgroup memory.
-// Numerics: queries (times scale) and weights rounded to f16, sums f32. A weight is at most 2^MARGIN. Softmax in powers
+// Numerics: queries (times scale), weights, and keys and values that are not cached in it, rounded to f16, sums f32. A weight is at most 2^MARGIN. Softmax in powers
 // of 2, with a finite lowest score.
 // Source: Dao et al. 2022, "FlashAttention"; the reference that stays follows Shah et al. 2024's observation that
 // rescaling is rarely needed.
@@ -31,8 +31,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read> tiles: array<vec4u>;
 @group(0) @binding(3) var<storage, read> page_table: array<u32>;
-@group(0) @binding(4) var<storage, read> keys: array<vec4u>;
-@group(0) @binding(5) var<storage, read> values: array<vec4u>;
+@group(0) @binding(4) var<storage, read> keys: array<KvChunk>;
+@group(0) @binding(5) var<storage, read> values: array<KvChunk>;
 @group(0) @binding(6) var<storage, read_write> y: array<f16>;
 
 alias Left = subgroup_matrix_left<f16, K, M>;
@@ -62,21 +62,23 @@ var<workgroup> scores: array<vec4f, QUERIES * SCORE_PITCH>;      // or queries, 
 var<workgroup> weights: array<vec4u, QUERIES * WEIGHT_PITCH>;
 var<workgroup> has_grown: u32;
 
-/// What an invocation carries from the cache to workgroup memory.
+/// What an invocation carries from the cache to workgroup memory: chunks as they are stored.
 struct Fetched { a: vec4u, b: vec4u, c: vec4u, d: vec4u }
 
 /// What the tile sees: positions from `begin` to before `end`, of which `slot` tells the pages.
 struct Past { begin: u32, end: u32, slot: u32, head: u32 }
 
-/// The chunk of the cache that stands at `item` of the block of keys from `first` on; one of the past in any case.
-fn chunk_at(item: u32, first: u32, past: Past) -> u32 {
+/// The row of the cache with `item` of the block of keys from `first` on; one of the past in any case.
+fn row_at(item: u32, first: u32, past: Past) -> u32 {
   let position = clamp(first + item / CHUNKS, past.begin, past.end - 1u);
   let page = page_table[past.slot * params.pages_per_slot + position / PAGE_SIZE];
-  return ((page * params.kv_heads + past.head) * PAGE_SIZE + position % PAGE_SIZE) * CHUNKS + item % CHUNKS;
+  return ((page * params.kv_heads + past.head) * PAGE_SIZE + position % PAGE_SIZE) * ROW_CHUNKS;
 }
 
-fn key_at(item: u32, first: u32, past: Past) -> vec4u { return keys[chunk_at(item, first, past)]; }
-fn value_at(item: u32, first: u32, past: Past) -> vec4u { return values[chunk_at(item, first, past)]; }
+fn key_at(item: u32, first: u32, past: Past) -> vec4u { return key_chunk(row_at(item, first, past), item % CHUNKS); }
+fn value_at(item: u32, first: u32, past: Past) -> vec4u {
+  return value_chunk(row_at(item, first, past), item % CHUNKS);
+}
 
 fn fetch_keys(index: u32, first: u32, past: Past) -> Fetched {
   var to: Fetched;
@@ -100,7 +102,7 @@ fn fetch_values(index: u32, first: u32, past: Past) -> Fetched {
   return to;
 }
 
-fn put_chunk(item: u32, chunk: vec4u) { tile_keys[item / CHUNKS * PITCH + item % CHUNKS] = chunk; }
+fn put_chunk(item: u32, chunk: vec4u) { tile_keys[item / CHUNKS * PITCH + item % CHUNKS] = halves(chunk); }
 
 fn put(index: u32, fetched: Fetched) {
   put_chunk(index, fetched.a);

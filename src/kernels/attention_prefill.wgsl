@@ -39,9 +39,10 @@ var<workgroup> query_tile: array<vec2f, QUERIES * PAIRS>;
 var<workgroup> kv_tile: array<vec2f, KEYS * PAIRS>;
 var<workgroup> weight_tile: array<f32, QUERIES * KEYS>;
 
+/// The row of a position's key or value, in the cache.
 fn locate(slot: u32, position: u32, head: u32) -> u32 {
   let page = page_table[slot * params.pages_per_slot + position / PAGE_SIZE];
-  return ((page * params.kv_heads + head) * PAGE_SIZE + position % PAGE_SIZE) * PAIRS;
+  return (page * params.kv_heads + head) * PAGE_SIZE + position % PAGE_SIZE;
 }
 
 @compute @workgroup_size(SIZE)
@@ -65,7 +66,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) id: 
     let count = min(KEYS, end - first);
     workgroupBarrier();  // the values of the previous block have been used
     for (var i = index; i < count * PAIRS; i += SIZE) {
-      kv_tile[i] = unpack_pair(keys[locate(tile.z, first + i / PAIRS, head) + i % PAIRS]);
+      kv_tile[i] = key_pair(locate(tile.z, first + i / PAIRS, head), i % PAIRS);
     }
     workgroupBarrier();
     for (var j = part; j < count; j += SHARE) {
@@ -82,7 +83,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) id: 
     weight_sum *= shrink;
     for (var i = 0u; i < OWN_PAIRS; i++) { sums[i] *= shrink; }
     for (var i = index; i < count * PAIRS; i += SIZE) {
-      kv_tile[i] = unpack_pair(values[locate(tile.z, first + i / PAIRS, head) + i % PAIRS]);
+      kv_tile[i] = value_pair(locate(tile.z, first + i / PAIRS, head), i % PAIRS);
     }
     workgroupBarrier();
     for (var j = 0u; j < count; j++) {

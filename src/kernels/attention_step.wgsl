@@ -100,13 +100,35 @@ fn turned(start: u32, chunk: u32, token: u32, norm_start: u32, part: Part) -> Ch
                turned_quarter(start, 2u * chunk + 1u, token, norm_start, factor));
 }
 
-/// The first chunk of a position's key or value, in the cache.
+/// The first chunk of the row of a position's key or value, in the cache.
 fn locate(place: Place, position: u32) -> u32 {
   let page = page_table[place.slot * params.pages_per_slot + position / PAGE_SIZE];
-  return ((page * params.kv_heads + place.kv_head) * PAGE_SIZE + position % PAGE_SIZE) * CHUNKS;
+  return ((page * params.kv_heads + place.kv_head) * PAGE_SIZE + position % PAGE_SIZE) * ROW_CHUNKS;
 }
 
-fn unpacked(chunk: KvChunk) -> Chunk { return Chunk(chunk_low(chunk), chunk_high(chunk)); }
+fn unpacked(chunk: KvChunk, scale: f32) -> Chunk {
+  if (HAS_SCALE) { return Chunk(scale * chunk_low(chunk), scale * chunk_high(chunk)); }
+  return Chunk(chunk_low(chunk), chunk_high(chunk));
+}
+
+fn key_chunk(row: u32, chunk: u32) -> Chunk {
+  var scale = 1.0;
+  if (HAS_SCALE) { scale = scale_of(keys[row + CHUNKS]); }
+  return unpacked(keys[row + chunk], scale);
+}
+
+fn value_chunk(row: u32, chunk: u32) -> Chunk {
+  var scale = 1.0;
+  if (HAS_SCALE) { scale = scale_of(values[row + CHUNKS]); }
+  return unpacked(values[row + chunk], scale);
+}
+
+/// The scale with which a part stores a key or value of which each lane has a chunk.
+fn scale_for(chunk: Chunk, part: Part) -> f32 {
+  if (!HAS_SCALE) { return 1.0; }
+  let four = max(abs(chunk.low), abs(chunk.high));
+  return part_max(max(max(four.x, four.y), max(four.z, four.w)), part) / 127.0;
+}
 
 fn weighted(sum: Chunk, weight: f32, value: Chunk) -> Chunk {
   return Chunk(sum.low + weight * value.low, sum.high + weight * value.high);
@@ -170,19 +192,27 @@ fn run(part: Part, id: vec3u) {
 
   // The new position, of the last split's first part.
   let key = turned(key_start, chunk, id.z, QUARTERS, part);
-  let new_key = settled(pack_chunk(key.low, key.high), params.zero);
-  let new_value = settled(pack_chunk(qkv[value_start], qkv[value_start + 1u]), params.zero);
+  let value = Chunk(qkv[value_start], qkv[value_start + 1u]);
+  let key_scale = scale_for(key, part);
+  let value_scale = scale_for(value, part);
+  let new_key = settled(pack_chunk(key.low, key.high, key_scale), params.zero);
+  let new_value = settled(pack_chunk(value.low, value.high, value_scale), params.zero);
   let has_new = part.index == 0u && begin < end && end == all_end;
   if (has_new && id.x % params.groups_per_kv == 0u && lane < CHUNKS) {
-    let at = locate(place, place.own) + lane;
-    keys[at] = new_key;
-    values[at] = new_value;
+    let own_row = locate(place, place.own);
+    keys[own_row + lane] = new_key;
+    values[own_row + lane] = new_value;
+    if (HAS_SCALE && lane == 0u) {
+      keys[own_row + CHUNKS] = scale_chunk(key_scale);
+      values[own_row + CHUNKS] = scale_chunk(value_scale);
+    }
   }
-  let new_scores = part_sum4(vec4f(dot8(query0, unpacked(new_key)), dot8(query1, unpacked(new_key)), 0.0, 0.0), part);
+  let stored_key = unpacked(new_key, key_scale);
+  let new_scores = part_sum4(vec4f(dot8(query0, stored_key), dot8(query1, stored_key), 0.0, 0.0), part);
   let start = select(vec2f(LOWEST), new_scores.xy, has_new);
   let one = select(0.0, 1.0, has_new);
-  let value = unpacked(new_value);
-  var seen0 = Seen(start.x, one, Chunk(one * value.low, one * value.high));
+  let stored_value = unpacked(new_value, value_scale);
+  var seen0 = Seen(start.x, one, Chunk(one * stored_value.low, one * stored_value.high));
   var seen1 = Seen(start.y, one, seen0.sum);
 
   let cached_end = min(end, place.own);
@@ -190,18 +220,18 @@ fn run(part: Part, id: vec3u) {
     let positions = vec4u(0u, PARTS, 2u * PARTS, 3u * PARTS) + first + part.index;
     let is_seen = positions < vec4u(cached_end);
     let last = cached_end - 1u;
-    let at0 = locate(place, min(positions.x, last)) + chunk;
-    let at1 = locate(place, min(positions.y, last)) + chunk;
-    let at2 = locate(place, min(positions.z, last)) + chunk;
-    let at3 = locate(place, min(positions.w, last)) + chunk;
-    let key0 = unpacked(keys[at0]);
-    let key1 = unpacked(keys[at1]);
-    let key2 = unpacked(keys[at2]);
-    let key3 = unpacked(keys[at3]);
-    let value0 = unpacked(values[at0]);
-    let value1 = unpacked(values[at1]);
-    let value2 = unpacked(values[at2]);
-    let value3 = unpacked(values[at3]);
+    let row0 = locate(place, min(positions.x, last));
+    let row1 = locate(place, min(positions.y, last));
+    let row2 = locate(place, min(positions.z, last));
+    let row3 = locate(place, min(positions.w, last));
+    let key0 = key_chunk(row0, chunk);
+    let key1 = key_chunk(row1, chunk);
+    let key2 = key_chunk(row2, chunk);
+    let key3 = key_chunk(row3, chunk);
+    let value0 = value_chunk(row0, chunk);
+    let value1 = value_chunk(row1, chunk);
+    let value2 = value_chunk(row2, chunk);
+    let value3 = value_chunk(row3, chunk);
     let own0 = vec4f(dot8(query0, key0), dot8(query0, key1), dot8(query0, key2), dot8(query0, key3));
     let scores0 = select(vec4f(LOWEST), part_sum4(own0, part), is_seen);
     seen0 = seen_more(seen0, scores0, value0, value1, value2, value3);

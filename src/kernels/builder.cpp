@@ -28,7 +28,24 @@ std::string weight_format_name(const WeightFormat& format) {
   return format.block == 0 ? name : fmt::format("{} in blocks of {}", name, format.block);
 }
 
-std::string_view kv_type_name(KvType type) { return type == KvType::kF32 ? "f32" : "f16"; }
+std::string_view kv_type_name(KvType type) {
+  switch (type) {
+    case KvType::kF32: return "f32";
+    case KvType::kF16: return "f16";
+    case KvType::kInt8: return "int8";
+  }
+  return "?";
+}
+
+uint32_t kv_row_bytes(KvType type, uint32_t head_dim) {
+  constexpr uint32_t kScaleBytes = 8;  // a chunk of int8, so that every row starts at one
+  switch (type) {
+    case KvType::kF32: return 4 * head_dim;
+    case KvType::kF16: return 2 * head_dim;
+    case KvType::kInt8: return head_dim + kScaleBytes;
+  }
+  return 0;
+}
 
 SpecBuilder::SpecBuilder(const gpu::Device& device, std::string_view shader) : features_(device.features()) {
   spec_.name = std::string(shader);
@@ -88,7 +105,7 @@ SpecBuilder& SpecBuilder::name_format(const WeightFormat& format, std::string_vi
 }
 
 SpecBuilder& SpecBuilder::kv(KvType type) {
-  add_module(type == KvType::kF32 ? "kv_f32" : "kv_f16");
+  add_module(fmt::format("kv_{}", kv_type_name(type)));
   spec_.name += fmt::format("_kv_{}", kv_type_name(type));
   return *this;
 }

@@ -13,11 +13,13 @@
 
 namespace cria::kernels {
 
-/// The storage type of keys and values in the cache.
-enum class KvType : uint8_t { kF32, kF16 };
-inline constexpr KvType kKvTypes[] = {KvType::kF32, KvType::kF16};
+/// The storage type of keys and values in the cache; kInt8 has a scale for each head of a position, and needs heads of
+/// a multiple of 8 elements.
+enum class KvType : uint8_t { kF32, kF16, kInt8 };
+inline constexpr KvType kKvTypes[] = {KvType::kF32, KvType::kF16, KvType::kInt8};
 [[nodiscard]] std::string_view kv_type_name(KvType type);
-[[nodiscard]] constexpr uint32_t kv_type_bytes(KvType type) { return type == KvType::kF32 ? 4 : 2; }
+/// Bytes of one head of one position, its scale included: of its key, or of its value.
+[[nodiscard]] uint32_t kv_row_bytes(KvType type, uint32_t head_dim);
 
 /// Collects a PipelineSpec for one shader file.
 class SpecBuilder {
@@ -40,7 +42,7 @@ class SpecBuilder {
   SpecBuilder& element(bool is_half);
   /// Adds the extensions that matrix units need, and the constants M, N and K.
   SpecBuilder& matrices(const gpu::MatrixShape& shape);
-  /// Adds the pair type of the KV cache (`KvPair`, `pack_pair`, `unpack_pair`).
+  /// Adds how pairs of elements are read from the KV cache (`KvPair`, `key_pair`, `value_pair`).
   SpecBuilder& kv(KvType type);
   /// Adds reductions over a workgroup (`Lanes`, `workgroup_sum`, …) through subgroups or shared memory,
   /// and the constant WORKGROUP_SIZE.

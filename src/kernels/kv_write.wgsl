@@ -2,7 +2,7 @@
 //   keys[page, h, p % PAGE_SIZE, i] = k[t, h, i], values likewise, page = page_table[slot, p / PAGE_SIZE]
 // for a token t at position p of the sequence in `slot`.
 //
-// Shapes: qkv [tokens, …] holds keys at pair k_offset and values at pair v_offset of each row, each
+// Shapes: PAIRS = head_dim / 2. qkv [tokens, …] holds keys at pair k_offset and values at pair v_offset of each row, each
 // [kv_heads, head_dim]; the cache is [pages, kv_heads, PAGE_SIZE, head_dim] for keys and for values.
 // token_info[t] = (position in its sequence, slot of its sequence); page_table [slots, pages_per_slot].
 // Bindings: 1 qkv f32 pairs, 2 token_info, 3 page_table, 4 keys, 5 values (KvPair module).
@@ -12,13 +12,13 @@
 
 struct Params {
   kv_heads: u32,
-  pairs: u32,          // head_dim / 2
   stride: u32,         // of a qkv row, in pairs
   k_offset: u32,
   v_offset: u32,
   pages_per_slot: u32,
   pad0: u32,
   pad1: u32,
+  pad2: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,11 +30,11 @@ struct Params {
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= params.kv_heads * params.pairs) { return; }
+  if (id.x >= params.kv_heads * PAIRS) { return; }
   let info = token_info[id.y];
   let page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE];
-  let head = id.x / params.pairs;
-  let at = ((page * params.kv_heads + head) * PAGE_SIZE + info.x % PAGE_SIZE) * params.pairs + id.x % params.pairs;
+  let head = id.x / PAIRS;
+  let at = ((page * params.kv_heads + head) * PAGE_SIZE + info.x % PAGE_SIZE) * PAIRS + id.x % PAIRS;
   let source = id.y * params.stride + id.x;
   keys[at] = pack_pair(qkv[source + params.k_offset]);
   values[at] = pack_pair(qkv[source + params.v_offset]);

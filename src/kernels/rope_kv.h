@@ -8,7 +8,9 @@ namespace cria::kernels {
 class RopeKv {
  public:
   /// True where the kernel can serve a model; Rope and KvWrite serve any other.
-  [[nodiscard]] static bool supports(const AttentionShape& shape) { return shape.head_dim % 16 == 0; }
+  [[nodiscard]] static bool supports(const AttentionShape& shape, KvType type) {
+    return shape.head_dim % 16 == 0 && type != KvType::kInt8;
+  }
   /// Errors: kDevice.
   static Result<RopeKv> create(gpu::Device& device, KvType type, uint32_t head_dim);
   /// cos_sin is f32 [tokens, head_dim / 2, 2]. Leaves turned queries in qkv; its keys and values count no more.

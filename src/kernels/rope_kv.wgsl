@@ -9,7 +9,7 @@
 // the cache [pages, kv_heads, PAGE_SIZE, HEAD_DIM] in chunks of 8 for keys and for values; token_info[t] = (position in its
 // sequence, slot of its sequence); page_table [slots, pages_per_slot]. HEAD_DIM is a multiple of 16.
 // Bindings: 1 cos_sin as vec4 (two pairs), 2 token_info, 3 page_table, 4 qkv f32 as vec4, read and written, 5 keys, 6
-// values (KvChunk module).
+// values (KvChunk module without scales).
 // Dispatch: x over (heads + kv_heads) * HEAD_DIM / 16 in groups of WORKGROUP_SIZE: 8 elements and those a half further;
 // y = token.
 // Numerics: f32, then rounded to the cache's type. The keys in qkv stay as they are.
@@ -30,6 +30,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> keys: array<KvChunk>;
 @group(0) @binding(6) var<storage, read_write> values: array<KvChunk>;
 
+const CHUNKS = HEAD_DIM / 8u;     // as the module calls them
 const HALF = HEAD_DIM / 8u;       // in vec4s
 const HALF_CHUNKS = HEAD_DIM / 16u;
 
@@ -66,9 +67,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE];
   let kv_head = head - params.heads;
   let to = ((page * params.kv_heads + kv_head) * PAGE_SIZE + info.x % PAGE_SIZE) * (2u * HALF_CHUNKS) + chunk;
-  keys[to] = pack_chunk(first.low, second.low);
-  keys[to + HALF_CHUNKS] = pack_chunk(first.high, second.high);
+  keys[to] = pack_chunk(first.low, second.low, 1.0);
+  keys[to + HALF_CHUNKS] = pack_chunk(first.high, second.high, 1.0);
   let value = at + params.kv_heads * (2u * HALF);
-  values[to] = pack_chunk(qkv[value], qkv[value + 1u]);
-  values[to + HALF_CHUNKS] = pack_chunk(qkv[value + HALF], qkv[value + HALF + 1u]);
+  values[to] = pack_chunk(qkv[value], qkv[value + 1u], 1.0);
+  values[to + HALF_CHUNKS] = pack_chunk(qkv[value + HALF], qkv[value + HALF + 1u], 1.0);
 }

@@ -10,13 +10,13 @@ namespace {
 constexpr uint32_t kFirstPages = 8;
 
 uint64_t kv_page_bytes(const ModelConfig& config, kernels::KvType type) {
-  return uint64_t{config.kv_size()} * kernels::kPageSize * kernels::kv_type_bytes(type);
+  return uint64_t{config.num_kv_heads} * kernels::kPageSize * kernels::kv_row_bytes(type, config.head_dim);
 }
 
 }  // namespace
 
 uint64_t KvCache::bytes_per_position(const ModelConfig& config, kernels::KvType type) {
-  return uint64_t{2} * config.num_layers * config.kv_size() * kernels::kv_type_bytes(type);
+  return uint64_t{2} * config.num_layers * config.num_kv_heads * kernels::kv_row_bytes(type, config.head_dim);
 }
 
 uint64_t KvCache::binding_positions(const gpu::Limits& limits, const ModelConfig& config, kernels::KvType type) {

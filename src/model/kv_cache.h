@@ -10,8 +10,8 @@
 namespace cria::model {
 
 /// Keys and values of all layers for up to `slots` sequences of up to `max_context` positions.
-/// Layout: per layer two buffers [pages, kv_heads, kPageSize, head_dim]; a page number means the same
-/// page in every layer. The buffers grow by doubling, one layer at a time, when pages run out.
+/// Layout: per layer two buffers of rows [pages, kv_heads, kPageSize] (kernels::kv_row_bytes); a page number means the
+/// same page in every layer. The buffers grow by doubling, one layer at a time, when pages run out.
 class KvCache {
  public:
   /// Errors: kOutOfMemory where not even one page fits the device's binding limit.

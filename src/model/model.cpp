@@ -111,11 +111,11 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
 Status Model::create_kernels(gpu::Device& device) {
   CRIA_TRY_ASSIGN(kernels_.embedding, kernels::Embedding::create(device, weights_.embedding.format));
   CRIA_TRY_ASSIGN(kernels_.rms_norm, kernels::RmsNorm::create(device));
-  if (kernels::RopeKv::supports(attention_shape_)) {
+  if (kernels::RopeKv::supports(attention_shape_, plan_.kv_type)) {
     CRIA_TRY_ASSIGN(kernels_.rope_kv, kernels::RopeKv::create(device, plan_.kv_type, config_.head_dim));
   } else {
     CRIA_TRY_ASSIGN(kernels_.rope, kernels::Rope::create(device));
-    CRIA_TRY_ASSIGN(kernels_.kv_write, kernels::KvWrite::create(device, plan_.kv_type));
+    CRIA_TRY_ASSIGN(kernels_.kv_write, kernels::KvWrite::create(device, plan_.kv_type, config_.head_dim));
   }
   CRIA_TRY_ASSIGN(kernels_.attention, kernels::Attention::create(device, plan_.kv_type, config_.head_dim));
   CRIA_TRY_ASSIGN(kernels_.swiglu, kernels::SwiGlu::create(device));
@@ -228,7 +228,8 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
                     device.create_buffer("parts of products", parts_size * 4, gpu::MemoryKind::kScratch));
   }
   if (kernels::AttentionMatrix::supports(device, plan_.kv_type, config_.head_dim)) {
-    CRIA_TRY_ASSIGN(kernels_.attention_matrix, kernels::AttentionMatrix::create(device, config_.head_dim));
+    CRIA_TRY_ASSIGN(kernels_.attention_matrix,
+                    kernels::AttentionMatrix::create(device, plan_.kv_type, config_.head_dim));
   }
   return {};
 }

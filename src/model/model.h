@@ -30,7 +30,7 @@ namespace cria::model {
 struct ModelOptions {
   WeightChoice weights;
   /// Type of the KV cache; kAuto keeps f32 for f32 weights and takes f16 otherwise.
-  enum class Kv : uint8_t { kAuto, kF32, kF16 } kv = Kv::kAuto;
+  enum class Kv : uint8_t { kAuto, kF32, kF16, kInt8 } kv = Kv::kAuto;
   uint32_t max_context = 0;       ///< 0: the model's own limit
   uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
   uint32_t slots = 1;             ///< sequences that exist at once
@@ -41,7 +41,7 @@ struct ModelOptions {
   TuningOptions tuning;
 };
 
-/// Reads `auto`, `f32` or `f16`. Errors: kInvalidInput.
+/// Reads `auto`, `f32`, `f16` or `int8`. Errors: kInvalidInput.
 Result<ModelOptions::Kv> parse_kv_type(std::string_view text);
 
 /// What a model needs and how it is cut on a device; computed without loading (see `plan`).
@@ -61,7 +61,8 @@ struct MemoryPlan {
 
 /// Decides batch size, context and KV type for a device; options.weights is not used, as `formats` tells the
 /// format of each matrix (formats_from, made_up_formats). Errors: kOutOfMemory where one row of
-/// activations or logits does not fit a binding; kInvalidInput for a context out of range.
+/// activations or logits does not fit a binding; kInvalidInput for a context out of range; kUnsupported where the
+/// KV type does not suit the heads.
 Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
                         const FormatChoice& formats, const ModelOptions& options);
 

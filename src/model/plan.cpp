@@ -48,7 +48,8 @@ Result<ModelOptions::Kv> parse_kv_type(std::string_view text) {
   if (text == "auto") return ModelOptions::Kv::kAuto;
   if (text == "f32") return ModelOptions::Kv::kF32;
   if (text == "f16") return ModelOptions::Kv::kF16;
-  return fail(ErrorCode::kInvalidInput, "there is no KV type \"{}\": the types are auto, f32 and f16", text);
+  if (text == "int8") return ModelOptions::Kv::kInt8;
+  return fail(ErrorCode::kInvalidInput, "there is no KV type \"{}\": the types are auto, f32, f16 and int8", text);
 }
 
 Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
@@ -56,8 +57,17 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   const WeightTable table = weight_table(config);
   MemoryPlan plan;
   using Kv = ModelOptions::Kv;
-  const bool f32_kv = options.kv == Kv::kF32 || (options.kv == Kv::kAuto && all_f32(table, formats));
-  plan.kv_type = f32_kv ? kernels::KvType::kF32 : kernels::KvType::kF16;
+  switch (options.kv) {
+    case Kv::kAuto: plan.kv_type = all_f32(table, formats) ? kernels::KvType::kF32 : kernels::KvType::kF16; break;
+    case Kv::kF32: plan.kv_type = kernels::KvType::kF32; break;
+    case Kv::kF16: plan.kv_type = kernels::KvType::kF16; break;
+    case Kv::kInt8: plan.kv_type = kernels::KvType::kInt8; break;
+  }
+  if (plan.kv_type == kernels::KvType::kInt8 && config.head_dim % 8 != 0) {
+    return fail(ErrorCode::kUnsupported,
+                "a KV cache in int8 needs attention heads of a multiple of 8 elements, but this model's have {}",
+                config.head_dim);
+  }
 
   const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
   const uint64_t widest =

@@ -44,7 +44,8 @@ struct BatchShape {
 /// "heads 4 over 2 of 64, positions 0 31-35, window 3".
 [[nodiscard]] std::string describe(const BatchShape& shape);
 
-[[nodiscard]] Element element_of(kernels::KvType type);
+/// Below what a stored key or value may be read as 0.
+[[nodiscard]] double smallest_normal(kernels::KvType type);
 
 /// The places of a batch, for the reference and for kernels.
 struct Batch {
@@ -56,19 +57,56 @@ struct Batch {
 /// `tile_tokens` is what the prefill kernel takes at once.
 Result<Batch> make_batch(Trial& trial, const BatchShape& shape, uint32_t tile_tokens);
 
-/// A cache's keys or values, all poison.
-[[nodiscard]] Image cache_image(const BatchShape& shape, kernels::KvType type, Poison poison);
+/// A cache's keys or values on the CPU: a row for each head of each position, all poison until set.
+class CacheImage {
+ public:
+  CacheImage(const BatchShape& shape, kernels::KvType type, Poison poison);
 
-/// What storing a value in the cache may do to it. f32 is copied. Rounding to f16 may go either way (WGSL 15.7.6),
-/// so it is off by less than the distance of two f16 numbers, 2^-10 of the value or, below the normal ones,
-/// 2^-24; and those below the normal ones may become 0.
-[[nodiscard]] double storage_error(kernels::KvType type, double value);
+  /// Stores a row and replaces its values by the stored ones. int8 as kv_write_int8.wgsl says.
+  void set_row(size_t row, std::span<double> values);
+  /// The stored values of a row.
+  [[nodiscard]] std::vector<double> row(size_t row) const;
+  [[nodiscard]] size_t rows() const { return rows_; }
+  [[nodiscard]] kernels::KvType type() const { return type_; }
+  [[nodiscard]] std::span<const uint32_t> row_words(size_t row) const;
+
+  /// With a tail of poison.
+  [[nodiscard]] std::span<const uint32_t> words() const { return words_; }
+  /// Replaces the words by those that a kernel left behind.
+  void assign(std::span<const uint32_t> words);
+
+ private:
+  kernels::KvType type_;
+  uint32_t head_dim_;
+  size_t rows_;
+  std::vector<uint32_t> words_;
+};
+
+/// A cache's keys or values that a kernel writes, with what they held before.
+struct CacheTarget {
+  std::string name;
+  CacheImage before;
+  gpu::Buffer buffer;
+
+  static Result<CacheTarget> create(gpu::Device& device, std::string_view name, CacheImage before);
+  /// What they hold now. Errors: kDevice.
+  [[nodiscard]] Result<CacheImage> read(gpu::Device& device) const;
+  /// Compares what they hold now with `right` [rows, head_dim], NaN where every bit should be as before; what a kernel
+  /// was to store may have been off by `off` [rows, head_dim] (empty: not at all).
+  ///
+  /// Tolerance: f32 is copied. Rounding to f16 may go either way (WGSL 15.7.6), so it is off by less than the distance
+  /// of two f16 numbers, 2^-10 of the value or, below the normal ones, 2^-24; and those below the normal ones may
+  /// become 0. int8 is off by half a scale, that is 1 / 254 of the row's largest value, and 1e-4 scales more for the
+  /// errors of 127 divisions in f32.
+  [[nodiscard]] CaseOutcome compare(const CacheImage& after, std::span<const double> right,
+                                    std::span<const double> off) const;
+};
 
 /// A cache on both sides.
 struct FilledCache {
   PagedCache cpu;
-  Image keys;
-  Image values;
+  CacheImage keys;
+  CacheImage values;
 };
 
 /// Whether the tokens of the batch are in the cache, or only what came before them.

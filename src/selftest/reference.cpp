@@ -278,10 +278,15 @@ void kv_write(const Table& qkv, const kernels::AttentionShape& shape, std::span<
 }
 
 namespace {
-/// `weight_error` tells by how much a weight, the largest being 1, may be off beyond arithmetic in f32.
+/// By how much operands may be off beyond arithmetic in f32.
+struct AttendErrors {
+  double cache = 0;                       // of a key or value, as a share of it
+  std::function<double(double)> weights;  // of a weight, the largest being 1; empty: not at all
+};
+
 Expected attend(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                 const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal,
-                const std::function<double(double)>& weight_error);
+                const AttendErrors& errors);
 }  // namespace
 
 Expected attention(const Table& qkv, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
@@ -298,21 +303,23 @@ Expected attention(const Expected& queries, const kernels::AttentionShape& shape
 
 Expected attention_in_halves(const Table& queries, const kernels::AttentionShape& shape,
                              std::span<const BatchToken> tokens, const PageTable& table, const PagedCache& cache,
-                             uint32_t window) {
+                             uint32_t window, bool cache_is_rounded) {
   Expected rounded(queries.rows, queries.columns);
   rounded.value = queries;
   for (size_t i = 0; i < queries.values.size(); ++i) {
     rounded.tolerance.values[i] = kHalfUlp * std::abs(queries.values[i]) + kSmallestHalf / shape.scale;
   }
-  return to_half(attend(rounded, shape, tokens, table, cache, window, kSmallestHalf,
-                        [](double weight) { return kHalfUlp * weight + std::min(weight, kSmallestHalf); }));
+  const AttendErrors errors{.cache = cache_is_rounded ? kHalfUlp : 0, .weights = [](double weight) {
+                              return kHalfUlp * weight + std::min(weight, kSmallestHalf);
+                            }};
+  return to_half(attend(rounded, shape, tokens, table, cache, window, kSmallestHalf, errors));
 }
 
 namespace {
 
 Expected attend(const Expected& queries, const kernels::AttentionShape& shape, std::span<const BatchToken> tokens,
                 const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal,
-                const std::function<double(double)>& weight_error) {
+                const AttendErrors& errors) {
   Expected y(tokens.size(), shape.q_size());
   const uint32_t dim = shape.head_dim;
   for (size_t t = 0; t < tokens.size(); ++t) {
@@ -334,7 +341,7 @@ Expected attend(const Expected& queries, const kernels::AttentionShape& shape, s
           const double k = cache.keys[places.back() + i];
           score += q * k;
           magnitude += std::abs(q * k);
-          lost += std::abs(q) * flush_error(k, smallest_normal);
+          lost += std::abs(q) * (flush_error(k, smallest_normal) + errors.cache * std::abs(k));
           lost += queries.tolerance.at(t, size_t{head} * dim + i) * std::abs(k);
         }
         scores.push_back(score * shape.scale);
@@ -353,9 +360,9 @@ Expected attend(const Expected& queries, const kernels::AttentionShape& shape, s
           const double w = soft.weights[j] / soft.sum;
           sum += w * v;
           magnitude += w * std::abs(v);
-          off += w * (soft.errors[j] * std::abs(v) + flush_error(v, smallest_normal));
+          off += w * ((soft.errors[j] + errors.cache) * std::abs(v) + flush_error(v, smallest_normal));
           sum_off += w * soft.errors[j];
-          if (weight_error) off += weight_error(soft.weights[j]) / soft.sum * std::abs(v);
+          if (errors.weights) off += errors.weights(soft.weights[j]) / soft.sum * std::abs(v);
         }
         const double arithmetic = (static_cast<double>(places.size()) + 4) * 2 * kUlp * magnitude;
         y.set(t, size_t{head} * dim + i, sum, off + std::abs(sum) * sum_off + arithmetic + kTiny);

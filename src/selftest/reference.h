@@ -136,10 +136,11 @@ Expected attention(const Expected& queries, const kernels::AttentionShape& shape
                    const PageTable& table, const PagedCache& cache, uint32_t window, double smallest_normal);
 
 /// The same on matrix units, with y in f16: queries times scale and weights, the largest of which is at least 1, are
-/// rounded to f16. Tolerance: 1 ulp of f16 for each; below the smallest normal f16 either may be read as 0.
+/// rounded to f16, and keys and values that are cached in another type (`cache_is_rounded`). Tolerance: 1 ulp of f16
+/// for each; below the smallest normal f16 any may be read as 0.
 Expected attention_in_halves(const Table& queries, const kernels::AttentionShape& shape,
                              std::span<const BatchToken> tokens, const PageTable& table, const PagedCache& cache,
-                             uint32_t window);
+                             uint32_t window, bool cache_is_rounded);
 
 /// What attention_step.wgsl makes of rows of queries, keys and values [tokens, qkv_size] before it attends: each head
 /// of queries and keys through RMSNorm (`norms` [2, head_dim], of queries and of keys; no rows: no norm), then

@@ -37,7 +37,7 @@ TEST(Flags, OfRunAreRefusedWithTheirLimits) {
       {{"--weights", "int3"}, "there is no weight type \"int3\": the types are auto, f32, f16, bf16, int8 and int4"},
       {{"--weight-block", "48"}, "--weight-block"},
       {{"--weights", "f32", "--f16-weights"}, "--weights excludes --f16-weights"},
-      {{"--kv-type", "int3"}, "there is no KV type \"int3\": the types are auto, f32 and f16"},
+      {{"--kv-type", "int3"}, "there is no KV type \"int3\": the types are auto, f32, f16 and int8"},
       {{"--disable", "magic"}, "there is no feature \"magic\": the features are f16, subgroups"},
       {{"--limit-binding", "0"}, "--limit-binding: \"0\" is not a whole number from 1"},
       {{"--magic"}, "--magic"},

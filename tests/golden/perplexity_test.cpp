@@ -1,6 +1,7 @@
-// Quantised weights must not cost more accuracy than they may: perplexity of the default model on stories that it
-// was not trained on, in windows of 512 tokens of which the first is not scored. CRIA_PERPLEXITY_WINDOWS=N takes
-// more windows than the few that are quick on a CPU; with all of them f16 must give the reference's value.
+// Quantised weights, keys and values must not cost more accuracy than they may: perplexity of the default model on
+// stories that it was not trained on, in windows of 512 tokens of which the first is not scored.
+// CRIA_PERPLEXITY_WINDOWS=N takes more windows than the few that are quick on a CPU; with all of them f16 must give the
+// reference's value.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -23,11 +24,13 @@ size_t wanted_windows() {
   return number == nullptr ? kQuickWindows : std::strtoul(number, nullptr, 10);
 }
 
-engine::Perplexity perplexity(model::Precision precision, uint32_t block) {
+engine::Perplexity perplexity(model::Precision precision, uint32_t block,
+                              model::ModelOptions::Kv kv = model::ModelOptions::Kv::kAuto) {
   const std::filesystem::path source(CRIA_SOURCE_DIR);
   engine::EngineOptions options;
   options.model.weights.precision = precision;
   options.model.weights.block = block;
+  options.model.kv = kv;
   const auto engine = engine::Engine::load(source / "models/cria-stories-11m", options).value();
   std::ostringstream text;
   text << std::ifstream(source / "tests/golden/text/stories-valid.txt", std::ios::binary).rdbuf();
@@ -59,7 +62,7 @@ TEST(Perplexity, WindowsThatOverlapPredictEachTokenOnce) {
   EXPECT_GT(strided.standard_error, 0);
 }
 
-TEST(Perplexity, OfQuantisedWeightsIsCloseToThatOfFloats) {
+TEST(Perplexity, OfQuantisedWeightsAndCachesIsCloseToThatOfFloats) {
   const engine::Perplexity floats = perplexity(model::Precision::kF16, 0);
   if (floats.predictions == kAllPredictions) {
     EXPECT_NEAR(floats.value / kReference, 1, 2e-4);
@@ -71,6 +74,9 @@ TEST(Perplexity, OfQuantisedWeightsIsCloseToThatOfFloats) {
   };
   expect_rise_below(model::Precision::kInt8, 32, 0.005);
   expect_rise_below(model::Precision::kInt4, 32, 0.04);
+  const double rise = perplexity(model::Precision::kF16, 0, model::ModelOptions::Kv::kInt8).value / floats.value - 1;
+  EXPECT_LE(rise, 0.003) << "with keys and values in int8";
+  RecordProperty("kv_int8", fmt::format("{:+.3f} %", rise * 100));
 }
 
 }  // namespace
