@@ -1,4 +1,4 @@
-// Reads a text and prints the logit of every token that may follow, a line each: logits MODEL FILE [KV-TYPE]
+// Reads a text and prints the logit of every token that may follow, a line each: logits MODEL FILE
 #include <cria/cria.h>
 
 #include <cstdio>
@@ -7,8 +7,8 @@
 #include <sstream>
 
 int main(int argc, char** argv) {
-  if (argc != 3 && argc != 4) {
-    std::cerr << "usage: logits MODEL FILE [KV-TYPE]\n";
+  if (argc != 3) {
+    std::cerr << "usage: logits MODEL FILE\n";
     return 2;
   }
   std::ifstream file(argv[2], std::ios::binary);
@@ -17,9 +17,7 @@ int main(int argc, char** argv) {
     std::cerr << argv[2] << " cannot be read\n";
     return 2;
   }
-  cria::LoadOptions options;
-  if (argc == 4) options.kv_type = argv[3];
-  auto model = cria::Model::load(argv[1], options);
+  auto model = cria::Model::load(argv[1]);
   if (!model) {
     std::cerr << model.error().message << "\n";
     return 2;
