@@ -49,7 +49,7 @@ void add_flags(CLI::App& command, BenchFlags& flags) {
       ->type_name("SHAPE");
   command.add_flag("--list-shapes", flags.list_shapes, "Only list the shapes that have names");
   add_list(command, "--weights", flags.weights,
-           "Types of weights: auto (as stored; made up: f16), f32, f16, bf16, int8, int4")
+           "Types of weights: auto (as stored; made up: f16), f32, f16, bf16, int8, int4, q4_k, q5_k, q6_k")
       ->type_name("TYPES");
   add_list(command, "-p,--prompt-tokens", flags.prompt_tokens, "Lengths of prompts to read; 0: none")
       ->check(CLI::Range(0U, kMaxTokens))

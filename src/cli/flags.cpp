@@ -35,8 +35,9 @@ void ModelFlags::add_model_to(CLI::App& command) {
 
 void ModelFlags::add_to(CLI::App& command) {
   add_model_to(command);
-  auto* type = command.add_option("--weights", weights,
-                                  "Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4");
+  auto* type =
+      command.add_option("--weights", weights,
+                         "Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4, q4_k, q5_k, q6_k");
   type->capture_default_str()->type_name("TYPE");
   command.add_flag("--f16-weights", f16_weights, "The same as --weights f16")->excludes(type);
   command

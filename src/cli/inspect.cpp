@@ -25,9 +25,10 @@ std::vector<uint32_t> context_lengths(uint32_t limit) {
   return lengths;
 }
 
-constexpr model::Precision kPrecisions[] = {model::Precision::kAsStored, model::Precision::kF32,
-                                            model::Precision::kF16,      model::Precision::kBF16,
-                                            model::Precision::kInt8,     model::Precision::kInt4};
+constexpr model::Precision kPrecisions[] = {
+    model::Precision::kAsStored, model::Precision::kF32,  model::Precision::kF16,
+    model::Precision::kBF16,     model::Precision::kInt8, model::Precision::kInt4,
+    model::Precision::kQ4_K,     model::Precision::kQ5_K, model::Precision::kQ6_K};
 
 Json tensor_json(const formats::TensorView& tensor) {
   return {{"name", tensor.name}, {"type", formats::dtype_name(tensor.dtype)}, {"shape", tensor.shape}};

@@ -33,7 +33,7 @@ void add_quantize(CLI::App& app, Command& chosen) {
   command->add_option("OUT", flags->output, "GGUF file (a name that ends in .gguf) or new folder to write")->required();
   command
       ->add_option("--weights", flags->weights,
-                   "Type of matrices in the output: auto (as stored), f32, f16, bf16, int8, int4")
+                   "Type of matrices in the output: auto (as stored), f32, f16, bf16, int8, int4, q4_k, q5_k, q6_k")
       ->capture_default_str()
       ->type_name("TYPE");
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });

@@ -13,6 +13,9 @@ uint32_t file_type(model::Precision precision) {
     case model::Precision::kF32: return 0;
     case model::Precision::kInt4: return 2;
     case model::Precision::kInt8: return 7;
+    case model::Precision::kQ4_K: return 14;
+    case model::Precision::kQ5_K: return 16;
+    case model::Precision::kQ6_K: return 18;
     case model::Precision::kBF16: return 32;
     default: return 1;
   }

@@ -19,13 +19,16 @@ std::string_view weight_type_name(WeightType type) {
     case WeightType::kBF16: return "bf16";
     case WeightType::kInt8: return "int8";
     case WeightType::kInt4: return "int4";
+    case WeightType::kQ4_K: return "q4_k";
+    case WeightType::kQ5_K: return "q5_k";
+    case WeightType::kQ6_K: return "q6_k";
   }
   return "?";
 }
 
 std::string weight_format_name(const WeightFormat& format) {
   const std::string name(weight_type_name(format.type));
-  return format.block == 0 ? name : fmt::format("{} in blocks of {}", name, format.block);
+  return format.block == 0 || is_k_quant(format.type) ? name : fmt::format("{} in blocks of {}", name, format.block);
 }
 
 std::string_view kv_type_name(KvType type) {
@@ -58,16 +61,24 @@ void SpecBuilder::enable(std::string_view extension) {
 
 void SpecBuilder::add_module(std::string_view name) { spec_.modules.push_back(shader_source(name)); }
 
+/// What the modules of Q4_K and Q5_K have in common.
+void SpecBuilder::add_super_scales(WeightType type) {
+  if (type == WeightType::kQ4_K || type == WeightType::kQ5_K) add_module("super_scales");
+}
+
 SpecBuilder& SpecBuilder::weights(const WeightFormat& format) {
   const bool native = format.type == WeightType::kF16 && features_.f16;
   const bool packed = format.type == WeightType::kF16 && !features_.f16;
   if (native) enable("f16");
+  add_super_scales(format.type);
   add_module(fmt::format("weights_{}{}", weight_type_name(format.type), packed ? "_packed" : ""));
   return name_format(format, packed ? "_packed" : "");
 }
 
 SpecBuilder& SpecBuilder::blocks(const WeightFormat& format) {
   CRIA_CHECK(is_quantised(format.type));
+  add_super_scales(format.type);
+  if (!is_k_quant(format.type)) add_module("block_scales");
   add_module(fmt::format("blocks_{}", weight_type_name(format.type)));
   return name_format(format, "");
 }
@@ -75,6 +86,7 @@ SpecBuilder& SpecBuilder::blocks(const WeightFormat& format) {
 SpecBuilder& SpecBuilder::halves(const WeightFormat& format) {
   CRIA_CHECK(format.type != WeightType::kF32);
   enable("f16");
+  add_super_scales(format.type);
   add_module(fmt::format("halves_{}", weight_type_name(format.type)));
   return name_format(format, "");
 }
@@ -99,7 +111,7 @@ SpecBuilder& SpecBuilder::matrices(const gpu::MatrixShape& shape) {
 
 SpecBuilder& SpecBuilder::name_format(const WeightFormat& format, std::string_view suffix) {
   spec_.name += fmt::format("_{}{}", weight_type_name(format.type), suffix);
-  if (format.block == 0) return *this;
+  if (format.block == 0 || is_k_quant(format.type)) return *this;
   if (format.block != 32) spec_.name += fmt::format("_{}", format.block);
   return constant("BLOCK", format.block);
 }

@@ -34,7 +34,7 @@ class SpecBuilder {
   }
   /// Adds the decoder of a weight format (bindings 1 and 2, `load_chunk`): native f16 where the device has it.
   SpecBuilder& weights(const WeightFormat& format);
-  /// Adds integer products with a quantised format (bindings 1 and 2, `load_unit`, `unit_dot`).
+  /// Adds integer products with a quantised format (bindings 1 and 2, `load_unit`, `unit_product`).
   SpecBuilder& blocks(const WeightFormat& format);
   /// Adds the decoder of a weight format to f16 (bindings 1 and 2, `load_piece`, `halves`); not for f32.
   SpecBuilder& halves(const WeightFormat& format);
@@ -69,6 +69,7 @@ class SpecBuilder {
 
  private:
   void add_module(std::string_view name);
+  void add_super_scales(WeightType type);
   void enable(std::string_view extension);
   SpecBuilder& over_subgroups(std::string_view module, uint32_t workgroup_size, bool has_subgroups);
   SpecBuilder& name_format(const WeightFormat& format, std::string_view suffix);

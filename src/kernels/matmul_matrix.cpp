@@ -39,7 +39,9 @@ bool has_names(uint32_t count) { return count == 1 || count == 2 || count == 4; 
 
 /// Whether the shader has names for what an invocation reads of x and W in a step.
 bool can_load(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
-  const uint32_t piece_columns = is_quantised(spec.format.type) ? 128 / weight_type_bits(spec.format.type) : kChunk;
+  const uint32_t piece_columns = !is_quantised(spec.format.type)         ? kChunk
+                                 : spec.format.type == WeightType::kInt8 ? 16
+                                                                         : 32;
   const uint32_t size = workgroup_size(device, cut);
   return has_names(divide_up(cut.tile_tokens * cut.depth / kChunk, size)) &&
          has_names(divide_up(cut.tile_rows * cut.depth / piece_columns, size));

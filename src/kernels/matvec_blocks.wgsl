@@ -1,10 +1,11 @@
 // Matrix-vector products with weights quantised in blocks, in integer arithmetic:
-//   value[t, r] = sum_u ws[r, u] * xs[t, u] * sum_{k in unit u} wq[r, k] * xq[t, k]
-// over units u of 32 columns, where ws is the scale of the weights' block and x has been quantised to
-// xq = round(x / xs), xs = max |x| / 127 of each unit; with HAS_NORM, x stands for RMSNorm(x) (matvec.wgsl).
+//   value[t, r] = sum_u xs[t, u] * sum_{k in unit u} w[r, k] * xq[t, k]
+// over units u of 32 columns, where x has been quantised to xq = round(x / xs), xs = max |x| / 127 of each unit, and
+// the inner sum is that of a blocks module: integers' products, then scales. With HAS_NORM, x stands for RMSNorm(x)
+// (matvec.wgsl).
 //
 // Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
-// Bindings: 1 W values, 2 W scales (f16 pairs), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS),
+// Bindings: 1 W values, 2 W scales (blocks module), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS),
 // 5 norm f32 as vec4 (any buffer without HAS_NORM), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE. Each quantises x into workgroup memory, STAGE_UNITS units at a
 // time, then SPLIT teams (team module) make ROWS rows for TOKENS tokens, DEPTH units at a time for each
@@ -14,8 +15,6 @@
 // For one or a few tokens (decode).
 // Source: integer products with 8-bit activations as in Dettmers et al. 2022, "LLM.int8()", per unit of 32.
 
-@group(0) @binding(2) var<storage, read> scales: array<u32>;
-
 const UNIT = 32u;                  // columns that share a scale of x
 const STAGED = TOKENS * STAGE_UNITS;
 // Items that are read at once: one where each costs barriers.
@@ -24,11 +23,6 @@ const STAGE_DEPTH = select(min(4u, (4u * STAGED + WORKGROUP_SIZE - 1u) / WORKGRO
 var<workgroup> x_integers: array<vec2u, 4u * STAGED>;  // [token][quarter of a unit][unit]
 var<workgroup> x_scales: array<vec2f, STAGED>;         // scale, sum of the integers
 var<workgroup> x_squares: array<f32, STAGED>;          // sum of squares before the norm's weights
-
-fn weight_scale(block: u32) -> f32 {
-  let pair = unpack2x16float(scales[block / 2u]);
-  return select(pair.x, pair.y, block % 2u == 1u);
-}
 
 fn packed(values: vec4f) -> u32 { return pack4xI8(vec4i(round(values))); }
 
@@ -100,18 +94,18 @@ const PIECE = ROWS * DEPTH;
 /// What an invocation reads at a time: DEPTH units of ROWS rows.
 struct Piece {
   values: array<Unit, PIECE>,
-  scales: array<f32, PIECE>,
+  scales: array<Scale, PIECE>,
 }
 
 /// Units `unit`, unit + lanes, … of the rows from `first` on; behind the last of a row the last again.
-fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32, row_units: u32) -> Piece {
+fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32) -> Piece {
   var piece: Piece;
   for (var d = 0u; d < DEPTH; d++) {
     let column = min(unit + d * lanes, end_unit - 1u);
     for (var r = 0u; r < ROWS; r++) {
-      let at = min(first + r, row_count() - 1u) * row_units + column;
+      let at = min(first + r, row_count() - 1u) * ROW_UNITS + column;
       piece.values[d * ROWS + r] = load_unit(at);
-      piece.scales[d * ROWS + r] = weight_scale(at / (BLOCK / UNIT));
+      piece.scales[d * ROWS + r] = load_scale(at);
     }
   }
   return piece;
@@ -122,12 +116,10 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let sets = (row_count() + ROWS - 1u) / ROWS;
   let step = groups.x * groups.y * sets_of(teams);
   let units = (COLUMNS + UNIT - 1u) / UNIT;
-  let row_units = (COLUMNS + 2u * BLOCK - 1u) / (2u * BLOCK) * (2u * BLOCK / UNIT);
   let first_token = group.z * TOKENS;
   let first_base = (group.x + group.y * groups.x) * sets_of(teams);
   // The first weights are asked for before x is quantised, so that memory is never idle.
-  var piece =
-      load_piece((first_base + share.row_set) * ROWS, share.lane, share.lanes, min(STAGE_UNITS, units), row_units);
+  var piece = load_piece((first_base + share.row_set) * ROWS, share.lane, share.lanes, min(STAGE_UNITS, units));
   var is_loaded = true;
   var before = residuals(share, first_token, (first_base + share.row_set) * ROWS);
   if (STAGES == 1u) {
@@ -149,7 +141,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
       let staged = min(STAGE_UNITS, units - first_unit);
       for (var unit = share.lane; unit < staged; unit += DEPTH * share.lanes) {
         if (!is_loaded) {
-          piece = load_piece(first, first_unit + unit, share.lanes, first_unit + staged, row_units);
+          piece = load_piece(first, first_unit + unit, share.lanes, first_unit + staged);
         }
         is_loaded = false;
         for (var d = 0u; d < DEPTH; d++) {
@@ -163,7 +155,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
             if (HAS_NORM) { squares[t] += factor * x_squares[t * STAGE_UNITS + at]; }
             for (var r = 0u; r < ROWS; r++) {
               let i = d * ROWS + r;
-              sums[t * ROWS + r] += piece.scales[i] * (scale.x * unit_dot(piece.values[i], integers, scale.y));
+              sums[t * ROWS + r] +=
+                  scale.x * unit_product(piece.values[i], piece.scales[i], first_unit + at, integers, scale.y);
             }
           }
         }

@@ -11,7 +11,7 @@ struct Params {
 }  // namespace
 
 Result<Quantize> Quantize::create(gpu::Device& device, WeightType from, const WeightFormat& to) {
-  CRIA_CHECK(!is_quantised(from) && is_quantised(to.type));
+  CRIA_CHECK(!is_quantised(from) && is_quantised(to.type) && !is_k_quant(to.type));
   Quantize op;
   op.format_ = to;
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;

@@ -7,7 +7,7 @@
 
 #include "base/parallel.h"
 #include "model/row_source.h"
-#include "quant/block_encode.h"
+#include "quant/block_formats.h"
 #include "quant/float16.h"
 
 namespace cria::model {
@@ -15,6 +15,12 @@ namespace {
 
 using formats::DType;
 using formats::TensorView;
+
+/// A K-quant where rows are whole super-blocks.
+DType k_quant(const MatrixSpec& spec, DType dtype) {
+  if (spec.columns % 256 != 0) return spec.columns % 32 == 0 ? DType::kQ8_0 : DType::kF16;
+  return spec.keeps_precision ? DType::kQ6_K : dtype;
+}
 
 DType matrix_type(const MatrixSpec& spec, DType stored, Precision precision) {
   const bool whole_blocks = spec.columns % 32 == 0;
@@ -24,6 +30,9 @@ DType matrix_type(const MatrixSpec& spec, DType stored, Precision precision) {
     case Precision::kBF16: return DType::kBF16;
     case Precision::kInt8: return whole_blocks ? DType::kQ8_0 : DType::kF16;
     case Precision::kInt4: return !whole_blocks ? DType::kF16 : spec.keeps_precision ? DType::kQ8_0 : DType::kQ4_0;
+    case Precision::kQ4_K: return k_quant(spec, DType::kQ4_K);
+    case Precision::kQ5_K: return k_quant(spec, DType::kQ5_K);
+    case Precision::kQ6_K: return k_quant(spec, DType::kQ6_K);
     case Precision::kAsStored: break;
   }
   return stored;
@@ -31,10 +40,10 @@ DType matrix_type(const MatrixSpec& spec, DType stored, Precision precision) {
 
 /// Writes a row in a type; the first value that does not fit is told by its column.
 std::optional<uint64_t> encode_row(std::span<const float> row, DType dtype, std::byte* out) {
-  if (dtype == DType::kQ8_0) {
-    quant::encode_q8_0(row, out);
-  } else if (dtype == DType::kQ4_0) {
-    quant::encode_q4_0(row, out);
+  if (formats::dtype_block(dtype) > 1) {
+    const quant::BlockFormat* format = quant::find_block_format(formats::dtype_name(dtype));
+    CRIA_CHECK(format != nullptr && format->encode != nullptr);  // no other type is chosen
+    format->encode(row, out);
   } else if (dtype == DType::kF32) {
     std::memcpy(out, row.data(), row.size_bytes());
   } else {

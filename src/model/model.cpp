@@ -57,7 +57,7 @@ kernels::MatVecSpec matvec_spec(const kernels::Matrix& weight, bool has_norm, ke
 }
 
 using kernels::MatVecOutput;
-kernels::MatVecSpec qkv_spec(const LayerWeights& w) { return matvec_spec(w.qkv, true, MatVecOutput::kStore); }
+kernels::MatVecSpec qkv_spec(const kernels::Matrix& w) { return matvec_spec(w, true, MatVecOutput::kStore); }
 kernels::MatVecSpec o_spec(const LayerWeights& w) { return matvec_spec(w.o, false, MatVecOutput::kAdd); }
 kernels::MatVecSpec gate_up_spec(const LayerWeights& w) { return matvec_spec(w.gate_up, true, MatVecOutput::kSwiGlu); }
 kernels::MatVecSpec down_spec(const LayerWeights& w) { return matvec_spec(w.down, false, MatVecOutput::kAdd); }
@@ -126,7 +126,8 @@ Status Model::create_kernels(gpu::Device& device) {
   }
   CRIA_TRY(create_linear(device, weights_.output()));
   for (const LayerWeights& layer : weights_.layers) {
-    for (const kernels::Matrix* matrix : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down}) {
+    for (const kernels::Matrix& matrix : layer.qkv) CRIA_TRY(create_linear(device, matrix));
+    for (const kernels::Matrix* matrix : {&layer.o, &layer.gate_up, &layer.down}) {
       CRIA_TRY(create_linear(device, *matrix));
     }
   }
@@ -177,7 +178,7 @@ Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& optio
   Products<kernels::MatVecSpec> products;
   products.add(output_spec(weights_.output()), weights_.output());
   for (const LayerWeights& layer : weights_.layers) {
-    products.add(qkv_spec(layer), layer.qkv);
+    for (const kernels::Matrix& matrix : layer.qkv) products.add(qkv_spec(matrix), matrix);
     products.add(o_spec(layer), layer.o);
     products.add(gate_up_spec(layer), layer.gate_up);
     products.add(down_spec(layer), layer.down);
@@ -203,7 +204,9 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   Products<kernels::MatMulSpec> products;
   for (const uint32_t tokens : matrix_tokens_) {
     for (const LayerWeights& layer : weights_.layers) {
-      products.add(matmul_spec(layer.qkv, MatVecOutput::kStore, tokens), layer.qkv);
+      for (const kernels::Matrix& matrix : layer.qkv) {
+        products.add(matmul_spec(matrix, MatVecOutput::kStore, tokens), matrix);
+      }
       products.add(matmul_spec(layer.o, MatVecOutput::kAdd, tokens), layer.o);
       products.add(matmul_spec(layer.gate_up, MatVecOutput::kSwiGlu, tokens), layer.gate_up);
       products.add(matmul_spec(layer.down, MatVecOutput::kAdd, tokens), layer.down);
@@ -363,7 +366,7 @@ void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
   auto& s = scratch_;
 
   kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, s.normed, tokens, epsilon);
-  linear(recorder, weights.qkv, s.normed, s.qkv, tokens);
+  for (const kernels::Matrix& matrix : weights.qkv) linear(recorder, matrix, s.normed, s.qkv, tokens);
   record_attention(recorder, index, s.attended);
   linear(recorder, weights.o, s.attended, s.projected, tokens);
   kernels_.residual_add.record(recorder, s.projected, s.hidden, tokens);
@@ -386,7 +389,9 @@ void Model::record_matrix_layer(gpu::Recorder& recorder, uint32_t index) {
   auto& s = scratch_;
 
   kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, normed, tokens, epsilon);
-  matmul(recorder, weights.qkv, MatVecOutput::kStore, normed, s.qkv, tokens);
+  for (const kernels::Matrix& matrix : weights.qkv) {
+    matmul(recorder, matrix, MatVecOutput::kStore, normed, s.qkv, tokens);
+  }
   record_attention(recorder, index, attended);
   matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden, tokens);
 
@@ -433,7 +438,9 @@ void Model::record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, ui
   auto& s = scratch_;
 
   kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, normed, tokens, epsilon);
-  matmul(recorder, weights.qkv, MatVecOutput::kStore, normed, s.qkv, tokens);
+  for (const kernels::Matrix& matrix : weights.qkv) {
+    matmul(recorder, matrix, MatVecOutput::kStore, normed, s.qkv, tokens);
+  }
   record_attention_step(recorder, index, longest, attended);
   matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden, tokens);
   kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, normed, tokens, epsilon);
@@ -448,7 +455,9 @@ void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t 
   const kernels::NormOperand mlp_norm{weights.mlp_norm, config_.rms_norm_eps};
   auto& s = scratch_;
 
-  matvec(qkv_spec(weights)).record(recorder, weights.qkv, s.hidden, input_norm, s.qkv, tokens);
+  for (const kernels::Matrix& matrix : weights.qkv) {
+    matvec(qkv_spec(matrix)).record(recorder, matrix, s.hidden, input_norm, s.qkv, tokens);
+  }
   record_attention_step(recorder, index, longest, s.attended);
   matvec(o_spec(weights)).record(recorder, weights.o, s.attended, {}, s.hidden, tokens);
   matvec(gate_up_spec(weights)).record(recorder, weights.gate_up, s.hidden, mlp_norm, s.activated, tokens);

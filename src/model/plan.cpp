@@ -86,7 +86,7 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
 
   for (const MatrixSpec* spec : all_matrices(table)) {
-    const uint64_t bytes = placed_bytes(*spec, formats(*spec));
+    const uint64_t bytes = placed_bytes(*spec, formats);
     plan.weight_bytes += bytes;
     const bool is_only_looked_up = spec == &table.embedding && table.lm_head;
     if (!is_only_looked_up) plan.step_weight_bytes += bytes;

@@ -11,6 +11,7 @@
 #include "quant/float16.h"
 #include "quant/q4_0.h"
 #include "quant/q8_0.h"
+#include "quant/super_blocks.h"
 
 namespace cria::model {
 namespace {
@@ -66,8 +67,28 @@ bool store_element(std::byte* at, WeightType type, float value) {
   return !std::isfinite(value) || std::isfinite(half ? quant::f16_to_f32(bits) : quant::bf16_to_f32(bits));
 }
 
+/// The blocks of a file that a K-quant is made of.
+DType k_quant_dtype(WeightType type) {
+  return type == WeightType::kQ4_K ? DType::kQ4_K : type == WeightType::kQ5_K ? DType::kQ5_K : DType::kQ6_K;
+}
+
+template <typename Block>
+void copy_super_block(const std::byte* from, std::byte* integers, std::byte* scales) {
+  Block block;
+  std::memcpy(&block, from, sizeof(block));
+  const auto planes = quant::planes_of(block);
+  std::memcpy(integers, planes.integers.data(), sizeof(planes.integers));
+  std::memcpy(scales, planes.scales.data(), sizeof(planes.scales));
+}
+
 /// Copies one block of the file into the two planes.
 void copy_block(const std::byte* from, DType dtype, WeightType to, std::byte* integers, std::byte* scale) {
+  switch (to) {
+    case WeightType::kQ4_K: return copy_super_block<quant::BlockQ4_K>(from, integers, scale);
+    case WeightType::kQ5_K: return copy_super_block<quant::BlockQ5_K>(from, integers, scale);
+    case WeightType::kQ6_K: return copy_super_block<quant::BlockQ6_K>(from, integers, scale);
+    default: break;
+  }
   std::memcpy(scale, from, sizeof(uint16_t));  // in both types it comes first
   const std::byte* source = from + sizeof(uint16_t);
   if (dtype == DType::kQ8_0) {
@@ -103,7 +124,8 @@ RowSource::RowSource(const MatrixSpec& spec, const formats::Checkpoint& checkpoi
 }
 
 WeightFormat RowSource::natural_format() const {
-  for (const WeightType type : {WeightType::kInt4, WeightType::kInt8}) {
+  for (const WeightType type :
+       {WeightType::kInt4, WeightType::kInt8, WeightType::kQ4_K, WeightType::kQ5_K, WeightType::kQ6_K}) {
     if (holds_blocks({type, quant::kUnitColumns})) return {type, quant::kUnitColumns};
   }
   const WeightType first = float_type_of(tensors_.front()->dtype, WeightType::kF16);
@@ -120,6 +142,10 @@ WeightType RowSource::float_type() const {
 }
 
 bool RowSource::holds_blocks(const WeightFormat& format) const {
+  if (kernels::is_k_quant(format.type)) {
+    return std::ranges::all_of(tensors_,
+                               [&](const TensorView* tensor) { return tensor->dtype == k_quant_dtype(format.type); });
+  }
   return format.block == quant::kUnitColumns && std::ranges::all_of(tensors_, [&](const TensorView* tensor) {
            return tensor->dtype == DType::kQ4_0 || (tensor->dtype == DType::kQ8_0 && format.type == WeightType::kInt8);
          });
@@ -178,16 +204,31 @@ void RowSource::read_blocks(uint64_t first, uint64_t count, const WeightFormat& 
   const uint64_t block_bytes = uint64_t{format.block} * kernels::weight_type_bits(format.type) / 8;
   const uint64_t blocks = padded / format.block;
   const std::byte zero{static_cast<unsigned char>(format.type == WeightType::kInt4 ? 0x88 : 0)};
+  const uint64_t scale_bytes = kernels::scale_bytes(format.type);
+  const bool is_k_quant = kernels::is_k_quant(format.type);
   integers.assign(count * blocks * block_bytes, zero);
-  scales.assign(count * blocks * sizeof(uint16_t), std::byte{0});
-  for (uint64_t r = 0; r < count; ++r) {
-    const Place from = place(first + r);
-    const std::byte* source = source_row(from);
-    for (uint64_t b = 0; b < spec_.columns / format.block; ++b) {
-      copy_block(source + b * formats::dtype_bytes(from.tensor->dtype), from.tensor->dtype, format.type,
-                 integers.data() + (r * blocks + b) * block_bytes, scales.data() + (r * blocks + b) * sizeof(uint16_t));
+  scales.assign(count * blocks * scale_bytes, std::byte{0});
+  parallel_for(count, kElementsPerThread / spec_.columns + 1, [&](uint64_t begin, uint64_t end) {
+    std::vector<float> decoded;
+    std::vector<std::byte> encoded;
+    for (uint64_t r = begin; r < end; ++r) {
+      const Place from = place(first + r);
+      const std::byte* source = source_row(from);
+      DType dtype = from.tensor->dtype;
+      if (is_k_quant && dtype != k_quant_dtype(format.type)) {
+        decoded.resize(spec_.columns);
+        decode_elements(source, dtype, decoded);
+        dtype = k_quant_dtype(format.type);
+        encoded.resize(spec_.columns / format.block * formats::dtype_bytes(dtype));
+        quant::find_block_format(formats::dtype_name(dtype))->encode(decoded, encoded.data());
+        source = encoded.data();
+      }
+      for (uint64_t b = 0; b < spec_.columns / format.block; ++b) {
+        copy_block(source + b * formats::dtype_bytes(dtype), dtype, format.type,
+                   integers.data() + (r * blocks + b) * block_bytes, scales.data() + (r * blocks + b) * scale_bytes);
+      }
     }
-  }
+  });
 }
 
 uint64_t RowSource::release(uint64_t first, uint64_t count) const {
@@ -211,6 +252,7 @@ uint64_t RowSource::release(uint64_t first, uint64_t count) const {
 }
 
 RowSource::Place RowSource::place(uint64_t row) const {
+  row -= spec_.first_row;
   if (spec_.alternating) return {tensors_[row % tensors_.size()], row / tensors_.size(), 1};
   size_t part = 0;
   while (row >= spec_.parts[part].rows) row -= spec_.parts[part++].rows;

@@ -17,18 +17,19 @@ namespace cria::model {
 /// Row `row` of a matrix [rows, columns] whose type has been checked, to out [columns].
 void decode_row(const formats::TensorView& tensor, uint64_t row, std::span<float> out);
 
-/// The checkpoint's tensors must outlive it, and have been checked (check_tensors).
+/// The checkpoint's tensors must outlive it, and have been checked (check_tensors). Rows are counted from the first of
+/// the stack (MatrixSpec::first_row).
 class RowSource {
  public:
   RowSource(const MatrixSpec& spec, const formats::Checkpoint& checkpoint);
 
   /// The format that loses nothing of the parts, or least: their own where they have one; int4 in blocks of 32 for
-  /// Q4_0, int8 for Q8_0 and for both; f16 for other blocks; f32 where they differ.
+  /// Q4_0, int8 for Q8_0 and for both; f16 for other blocks and mixtures of blocks; f32 where they differ.
   [[nodiscard]] kernels::WeightFormat natural_format() const;
   /// The float type that rows are read in to be quantised anew: that of all parts, f32 for blocks and where they
   /// differ.
   [[nodiscard]] kernels::WeightType float_type() const;
-  /// Whether read_blocks can give this format: nothing is lost, as the blocks are those of the file.
+  /// Whether read_blocks loses nothing: the blocks are those of the file.
   [[nodiscard]] bool holds_blocks(const kernels::WeightFormat& format) const;
 
   /// The rows as they lie in the file, where they need no change to become `type` with rows of `row_bytes`; else
@@ -39,7 +40,9 @@ class RowSource {
   /// Errors: kInvalidInput for a value that does not fit the type.
   Status read(uint64_t first, uint64_t count, kernels::WeightType type, uint64_t row_bytes,
               std::vector<std::byte>& out) const;
-  /// The same rows as blocks: integers [count, padded columns] and f16 scales, in the layout of quant/blocks.h.
+  /// The same rows as blocks: integers [count, padded columns] and scales, in the layout of quant/blocks.h or
+  /// quant/super_blocks.h, on all cores. The blocks of K-quants are made by the CPU's encoder where the file has
+  /// others; int8 and int4 need holds_blocks.
   void read_blocks(uint64_t first, uint64_t count, const kernels::WeightFormat& format,
                    std::vector<std::byte>& integers, std::vector<std::byte>& scales) const;
 

@@ -4,6 +4,7 @@
 
 #include "kernels/fill_random.h"
 #include "quant/float16.h"
+#include "quant/super_blocks.h"
 
 namespace cria::model {
 namespace {
@@ -18,14 +19,40 @@ Encoding encoding_of(WeightType type) {
     case WeightType::kF16: return Encoding::kF16;
     case WeightType::kBF16: return Encoding::kBF16;
     case WeightType::kInt8:
-    case WeightType::kInt4: return Encoding::kBits;
+    case WeightType::kInt4:
+    case WeightType::kQ4_K:
+    case WeightType::kQ5_K:
+    case WeightType::kQ6_K: return Encoding::kBits;
   }
   return Encoding::kF32;
 }
 
 /// The scale of random integers with which they are about as large as the weights of float types: integers
 /// that are equally likely have a standard deviation of 2^bits / sqrt(12).
-float made_up_scale(WeightType type) { return type == WeightType::kInt8 ? 0.018F / 73.9F : 0.018F / 4.6F; }
+float made_up_scale(WeightType type) {
+  return 0.018F * 3.4641F / static_cast<float>(1U << kernels::weight_type_bits(type));
+}
+
+/// The words of scales that each block gets, or each two of those with an f16 a block.
+std::vector<uint32_t> scale_words(WeightType type) {
+  const float scale = made_up_scale(type);
+  if (!kernels::is_k_quant(type)) {
+    const uint32_t half = quant::f32_to_f16(scale);
+    return {half | half << 16};
+  }
+  if (type == WeightType::kQ6_K) {  // groups of 64 times the block's
+    constexpr uint32_t kGroups = 0x40404040;
+    return {kGroups, kGroups, kGroups, kGroups, quant::f32_to_f16(scale / 64)};
+  }
+  // All groups have the scale 32 and the offset 30 or 31, so that the integer in the middle is 0.
+  quant::BlockQ4_K block{};
+  const bool is_q4 = type == WeightType::kQ4_K;
+  block.scale = quant::f32_to_f16(scale / 32);
+  block.offset = quant::f32_to_f16(scale * (is_q4 ? 0.25F : 0.5F));
+  for (uint32_t g = 0; g < 8; ++g) quant::put_six_bit_pair(32, is_q4 ? 30 : 31, g, block.scales);
+  const auto words = quant::planes_of(block).scales;
+  return {words.begin(), words.end()};
+}
 
 Result<gpu::Buffer> upload(gpu::Device& device, std::string_view label, const std::vector<float>& values) {
   CRIA_TRY_ASSIGN(gpu::Buffer buffer, device.create_buffer(label, values.size() * 4, gpu::MemoryKind::kWeights));
@@ -33,12 +60,13 @@ Result<gpu::Buffer> upload(gpu::Device& device, std::string_view label, const st
   return buffer;
 }
 
-/// Gives every block of a quantised matrix the same scale.
+/// Gives every block of a quantised matrix the same scales.
 Status fill_scales(gpu::Device& device, const Matrix& matrix) {
   if (!kernels::is_quantised(matrix.format.type)) return {};
-  const uint32_t half = quant::f32_to_f16(made_up_scale(matrix.format.type));
+  const std::vector<uint32_t> pattern = scale_words(matrix.format.type);
   for (const Matrix::Shard& shard : matrix.shards) {
-    const std::vector<uint32_t> words(shard.scales.size_bytes() / 4, half | half << 16);
+    std::vector<uint32_t> words(shard.scales.size_bytes() / 4);
+    for (size_t i = 0; i < words.size(); ++i) words[i] = pattern[i % pattern.size()];
     CRIA_TRY(device.write(shard.scales, 0, std::as_bytes(std::span(words))));
   }
   return {};
@@ -94,7 +122,7 @@ FormatChoice made_up_formats(const WeightChoice& choice) {
 Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const FormatChoice& formats) {
   Maker maker(device, formats);
   CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
-                                       table, [&](const MatrixSpec& spec) { return maker.matrix(spec); },
+                                       table, formats, [&](const MatrixSpec& spec) { return maker.matrix(spec); },
                                        [&](const VectorSpec& spec) { return maker.vector(spec); }));
   CRIA_TRY(device.wait_idle());
   return weights;

@@ -22,6 +22,7 @@ struct MatrixSpec {
   std::string label;
   std::vector<Part> parts;
   uint32_t columns = 0;
+  uint32_t first_row = 0;        ///< of a stack that this is a run of (placed_runs)
   bool alternating = false;      ///< the rows of the parts alternate instead of following each other
   bool keeps_precision = false;  ///< embedding, output, q, k and v: not below 8 bits, which cost little and matter much
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "kernels/quantize.h"
 #include "model/row_source.h"
+#include "quant/blocks.h"
 
 namespace cria::model {
 namespace {
@@ -57,10 +58,11 @@ class Loader {
     return matrix;
   }
 
-  /// Uploads a shard's rows in pieces: as they are, or through the quantiser.
+  /// Uploads a shard's rows in pieces: as they are, as the blocks of the checkpoint, or through the quantiser.
   Status fill(const Matrix& matrix, const Matrix::Shard& shard, const RowSource& source) {
     const bool quantise = kernels::is_quantised(matrix.format.type);
-    if (quantise && source.holds_blocks(matrix.format)) return copy_blocks(matrix, shard, source);
+    const bool on_cpu = source.holds_blocks(matrix.format) || kernels::is_k_quant(matrix.format.type);
+    if (quantise && on_cpu) return upload_blocks(matrix, shard, source);
     const WeightType type = quantise ? source.float_type() : matrix.format.type;
     const uint64_t row_bytes = uint64_t{kernels::padded_columns(matrix.columns)} * kernels::weight_type_bytes(type);
     const uint64_t rows_per_piece = std::max<uint64_t>(1, piece_bytes() / row_bytes);
@@ -81,8 +83,8 @@ class Loader {
     return {};
   }
 
-  /// Uploads a shard's rows as the blocks that they are in the checkpoint.
-  Status copy_blocks(const Matrix& matrix, const Matrix::Shard& shard, const RowSource& source) {
+  /// Uploads a shard's rows as the blocks that they are in the checkpoint, or that the CPU makes of them.
+  Status upload_blocks(const Matrix& matrix, const Matrix::Shard& shard, const RowSource& source) {
     const uint64_t rows_per_piece = std::max<uint64_t>(1, piece_bytes() / matrix.row_bytes());
     for (uint64_t row = 0; row < shard.rows; row += rows_per_piece) {
       const uint64_t count = std::min<uint64_t>(rows_per_piece, shard.rows - row);
@@ -110,12 +112,13 @@ class Loader {
     return recorder.submit();
   }
 
+  /// The biases of a run's rows, and 0 for those of the stack before them.
   [[nodiscard]] std::vector<float> bias(const MatrixSpec& spec) const {
     std::vector<std::vector<float>> parts;
     for (const MatrixSpec::Part& part : spec.parts) {
       parts.push_back(part.bias.empty() ? std::vector<float>(part.rows) : to_f32(*checkpoint_.find(part.bias)));
     }
-    std::vector<float> values;
+    std::vector<float> values(spec.first_row);  // kernels count rows from the first of the stack
     if (!spec.alternating) {
       for (const std::vector<float>& part : parts) std::ranges::copy(part, std::back_inserter(values));
       return values;
@@ -132,10 +135,14 @@ class Loader {
   gpu::Buffer staging_;
 };
 
-Result<LayerWeights> assemble_layer(const LayerSpec& spec, const MatrixSource& matrix, const VectorSource& vector) {
+Result<LayerWeights> assemble_layer(const LayerSpec& spec, const FormatChoice& formats, const MatrixSource& matrix,
+                                    const VectorSource& vector) {
   LayerWeights layer;
   CRIA_TRY_ASSIGN(layer.input_norm, vector(spec.input_norm));
-  CRIA_TRY_ASSIGN(layer.qkv, matrix(spec.qkv));
+  for (const MatrixSpec& run : placed_runs(spec.qkv, formats)) {
+    CRIA_TRY_ASSIGN(Matrix made, matrix(run));
+    layer.qkv.push_back(std::move(made));
+  }
   if (spec.q_norm) {
     CRIA_TRY_ASSIGN(layer.q_norm, vector(*spec.q_norm));
     CRIA_TRY_ASSIGN(layer.k_norm, vector(*spec.k_norm));
@@ -152,15 +159,18 @@ void note_conversions(const WeightTable& table, const formats::Checkpoint& check
   if (choice.precision != Precision::kAsStored) return;
   std::set<std::string_view> types;
   std::set<std::string_view> targets;
-  for (const MatrixSpec* spec : all_matrices(table)) {
-    const WeightFormat format = placed_format(*spec, checkpoint, choice);
-    if (kernels::is_quantised(format.type)) continue;
-    for (const MatrixSpec::Part& part : spec->parts) {
+  const auto note = [&](const MatrixSpec& spec) {
+    const WeightFormat format = placed_format(spec, checkpoint, choice);
+    if (kernels::is_quantised(format.type)) return;
+    for (const MatrixSpec::Part& part : spec.parts) {
       const formats::DType dtype = checkpoint.find(part.name)->dtype;
       if (formats::dtype_block(dtype) == 1) continue;
       types.insert(formats::dtype_name(dtype));
       targets.insert(kernels::weight_type_name(format.type));
     }
+  };
+  for (const MatrixSpec* spec : all_matrices(table)) {
+    for (const MatrixSpec& run : placed_runs(*spec, formats_from(checkpoint, choice))) note(run);
   }
   if (types.empty()) return;
   log::info("matrices of {} are stored as {} on the GPU; --weights int8 or int4 takes less memory",
@@ -171,9 +181,16 @@ struct PrecisionName {
   std::string_view name;
   Precision precision;
 };
-constexpr PrecisionName kPrecisionNames[] = {{"auto", Precision::kAsStored}, {"f32", Precision::kF32},
-                                             {"f16", Precision::kF16},       {"bf16", Precision::kBF16},
-                                             {"int8", Precision::kInt8},     {"int4", Precision::kInt4}};
+constexpr PrecisionName kPrecisionNames[] = {
+    {"auto", Precision::kAsStored}, {"f32", Precision::kF32},   {"f16", Precision::kF16},
+    {"bf16", Precision::kBF16},     {"int8", Precision::kInt8}, {"int4", Precision::kInt4},
+    {"q4_k", Precision::kQ4_K},     {"q5_k", Precision::kQ5_K}, {"q6_k", Precision::kQ6_K}};
+
+/// A K-quant where rows are whole super-blocks.
+WeightFormat k_quant(const MatrixSpec& spec, WeightType type) {
+  if (spec.columns % kernels::kSuperBlock != 0) return {WeightType::kInt8, quant::kUnitColumns};
+  return spec.keeps_precision ? WeightType::kQ6_K : type;
+}
 
 }  // namespace
 
@@ -182,7 +199,8 @@ Result<Precision> parse_precision(std::string_view text) {
     if (known.name == text) return known.precision;
   }
   return fail(ErrorCode::kInvalidInput,
-              "there is no weight type \"{}\": the types are auto, f32, f16, bf16, int8 and int4", text);
+              "there is no weight type \"{}\": the types are auto, f32, f16, bf16, int8, int4, q4_k, q5_k and q6_k",
+              text);
 }
 
 std::string_view precision_name(Precision precision) {
@@ -200,6 +218,9 @@ std::optional<WeightFormat> chosen_format(const MatrixSpec& spec, const WeightCh
     case Precision::kInt8: return WeightFormat(WeightType::kInt8, choice.block);
     case Precision::kInt4:
       return WeightFormat(spec.keeps_precision ? WeightType::kInt8 : WeightType::kInt4, choice.block);
+    case Precision::kQ4_K: return k_quant(spec, WeightType::kQ4_K);
+    case Precision::kQ5_K: return k_quant(spec, WeightType::kQ5_K);
+    case Precision::kQ6_K: return k_quant(spec, WeightType::kQ6_K);
     case Precision::kAsStored: break;
   }
   return {};
@@ -211,6 +232,25 @@ WeightFormat placed_format(const MatrixSpec& spec, const formats::Checkpoint& ch
 
 FormatChoice formats_from(const formats::Checkpoint& checkpoint, const WeightChoice& choice) {
   return [&checkpoint, choice](const MatrixSpec& spec) { return placed_format(spec, checkpoint, choice); };
+}
+
+std::vector<MatrixSpec> placed_runs(const MatrixSpec& spec, const FormatChoice& formats) {
+  std::vector<MatrixSpec> runs;
+  bool has_k_quants = false;
+  uint32_t row = spec.first_row;
+  for (const MatrixSpec::Part& part : spec.parts) {
+    MatrixSpec run = spec;
+    run.parts = {part};
+    run.first_row = row;
+    row += part.rows;
+    has_k_quants = has_k_quants || kernels::is_k_quant(formats(run).type);
+    if (!runs.empty() && formats(runs.back()) == formats(run)) {
+      runs.back().parts.push_back(part);
+    } else {
+      runs.push_back(std::move(run));
+    }
+  }
+  return has_k_quants && !spec.alternating ? runs : std::vector{spec};
 }
 
 Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const WeightFormat& format) {
@@ -225,8 +265,10 @@ Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const 
                 with_commas(limit), device.info().name);
   }
   for (uint32_t row = 0; row < matrix.rows; row += rows_per_shard) {
-    Matrix::Shard shard{
-        .buffer = {}, .scales = {}, .first_row = row, .rows = std::min(rows_per_shard, matrix.rows - row)};
+    Matrix::Shard shard{.buffer = {},
+                        .scales = {},
+                        .first_row = spec.first_row + row,
+                        .rows = std::min(rows_per_shard, matrix.rows - row)};
     CRIA_TRY_ASSIGN(shard.buffer,
                     device.create_buffer(spec.label, shard.rows * matrix.row_bytes(), gpu::MemoryKind::kWeights));
     if (format.block != 0) {
@@ -238,17 +280,22 @@ Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const 
   return matrix;
 }
 
-uint64_t placed_bytes(const MatrixSpec& spec, const WeightFormat& format) {
-  const Matrix matrix{.format = format, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
-  return matrix.rows * (matrix.row_bytes() + matrix.scale_row_bytes()) +
-         (spec.has_bias() ? uint64_t{matrix.rows} * 4 : 0);
+uint64_t placed_bytes(const MatrixSpec& spec, const FormatChoice& formats) {
+  uint64_t bytes = 0;
+  for (const MatrixSpec& run : placed_runs(spec, formats)) {
+    const Matrix matrix{.format = formats(run), .rows = run.rows(), .columns = run.columns, .shards = {}, .bias = {}};
+    bytes += matrix.rows * (matrix.row_bytes() + matrix.scale_row_bytes());
+    if (run.has_bias()) bytes += uint64_t{run.first_row + matrix.rows} * 4;
+  }
+  return bytes;
 }
 
-Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector) {
+Result<Weights> assemble_weights(const WeightTable& table, const FormatChoice& formats, const MatrixSource& matrix,
+                                 const VectorSource& vector) {
   Weights weights;
   CRIA_TRY_ASSIGN(weights.embedding, matrix(table.embedding));
   for (const LayerSpec& spec : table.layers) {
-    CRIA_TRY_ASSIGN(LayerWeights layer, assemble_layer(spec, matrix, vector));
+    CRIA_TRY_ASSIGN(LayerWeights layer, assemble_layer(spec, formats, matrix, vector));
     weights.layers.push_back(std::move(layer));
   }
   CRIA_TRY_ASSIGN(weights.final_norm, vector(table.final_norm));
@@ -263,7 +310,8 @@ Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, cons
   note_conversions(table, checkpoint, choice);
   Loader loader(device, checkpoint, choice, on_progress);
   CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
-                                       table, [&](const MatrixSpec& spec) { return loader.matrix(spec); },
+                                       table, formats_from(checkpoint, choice),
+                                       [&](const MatrixSpec& spec) { return loader.matrix(spec); },
                                        [&](const VectorSpec& spec) { return loader.vector(spec); }));
   CRIA_TRY(device.wait_idle());
   return weights;

@@ -13,9 +13,9 @@
 namespace cria::model {
 
 /// The type that matrices get on the GPU; kAsStored keeps each tensor's own.
-enum class Precision : uint8_t { kAsStored, kF32, kF16, kBF16, kInt8, kInt4 };
+enum class Precision : uint8_t { kAsStored, kF32, kF16, kBF16, kInt8, kInt4, kQ4_K, kQ5_K, kQ6_K };
 
-/// Reads `auto`, `f32`, `f16`, `bf16`, `int8` or `int4`. Errors: kInvalidInput.
+/// Reads `auto`, `f32`, `f16`, `bf16`, `int8`, `int4`, `q4_k`, `q5_k` or `q6_k`. Errors: kInvalidInput.
 Result<Precision> parse_precision(std::string_view text);
 [[nodiscard]] std::string_view precision_name(Precision precision);
 
@@ -31,7 +31,8 @@ struct WeightChoice {
 struct LayerWeights {
   gpu::Buffer input_norm, mlp_norm;  ///< f32 [hidden_size]
   gpu::Buffer q_norm, k_norm;        ///< f32 [head_dim]; not valid without q/k norms
-  kernels::Matrix qkv, o, gate_up, down;
+  std::vector<kernels::Matrix> qkv;  ///< one, or the runs of rows that have different formats (placed_runs)
+  kernels::Matrix o, gate_up, down;
 };
 
 struct Weights {
@@ -43,12 +44,13 @@ struct Weights {
   [[nodiscard]] const kernels::Matrix& output() const { return lm_head ? *lm_head : embedding; }
 };
 
-/// The format that a choice gives a matrix; none where it is to keep its own.
+/// The format that a choice gives a matrix; none where it is to keep its own. With int4, q4_k and q5_k, matrices that
+/// keep precision get int8 or q6_k; where rows are no whole super-blocks, K-quants become int8 in blocks of 32.
 [[nodiscard]] std::optional<kernels::WeightFormat> chosen_format(const MatrixSpec& spec, const WeightChoice& choice);
 
 /// The format that a matrix of the checkpoint gets: the chosen one, or the type of all its parts (f32 where they
-/// differ). Parts of Q4_0 stay int4 in blocks of 32, those of Q8_0 (or of both) int8; those of other block types become
-/// f16. Embedding and output get int8 where int4 was chosen.
+/// differ). Parts of Q4_0 stay int4 in blocks of 32, those of Q8_0 (or of both) int8; parts of the same K-quant stay as
+/// they are; those of other block types become f16.
 [[nodiscard]] kernels::WeightFormat placed_format(const MatrixSpec& spec, const formats::Checkpoint& checkpoint,
                                                   const WeightChoice& choice);
 
@@ -56,6 +58,10 @@ struct Weights {
 using FormatChoice = std::function<kernels::WeightFormat(const MatrixSpec&)>;
 /// placed_format for the matrices of a checkpoint, which must live as long.
 [[nodiscard]] FormatChoice formats_from(const formats::Checkpoint& checkpoint, const WeightChoice& choice);
+
+/// What a matrix is placed as: itself, or, where K-quants are stacked with other types, the runs of its parts that have
+/// the same format, so that none of them is converted. Rows that alternate stay together.
+[[nodiscard]] std::vector<MatrixSpec> placed_runs(const MatrixSpec& spec, const FormatChoice& formats);
 
 /// Makes the weights of a table, of the formats that a FormatChoice told.
 using WeightSource = std::function<Result<Weights>(const WeightTable&)>;
@@ -66,14 +72,15 @@ using WeightSource = std::function<Result<Weights>(const WeightTable&)>;
 Result<kernels::Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const kernels::WeightFormat& format);
 
 /// Bytes that a matrix takes on the GPU, row padding and bias included.
-[[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, const kernels::WeightFormat& format);
+[[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, const FormatChoice& formats);
 
 /// Makes one matrix or vector of a table.
 using MatrixSource = std::function<Result<kernels::Matrix>(const MatrixSpec&)>;
 using VectorSource = std::function<Result<gpu::Buffer>(const VectorSpec&)>;
 
 /// Makes everything in the table, in the order of the forward pass. Errors: those of the sources.
-Result<Weights> assemble_weights(const WeightTable& table, const MatrixSource& matrix, const VectorSource& vector);
+Result<Weights> assemble_weights(const WeightTable& table, const FormatChoice& formats, const MatrixSource& matrix,
+                                 const VectorSource& vector);
 
 /// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress`
 /// gets the bytes of the checkpoint done since the last call. The tensors must have been checked (check_tensors).

@@ -1,5 +1,5 @@
-// The block formats of GGUF files by name, and decoding rows of them to f32. Each format has a header of its own, with
-// its layout and formula: quant/q4_0.h and so on.
+// The block formats of GGUF files by name, decoding rows of them to f32, and encoding those that Cria writes. Each
+// format has a header of its own, with its layout and formula: quant/q4_0.h and so on.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,8 @@ struct BlockFormat {
   uint32_t bytes = 0;     ///< of a block
   /// Decodes `blocks` blocks, at any alignment, to `elements` numbers each.
   void (*decode)(const std::byte* data, size_t blocks, float* out) = nullptr;
+  /// Encodes whole blocks of numbers to `bytes` each (block_encode.h, k_quant_encode.h); nullptr: this is not written.
+  void (*encode)(std::span<const float> values, std::byte* out) = nullptr;
 };
 
 /// All formats.

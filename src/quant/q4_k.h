@@ -33,6 +33,18 @@ struct SixBitPair {
   return {(scales[g + 4] & 15U) | high_scale << 4U, uint32_t{scales[g + 4]} >> 4U | high_offset << 4U};
 }
 
+/// Writes the pair of group `g` into 12 bytes that are 0 there.
+constexpr void put_six_bit_pair(uint32_t scale, uint32_t offset, uint32_t g, uint8_t (&scales)[12]) {
+  if (g < 4) {
+    scales[g] |= static_cast<uint8_t>(scale);
+    scales[g + 4] |= static_cast<uint8_t>(offset);
+    return;
+  }
+  scales[g + 4] |= static_cast<uint8_t>((scale & 15U) | (offset & 15U) << 4U);
+  scales[g - 4] |= static_cast<uint8_t>(scale >> 4U << 6U);
+  scales[g] |= static_cast<uint8_t>(offset >> 4U << 6U);
+}
+
 constexpr void decode(const BlockQ4_K& block, std::span<float, 256> out) {
   const float scale = f16_to_f32(block.scale);
   const float offset = f16_to_f32(block.offset);

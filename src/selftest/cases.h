@@ -28,7 +28,7 @@ void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);
 /// Bytes of activations [rows, columns].
 [[nodiscard]] uint64_t activation_bytes(uint64_t rows, uint32_t columns);
 
-/// Every type of weights, the quantised ones with every length of blocks.
+/// Every type of weights, int8 and int4 with every length of blocks. Matrices of K-quants have whole super-blocks.
 [[nodiscard]] std::vector<kernels::WeightFormat> weight_formats();
 
 /// Cuts the rows of a matrix into `parts` shards of different sizes, and into more where a shard would not fit

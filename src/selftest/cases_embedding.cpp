@@ -36,9 +36,10 @@ Result<CaseOutcome> run(Trial& trial, const kernels::WeightFormat& format, const
   return y.check(trial.device, expectation);
 }
 
-/// Columns round the 4 of a vector, the 8 of a chunk, the blocks and the 512 of a workgroup.
-std::vector<EmbeddingShape> shapes() {
+/// Columns round the 4 of a vector, the 8 of a chunk, the blocks and the 512 of a workgroup; of K-quants super-blocks.
+std::vector<EmbeddingShape> shapes(const kernels::WeightFormat& format) {
   std::vector<EmbeddingShape> list;
+  if (kernels::is_k_quant(format.type)) return {{1, 256, 1, 1}, {37, 256, 5, 3}, {90, 512, 60, 2}, {37, 768, 4, 4}};
   for (const uint32_t columns : {1U, 3U, 4U, 5U, 7U, 8U, 9U, 12U, 13U, 33U, 65U, 128U, 511U, 512U, 513U, 520U, 1100U}) {
     for (const uint32_t vocab_size : {1U, 37U}) {
       const auto index = static_cast<uint32_t>(list.size());
@@ -54,7 +55,7 @@ std::vector<EmbeddingShape> shapes() {
 void add_embedding_cases(const gpu::Device& device, std::vector<Case>& cases) {
   for (const kernels::WeightFormat& format : weight_formats()) {
     const std::string name = kernels::SpecBuilder(device, "embedding").weights(format).name();
-    for (const EmbeddingShape& shape : shapes()) {
+    for (const EmbeddingShape& shape : shapes(format)) {
       cases.push_back({.kernel = name,
                        .shape = fmt::format("vocabulary {}, columns {}, tokens {}, {} shards", shape.vocab_size,
                                             shape.columns, shape.tokens, shape.shards),

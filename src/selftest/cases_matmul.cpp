@@ -61,6 +61,11 @@ std::vector<MatmulShape> matmul_shapes() {
   return shapes;
 }
 
+/// The same with whole super-blocks.
+std::vector<MatmulShape> super_block_shapes() {
+  return {{1, 256, 1, false, 1}, {3, 512, 64, true, 2}, {65, 256, 65, true, 1}, {130, 512, 17, false, 3}};
+}
+
 }  // namespace
 
 void add_matmul_cases(const gpu::Device& device, std::vector<Case>& cases) {
@@ -76,7 +81,8 @@ void add_matmul_cases(const gpu::Device& device, std::vector<Case>& cases) {
     add(kernels::WeightType::kF32, {67, 19, tokens, tokens % 2 != 0, 1});
   }
   for (const WeightFormat& format : weight_formats()) {
-    for (const MatmulShape& shape : matmul_shapes()) add(format, shape);
+    const bool whole = kernels::is_k_quant(format.type);
+    for (const MatmulShape& shape : whole ? super_block_shapes() : matmul_shapes()) add(format, shape);
   }
 }
 

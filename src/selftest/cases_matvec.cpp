@@ -81,8 +81,9 @@ std::vector<uint32_t> shard_rows(const gpu::Device& device, const WeightFormat& 
 Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant& variant, const MatVecShape& shape) {
   Table weight = random_table(trial.random, shape.rows, shape.columns);
   Table x = random_table(trial.random, shape.tokens, shape.columns);
-  CRIA_TRY_ASSIGN(kernels::Matrix matrix,
-                  upload_matrix(trial.device, weight, format, shard_rows(trial.device, format, variant, shape)));
+  Table magnitudes;
+  CRIA_TRY_ASSIGN(kernels::Matrix matrix, upload_matrix(trial.device, weight, format,
+                                                        shard_rows(trial.device, format, variant, shape), &magnitudes));
   std::vector<double> bias;
   if (variant.bias) {
     bias = random_vector(trial.random, shape.rows);
@@ -114,7 +115,7 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant&
   const reference::Norm reference_norm{.weight = std::span(norm).first(variant.norm ? norm.size() : 0),
                                        .epsilon = kEpsilon};
   const Expected values = reference::biased(
-      kernels::is_quantised(format.type) ? reference::product_of_blocks(weight, x, reference_norm)
+      kernels::is_quantised(format.type) ? reference::product_of_blocks(weight, x, reference_norm, magnitudes)
                                          : reference::product(weight, x, reference_norm, smallest_normal(format.type)),
       bias);
   Expectation expectation(y.before);
@@ -169,8 +170,10 @@ std::vector<Variant> variants(const WeightFormat& format, size_t number) {
 }
 
 /// Rows round the 1, 2 and 4 made together and the 8 of a workgroup's teams, columns round the 8 of a chunk and
-/// the 32 of a unit. Quantised weights get a pipeline for each number of units, so few of those.
+/// the 32 of a unit. Quantised weights get a pipeline for each number of units, so few of those; K-quants have whole
+/// super-blocks.
 std::vector<std::pair<uint32_t, uint32_t>> sizes(const WeightFormat& format, size_t variant) {
+  if (kernels::is_k_quant(format.type)) return {{1, 256}, {33, 256}, {10, 512}};
   if (!kernels::is_quantised(format.type)) {
     return {{1, 1}, {7, 9}, {8, 31}, {9, 7}, {31, 33}, {33, 8}, {5, 520}, {9, 1100}};
   }
@@ -239,6 +242,7 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   add({kernels::WeightType::kInt8, 64}, many, {5, 2000, 7, 1});
   add({kernels::WeightType::kInt4, 32}, many, {5, 2000, 8, 2});
   add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 26000, 1, 1});
+  add(kernels::WeightType::kQ4_K, {.bias = true}, {3, 26112, 1, 1});
   add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 26000, 1, 1});
   // The same, small enough for a binding of 64 KiB.
   add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 40, 1, 1});

@@ -186,7 +186,8 @@ void add_quantize_cases(const gpu::Device& device, std::vector<Case>& cases) {
     for (const WeightFormat& to : weight_formats()) {
       // The source's type does not meet the blocks' length and bits in the shader.
       const bool is_simplest = to.type == WeightType::kInt8 && to.block == 32;
-      if (!kernels::is_quantised(to.type) || (from != WeightType::kF32 && !is_simplest)) continue;
+      if (!kernels::is_quantised(to.type) || kernels::is_k_quant(to.type) || (from != WeightType::kF32 && !is_simplest))
+        continue;
       for (const uint32_t columns : {1U, 7U, 8U, 31U, 33U, 64U, 100U, 129U, 300U}) add(from, to, {8, columns});
       add(from, to, {1, 5000});  // more pairs of blocks than a workgroup has invocations
     }

@@ -8,6 +8,7 @@
 
 #include "quant/float16.h"
 #include "selftest/block_image.h"
+#include "selftest/super_block_image.h"
 
 namespace cria::selftest {
 namespace {
@@ -22,8 +23,7 @@ double decode(Element type, uint32_t bits) {
     case Element::kF32: return std::bit_cast<float>(bits);
     case Element::kF16: return quant::f16_to_f32(static_cast<uint16_t>(bits));
     case Element::kBF16: return quant::bf16_to_f32(static_cast<uint16_t>(bits));
-    case Element::kInt8:
-    case Element::kInt4: break;  // have no single elements: see BlockImage
+    default: break;  // quantised types have no single elements: see BlockImage
   }
   return 0;
 }
@@ -33,8 +33,7 @@ uint32_t encode(Element type, float value) {
     case Element::kF32: return std::bit_cast<uint32_t>(value);
     case Element::kF16: return quant::f32_to_f16(value);
     case Element::kBF16: return quant::f32_to_bf16(value);
-    case Element::kInt8:
-    case Element::kInt4: break;
+    default: break;
   }
   return 0;
 }
@@ -219,9 +218,16 @@ Table rows_of(const Table& table, size_t first, size_t rows) {
   return part;
 }
 
-/// A shard with a table's rows; rounds the table's values to the format.
-Result<kernels::Matrix::Shard> upload_shard(gpu::Device& device, Table& table, const kernels::WeightFormat& format) {
+/// A shard with a table's rows; changes the table's values to those of the format.
+Result<kernels::Matrix::Shard> upload_shard(gpu::Device& device, Table& table, const kernels::WeightFormat& format,
+                                            Table& magnitudes) {
   kernels::Matrix::Shard shard{.rows = static_cast<uint32_t>(table.rows)};
+  if (kernels::is_k_quant(format.type)) {
+    const SuperBlockImage image = make_up_super_blocks(format.type, table, magnitudes);
+    CRIA_TRY_ASSIGN(shard.buffer, upload_words(device, "weight shard", image.integers));
+    CRIA_TRY_ASSIGN(shard.scales, upload_words(device, "weight scales", image.scales));
+    return shard;
+  }
   if (kernels::is_quantised(format.type)) {
     BlockImage image(format, Poison::kInput, table.rows, table.columns);
     image.quantise(table);
@@ -239,7 +245,7 @@ Result<kernels::Matrix::Shard> upload_shard(gpu::Device& device, Table& table, c
 }  // namespace
 
 Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, const kernels::WeightFormat& format,
-                                      std::span<const uint32_t> shard_rows) {
+                                      std::span<const uint32_t> shard_rows, Table* magnitudes) {
   kernels::Matrix matrix{.format = format,
                          .rows = static_cast<uint32_t>(table.rows),
                          .columns = static_cast<uint32_t>(table.columns),
@@ -248,8 +254,14 @@ Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, const k
   uint32_t first = 0;
   for (const uint32_t rows : shard_rows) {
     Table part = rows_of(table, first, rows);
-    CRIA_TRY_ASSIGN(kernels::Matrix::Shard shard, upload_shard(device, part, format));
+    Table own_magnitudes;
+    CRIA_TRY_ASSIGN(kernels::Matrix::Shard shard, upload_shard(device, part, format, own_magnitudes));
     std::ranges::copy(part.values, table.values.begin() + static_cast<ptrdiff_t>(size_t{first} * table.columns));
+    if (magnitudes != nullptr) {
+      magnitudes->rows += own_magnitudes.rows;
+      magnitudes->columns = own_magnitudes.columns;
+      std::ranges::copy(own_magnitudes.values, std::back_inserter(magnitudes->values));
+    }
     shard.first_row = first;
     matrix.shards.push_back(std::move(shard));
     first += rows;

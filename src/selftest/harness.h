@@ -18,7 +18,7 @@
 
 namespace cria::selftest {
 
-/// How the elements of a buffer are stored; of quantised weights see block_image.h.
+/// How the elements of a buffer are stored; of quantised weights see block_image.h and super_block_image.h.
 using Element = kernels::WeightType;
 
 /// The smallest normal number of a type: stored values below it may be read as 0.
@@ -128,8 +128,9 @@ Result<kernels::Activation> upload_activation(gpu::Device& device, std::string_v
 [[nodiscard]] kernels::Activation activation_of(const Target& target, size_t columns);
 /// f32 values, one row; rounds them to f32.
 Result<gpu::Buffer> upload_vector(gpu::Device& device, std::string_view name, std::vector<double>& values);
-/// A weight matrix cut into shards of the given rows; rounds the table's values to what the format stores.
+/// A weight matrix cut into shards of the given rows; rounds the table's values to what the format stores, or replaces
+/// them by those of a K-quant (make_up_super_blocks), which alone gives `magnitudes`.
 Result<kernels::Matrix> upload_matrix(gpu::Device& device, Table& table, const kernels::WeightFormat& format,
-                                      std::span<const uint32_t> shard_rows);
+                                      std::span<const uint32_t> shard_rows, Table* magnitudes = nullptr);
 
 }  // namespace cria::selftest

@@ -114,7 +114,9 @@ Expected linear(const Table& weight, const Table& x, std::span<const double> bia
   return y;
 }
 
-Expected linear_in_halves(const Table& weight, const Table& x, std::span<const double> bias, bool weights_are_rounded) {
+Expected linear_in_halves(const Table& weight, const Table& x, std::span<const double> bias, bool weights_are_rounded,
+                          const Table& magnitudes) {
+  const Table& rounded = magnitudes.values.empty() ? weight : magnitudes;
   Expected y = linear(weight, x, bias, kSmallestHalf);
   for (size_t t = 0; t < x.rows; ++t) {
     for (size_t r = 0; r < weight.rows; ++r) {
@@ -122,7 +124,7 @@ Expected linear_in_halves(const Table& weight, const Table& x, std::span<const d
       for (size_t k = 0; k < weight.columns; ++k) {
         const double w = weight.at(r, k);
         lost += std::abs(w) * flush_error(x.at(t, k), kSmallestHalf);
-        if (weights_are_rounded) lost += kHalfUlp * std::abs(w * x.at(t, k));
+        if (weights_are_rounded) lost += kHalfUlp * std::abs(rounded.at(r, k) * x.at(t, k));
       }
       y.tolerance.at(t, r) += lost;
     }
@@ -210,21 +212,25 @@ Expected product(const Table& weight, const Table& x, const Norm& norm, double s
   });
 }
 
-Expected product_of_blocks(const Table& weight, const Table& x, const Norm& norm) {
+Expected product_of_blocks(const Table& weight, const Table& x, const Norm& norm, const Table& magnitudes) {
   const QuantisedX quantised(x, norm);
-  const double relative_error = (static_cast<double>(quantised.scales.columns) + 2 + 3.5) * kUlp;
+  const bool are_differences = !magnitudes.values.empty();
+  const double products_error = are_differences ? 4 : 2;
+  const double relative_error = (static_cast<double>(quantised.scales.columns) + products_error + 3.5) * kUlp;
   return apply_norm(x, weight.rows, norm, relative_error, [&](size_t t, size_t r) {
     Sum sum;
     for (size_t unit = 0; unit < quantised.scales.columns; ++unit) {
       double products = 0;
       double doubts = 0;
+      double parts = 0;
       for (size_t k = unit * kUnit; k < std::min(weight.columns, (unit + 1) * kUnit); ++k) {
         products += weight.at(r, k) * quantised.integers.at(t, k);
         doubts += std::abs(weight.at(r, k)) * quantised.doubtful.at(t, k);
+        if (are_differences) parts += magnitudes.at(r, k) * std::abs(quantised.integers.at(t, k));
       }
       const double scale = quantised.scales.at(t, unit);
       sum.value += scale * products;
-      sum.magnitude += scale * (std::abs(products) + doubts);
+      sum.magnitude += scale * ((are_differences ? parts : std::abs(products)) + doubts);
       sum.slack += scale * doubts;
     }
     return sum;

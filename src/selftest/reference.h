@@ -84,8 +84,10 @@ Expected rms_norm(const Table& x, std::span<const double> weight, double epsilon
 Expected linear(const Table& weight, const Table& x, std::span<const double> bias, double smallest_normal);
 
 /// The same in f16, as matrix units multiply. Tolerance: of quantised weights (`weights_are_rounded`) each is rounded
-/// to f16 first, 1 ulp of f16; what is below the smallest normal f16, of weights or x, may be read as 0.
-Expected linear_in_halves(const Table& weight, const Table& x, std::span<const double> bias, bool weights_are_rounded);
+/// to f16 first, 1 ulp of f16, or of the weights' `magnitudes` where they are given (make_up_super_blocks); what is
+/// below the smallest normal f16, of weights or x, may be read as 0.
+Expected linear_in_halves(const Table& weight, const Table& x, std::span<const double> bias, bool weights_are_rounded,
+                          const Table& magnitudes = {});
 
 /// y stored in f16, at most 65504 (element_f16.wgsl). Tolerance: 1 ulp of f16 more; below its smallest normal, all.
 Expected to_half(Expected y);
@@ -105,8 +107,9 @@ Expected product(const Table& weight, const Table& x, const Norm& norm, double s
 /// Tolerance: integer sums are exact; their products with two scales add 2 ulp and xs 3.5 (norm's product and a
 /// division), sums over units 1 ulp each of the units' magnitudes, the norm's factor as above. x * norm * (127 / m)
 /// is off by 5.5 ulp (two elements' products, a division, a product): where that leaves two integers to round to,
-/// either is right.
-Expected product_of_blocks(const Table& weight, const Table& x, const Norm& norm);
+/// either is right. With weights that are differences (`magnitudes`, see make_up_super_blocks) each of the two parts is
+/// rounded, which adds 2 ulp, and their magnitudes count instead of the units'.
+Expected product_of_blocks(const Table& weight, const Table& x, const Norm& norm, const Table& magnitudes = {});
 
 /// y[t, r] + bias[r]. Tolerance: that of y and 1 ulp.
 Expected biased(Expected y, std::span<const double> bias);

@@ -84,10 +84,11 @@ uint64_t activation_bytes(uint64_t rows, uint32_t columns) { return rows * kerne
 std::vector<kernels::WeightFormat> weight_formats() {
   std::vector<kernels::WeightFormat> formats;
   for (const kernels::WeightType type : kernels::kWeightTypes) {
-    if (!kernels::is_quantised(type)) formats.emplace_back(type);
-    for (const uint32_t block : {32U, 64U, 128U}) {
-      if (kernels::is_quantised(type)) formats.emplace_back(type, block);
+    if (!kernels::is_quantised(type) || kernels::is_k_quant(type)) {
+      formats.emplace_back(type);
+      continue;
     }
+    for (const uint32_t block : {32U, 64U, 128U}) formats.emplace_back(type, block);
   }
   return formats;
 }
