@@ -1,7 +1,7 @@
 // Module: a unit of 32 columns of Q6_K, two groups, as matvec_blocks.wgsl multiplies it.
 //
 // Gives: ROW_UNITS, units from one row to the next; Unit and load_unit, the integers of unit i of the shard; Scale and
-// load_scale, what its scales are computed of; unit_product, its product with 32 integers of x.
+// load_scale, what its scales are computed of; unit_product, its product with 32 columns of x.
 // Bindings: 1 the plane of integers, 2 that of scales. Layout: weights_q6_k.wgsl.
 // Numerics: sums of products of integers and their multiples by the groups' scales, exact in i32; rounded to f32, then a
 // product.
@@ -38,13 +38,14 @@ fn group_dot(low: vec4u, high: u32, x_low: vec2u, x_high: vec2u) -> i32 {
   return sum;
 }
 
-/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl, with the sum of its integers.
-fn unit_product(w: Unit, scale: Scale, unit: u32, x: array<vec2u, 4>, x_sum: f32) -> f32 {
+/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl: integers, then their scale and
+/// their sum.
+fn unit_product(w: Unit, scale: Scale, unit: u32, x: array<vec2u, 4>, x_scale: vec2f) -> f32 {
   let high = select(w.high.xy, w.high.zw, unit % 2u == 1u);
   let groups = scale.groups >> (unit % 2u * 16u);
   let first = i32(groups << 24u) >> 24u;
   let second = i32(groups << 16u) >> 24u;
   let sum = first * group_dot(w.low << vec4u(2u), high.x, x[0], x[1]) +
             second * group_dot(w.low >> vec4u(2u), high.y, x[2], x[3]);
-  return unpack2x16float(scale.factor).x * 0.25 * f32(sum);
+  return unpack2x16float(scale.factor).x * 0.25 * (x_scale.x * f32(sum));
 }

@@ -155,8 +155,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
             if (HAS_NORM) { squares[t] += factor * x_squares[t * STAGE_UNITS + at]; }
             for (var r = 0u; r < ROWS; r++) {
               let i = d * ROWS + r;
-              sums[t * ROWS + r] +=
-                  scale.x * unit_product(piece.values[i], piece.scales[i], first_unit + at, integers, scale.y);
+              let w = piece.values[i];
+              sums[t * ROWS + r] += unit_product(w, piece.scales[i], first_unit + at, integers, scale);
             }
           }
         }

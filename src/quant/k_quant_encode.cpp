@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "quant/q4_k.h"
 #include "quant/q5_k.h"
@@ -14,7 +15,7 @@ namespace {
 
 constexpr size_t kBlock = 256;
 constexpr uint16_t kNotStored = 0x7E00;  // NaN
-constexpr int kCandidates = 11;
+constexpr size_t kLanes = 12;
 
 float as_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
 
@@ -22,11 +23,6 @@ float as_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
 float nearest(float value) {
   constexpr float kNoFractions = 0x1.8p23F;
   return (value + kNoFractions) - kNoFractions;
-}
-
-/// The integer of a value = integer * scale - offset.
-float integer_of(float value, float inverse, float offset, float low, float high) {
-  return nearest(std::clamp((value + offset) * inverse, low, high));
 }
 
 float inverse_of(float scale) { return scale == 0 ? 0 : 1 / scale; }
@@ -41,36 +37,55 @@ struct Fit {
   float scale = 0, offset = 0;
 };
 
-float squared_error(std::span<const float> values, const Fit& fit, const Range& range) {
-  const float inverse = inverse_of(fit.scale);
-  float error = 0;
-  for (const float value : values) {
-    const float integer = integer_of(value, inverse, fit.offset, range.low, range.high);
-    const float difference = value - (fit.scale * integer - fit.offset);
-    error += difference * difference;
-  }
-  return error;
+float integer_of(float value, const Fit& fit, const Range& range) {
+  return nearest(std::clamp((value + fit.offset) * inverse_of(fit.scale), range.low, range.high));
 }
 
-/// The least-squares fit to the integers that a fit gives; offsets are never negative.
-Fit refined(std::span<const float> values, const Fit& fit, const Range& range, bool has_offset) {
-  const float inverse = inverse_of(fit.scale);
-  float q = 0, qq = 0, x = 0, qx = 0;
+/// Fits that are tried side by side, in vectors of four, and what each makes of a group: the squared error, and sums
+/// over its integers q and the values x.
+struct Trial {
+  std::array<float, kLanes> scale{}, offset{}, error{}, q{}, qq{}, qx{};
+  void set(size_t lane, const Fit& fit) {
+    scale[lane] = fit.scale;
+    offset[lane] = fit.offset;
+  }
+  [[nodiscard]] Fit fit(size_t lane) const { return {.scale = scale[lane], .offset = offset[lane]}; }
+};
+
+void run(Trial& trial, std::span<const float> values, const Range& range) {
+  const auto scale = trial.scale;
+  const auto offset = trial.offset;
+  std::array<float, kLanes> inverse{}, error{}, q{}, qq{}, qx{};
+  for (size_t k = 0; k < kLanes; ++k) inverse[k] = inverse_of(scale[k]);
   for (const float value : values) {
-    const float integer = integer_of(value, inverse, fit.offset, range.low, range.high);
-    q += integer;
-    qq += integer * integer;
-    x += value;
-    qx += integer * value;
+    for (size_t k = 0; k < kLanes; ++k) {
+      const float integer = nearest(std::clamp((value + offset[k]) * inverse[k], range.low, range.high));
+      const float difference = value - (scale[k] * integer - offset[k]);
+      error[k] += difference * difference;
+      q[k] += integer;
+      qq[k] += integer * integer;
+      qx[k] += integer * value;
+    }
   }
-  const auto n = static_cast<float>(values.size());
-  const float determinant = n * qq - q * q;
+  trial.error = error;
+  trial.q = q;
+  trial.qq = qq;
+  trial.qx = qx;
+}
+
+/// The least-squares fit to the integers of a trial's lane for `count` values whose sum is x; offsets are never
+/// negative.
+Fit refined(const Trial& trial, size_t lane, float count, float x, bool has_offset) {
+  const float q = trial.q[lane];
+  const float qq = trial.qq[lane];
+  const float qx = trial.qx[lane];
+  const float determinant = count * qq - q * q;
   if (has_offset && determinant > 0) {
-    const float scale = (n * qx - q * x) / determinant;
-    const float offset = (scale * q - x) / n;
-    if (scale > 0 && offset >= 0) return {scale, offset};
+    const float scale = (count * qx - q * x) / determinant;
+    const float offset = (scale * q - x) / count;
+    if (scale > 0 && offset >= 0) return {.scale = scale, .offset = offset};
   }
-  return qq == 0 ? fit : Fit{.scale = qx / qq, .offset = 0};
+  return qq == 0 ? trial.fit(lane) : Fit{.scale = qx / qq, .offset = 0};
 }
 
 /// The best of several fits for a group with scale and offset (range.low is 0) or with a scale alone.
@@ -80,59 +95,66 @@ Fit best_fit(std::span<const float> values, const Range& range) {
   const float offset = has_offset ? std::max(-least, 0.0F) : 0;
   // With a scale alone, the element farthest from 0 gets the lowest integer, as there is one more below 0.
   const float extreme = -least > most ? least : most;
+  Trial trial;  // the last lane has the scale 0
+  for (size_t k = 0; k + 1 < kLanes; ++k) {
+    const float steps = 0.2F * (static_cast<float>(k) - 5);
+    trial.set(k, {.scale = has_offset ? (most + offset) / (range.high + steps) : extreme / (range.low + steps),
+                  .offset = offset});
+  }
+  const float sum = std::accumulate(values.begin(), values.end(), 0.0F);
   Fit best;
-  float error = squared_error(values, best, range);
-  for (int k = 0; k < kCandidates; ++k) {
-    const float steps = 0.2F * static_cast<float>(k - kCandidates / 2);
-    Fit fit{.scale = has_offset ? (most + offset) / (range.high + steps) : extreme / (range.low + steps),
-            .offset = offset};
-    for (int round = 0; round < 2; ++round) {
-      if (const float own = squared_error(values, fit, range); own < error) {
-        error = own;
-        best = fit;
+  float error = INFINITY;
+  for (int round = 0; round < 2; ++round) {
+    run(trial, values, range);
+    for (size_t k = 0; k < kLanes; ++k) {
+      if (trial.error[k] < error) {
+        error = trial.error[k];
+        best = trial.fit(k);
       }
-      fit = refined(values, fit, range, has_offset);
+    }
+    for (size_t k = 0; k < kLanes; ++k) {
+      trial.set(k, refined(trial, k, static_cast<float>(values.size()), sum, has_offset));
     }
   }
   return best;
 }
 
-/// Of the whole numbers on both sides of value / factor, and so of offsets, the pair with the least error.
-struct Quantised {
+/// Scale and offset of a group as multiples of its block's factors.
+struct Multiples {
   int scale = 0, offset = 0;
 };
-Quantised quantised(std::span<const float> values, const Fit& fit, const Fit& factors, const Range& range,
-                    const Range& scale_range) {
-  Quantised best;
-  float error = INFINITY;
-  const float scale = std::floor(fit.scale * inverse_of(factors.scale));
-  const float offset = std::floor(fit.offset * inverse_of(factors.offset));
-  for (const float s : {scale, scale + 1}) {
-    for (const float o : {offset, offset + 1}) {
-      if (s < scale_range.low || s > scale_range.high || o > scale_range.high || (o > 0 && factors.offset == 0)) {
-        continue;
-      }
-      const float own = squared_error(values, {.scale = s * factors.scale, .offset = o * factors.offset}, range);
-      if (own < error) {
-        error = own;
-        best = {static_cast<int>(s), static_cast<int>(o)};
-      }
-    }
+
+/// Of the whole numbers on both sides of scale / factor, and so of offsets, the pair with the least error.
+Multiples quantised(std::span<const float> values, const Fit& fit, const Fit& factors, const Range& range,
+                    const Range& multiples) {
+  std::array<Multiples, 4> pairs;
+  Trial trial;
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    const auto neighbour = [&](float value, float factor, size_t up) {
+      const float multiple = std::floor(value * inverse_of(factor)) + static_cast<float>(up);
+      return std::clamp(multiple, multiples.low, multiples.high);
+    };
+    const float scale = neighbour(fit.scale, factors.scale, i % 2);
+    const float offset = neighbour(fit.offset, factors.offset, i / 2);
+    pairs[i] = {.scale = static_cast<int>(scale), .offset = range.low == 0 ? static_cast<int>(offset) : 0};
+    trial.set(i, {.scale = scale * factors.scale, .offset = offset * factors.offset});
   }
-  return best;
+  run(trial, values, range);
+  return pairs[static_cast<size_t>(std::min_element(trial.error.begin(), trial.error.begin() + pairs.size()) -
+                                   trial.error.begin())];
 }
 
 /// A block's groups of `size` columns: what they are multiples of, their multiples, and the integers of the columns.
 template <size_t size>
 struct Groups {
   Fit factors;  // as f16 holds them
-  std::array<Quantised, kBlock / size> multiples;
+  std::array<Multiples, kBlock / size> multiples;
   std::array<int, kBlock> integers{};
   bool is_storable = true;
 };
 
 template <size_t size>
-Groups<size> groups_of(std::span<const float, kBlock> values, const Range& range, const Range& scale_range) {
+Groups<size> groups_of(std::span<const float, kBlock> values, const Range& range, const Range& multiples) {
   Groups<size> groups;
   std::array<Fit, kBlock / size> fits;
   Fit largest;
@@ -141,19 +163,17 @@ Groups<size> groups_of(std::span<const float, kBlock> values, const Range& range
     largest.scale = std::max(largest.scale, std::abs(fits[g].scale));
     largest.offset = std::max(largest.offset, fits[g].offset);
   }
-  groups.factors = {as_f16(largest.scale / scale_range.high), as_f16(largest.offset / scale_range.high)};
+  groups.factors = {as_f16(largest.scale / multiples.high), as_f16(largest.offset / multiples.high)};
   groups.is_storable = std::isfinite(groups.factors.scale) && std::isfinite(groups.factors.offset) &&
                        std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
   if (!groups.is_storable) return groups;
   for (size_t g = 0; g < fits.size(); ++g) {
     const auto group = values.subspan(g * size, size);
-    const Quantised multiple = groups.multiples[g] = quantised(group, fits[g], groups.factors, range, scale_range);
-    const float scale = groups.factors.scale * static_cast<float>(multiple.scale);
-    const float offset = groups.factors.offset * static_cast<float>(multiple.offset);
-    for (size_t i = 0; i < size; ++i) {
-      groups.integers[g * size + i] =
-          static_cast<int>(integer_of(group[i], inverse_of(scale), offset, range.low, range.high));
-    }
+    const Multiples own = groups.multiples[g] = quantised(group, fits[g], groups.factors, range, multiples);
+    const Fit fit = {.scale = groups.factors.scale * static_cast<float>(own.scale),
+                     .offset = groups.factors.offset * static_cast<float>(own.offset)};
+    for (size_t i = 0; i < size; ++i)
+      groups.integers[g * size + i] = static_cast<int>(integer_of(group[i], fit, range));
   }
   return groups;
 }
@@ -169,8 +189,8 @@ Groups<32> put_groups(std::span<const float, kBlock> values, float largest, Bloc
   block.scale = f32_to_f16(groups.factors.scale);
   block.offset = f32_to_f16(groups.factors.offset);
   for (uint32_t g = 0; g < 8; ++g) {
-    const Quantised& multiple = groups.multiples[g];
-    put_six_bit_pair(static_cast<uint32_t>(multiple.scale), static_cast<uint32_t>(multiple.offset), g, block.scales);
+    const Multiples& own = groups.multiples[g];
+    put_six_bit_pair(static_cast<uint32_t>(own.scale), static_cast<uint32_t>(own.offset), g, block.scales);
   }
   for (size_t e = 0; e < kBlock; ++e) {
     block.halves[e / 64 * 32 + e % 32] |= static_cast<uint8_t>((groups.integers[e] & 15) << (e / 32 % 2 * 4));

@@ -34,7 +34,8 @@ TEST(Flags, OfRunAreRefusedWithTheirLimits) {
       {{"--repetition-penalty", "1e9"}, "\"1e9\" is not a number from 0 to 100"},
       {{"--seed", "-1"}, "--seed: \"-1\" is not a whole number from 0 to 18446744073709551615"},
       {{"--seed", "18446744073709551616"}, "is not a whole number from 0 to 18446744073709551615"},
-      {{"--weights", "int3"}, "there is no weight type \"int3\": the types are auto, f32, f16, bf16, int8, int4, q4_k, "
+      {{"--weights", "int3"},
+       "there is no weight type \"int3\": the types are auto, f32, f16, bf16, int8, int4, q4_k, "
        "q5_k and q6_k"},
       {{"--weight-block", "48"}, "--weight-block"},
       {{"--weights", "f32", "--f16-weights"}, "--weights excludes --f16-weights"},
