@@ -30,7 +30,7 @@ using Expected = std::expected<T, Failure>;
 struct LoadOptions {
   std::string device;             ///< index or part of a name, as `cria devices` lists them; empty: the best
   std::string disabled_features;  ///< "f16,subgroups,subgroup-matrix,timestamps": features not to use
-  std::string weights = "auto";   ///< type of weights on the GPU: auto (as stored), f32, f16, bf16
+  std::string weights = "auto";   ///< type of weights on the GPU: auto (as stored), f32, f16, bf16,
   std::string kv_type = "auto";   ///< type of the KV cache: auto, f32, f16, int8
   uint32_t max_context = 0;       ///< positions; 0: the model's own limit
 };

@@ -182,5 +182,26 @@ TEST_F(GgufFiles, BlocksPredictWhatLlamaCppDecodesThemTo) {
   }
 }
 
+/// The same of a made-up model whose rows are whole super-blocks, so that nothing is converted.
+TEST_F(GgufFiles, SuperBlocksPredictWhatLlamaCppDecodesThemTo) {
+  if (!has_peers()) GTEST_SKIP() << kNoPeers;
+  const std::string text = path("text.txt");
+  std::ofstream(text) << file_text(source_path("tests/golden/text/stories-valid.txt")).substr(0, 700);
+  output_of(fmt::format("{} hidden=512,layers=4,heads=8,kv_heads=4,intermediate=768,vocab=2000 f16 {}",
+                        (peers() / "make-gguf").string(), path("made-up.gguf")));
+  const auto perplexity = [&](const std::string& model) -> double {
+    const Outcome outcome = run({"perplexity", model, "--file", text, "--window", "64", "--kv-type", "f32", "--json"});
+    expect_success(outcome);
+    EXPECT_EQ(outcome.err.find("stored as f16"), std::string::npos) << outcome.err;
+    return json_of(outcome).at("perplexity");
+  };
+  for (const char* type : {"Q4_K_M", "Q5_K_M", "Q6_K"}) {
+    llama_quantize("", path("made-up.gguf"), path("super.gguf"), type);
+    llama_quantize("--allow-requantize", path("super.gguf"), path("floats.gguf"), "F32");
+    // Products of prompts are in f32; the text's first tokens may go through 8 bits.
+    EXPECT_NEAR(perplexity(path("super.gguf")) / perplexity(path("floats.gguf")), 1, 1e-4) << type;
+  }
+}
+
 }  // namespace
 }  // namespace cria::e2e
