@@ -7,7 +7,7 @@
 #   --cria PROGRAM      cria                                          (or the environment variable CRIA)
 #   --llama FOLDER      what bench/peers.sh packed, unpacked          (or LLAMA)
 #   --shapes LIST       of `cria bench --list-shapes`, Llama's family [llama-1.1b]; or one shape's dimensions
-#   --types LIST        pairs of a type of Cria's and one of llama.cpp's: f16, q8_0, q4_0  [f16=f16]
+#   --types LIST        pairs of a type of Cria's and one of llama.cpp's: f16, q8_0, q4_0, q4_k, q5_k, q6_k  [f16=f16]
 #   --prompt-tokens N   512;  0: none
 #   --gen-tokens N      128;  0: none
 #   --depth N           0     tokens in the context before the measurement

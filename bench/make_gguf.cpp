@@ -1,7 +1,7 @@
 // Writes a GGUF file of a Llama-shaped model with made-up weights, for measuring the speed of other programs.
 //
 //   make-gguf hidden=2048,layers=22,heads=32,kv_heads=4,intermediate=5632,vocab=32000[,head_dim=64][,tied=1]
-//             f16|q8_0|q4_0 FILE
+//             f16|q8_0|q4_0|q4_k|q5_k|q6_k FILE
 //
 // Needs nothing but the standard library, so that it can be linked statically and taken to any machine
 // (bench/peers.sh). Every matrix has the named type, embedding and output too; norms are 1.
@@ -23,7 +23,6 @@ namespace {
 
 constexpr uint64_t kAlignment = 32;
 constexpr uint64_t kPoolBlocks = 1U << 17;
-constexpr uint32_t kBlock = 32;  // elements of a block, in every type
 constexpr uint32_t kContext = 131072;
 constexpr float kDeviation = 0.018F;
 
@@ -34,18 +33,20 @@ constexpr float kDeviation = 0.018F;
 
 struct TensorType {
   std::string_view name;
-  uint32_t id;           // in the file
-  uint32_t file_type;    // general.file_type
-  uint32_t block_bytes;  // of 32 elements
+  uint32_t id;         // in the file
+  uint32_t file_type;  // general.file_type
+  uint32_t block_bytes;
+  uint32_t block;  // elements
 };
-constexpr TensorType kF32 = {"f32", 0, 0, 128};
-constexpr TensorType kTypes[] = {{"f16", 1, 1, 64}, {"q8_0", 8, 7, 34}, {"q4_0", 2, 2, 18}};
+constexpr TensorType kF32 = {"f32", 0, 0, 128, 32};
+constexpr TensorType kTypes[] = {{"f16", 1, 1, 64, 32},      {"q8_0", 8, 7, 34, 32},     {"q4_0", 2, 2, 18, 32},
+                                 {"q4_k", 12, 14, 144, 256}, {"q5_k", 13, 16, 176, 256}, {"q6_k", 14, 18, 210, 256}};
 
 struct Shape {
   uint32_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, intermediate = 0, vocab = 0, head_dim = 0, tied = 0;
 };
 
-Shape parse_shape(const std::string& text) {
+Shape parse_shape(const std::string& text, const TensorType& type) {
   Shape shape;
   const std::map<std::string, uint32_t*> fields = {{"hidden", &shape.hidden},
                                                    {"layers", &shape.layers},
@@ -70,9 +71,9 @@ Shape parse_shape(const std::string& text) {
   }
   if (shape.head_dim == 0 && shape.heads != 0) shape.head_dim = shape.hidden / shape.heads;
   for (const uint32_t size : {shape.hidden, shape.intermediate, shape.heads * shape.head_dim}) {
-    if (size == 0 || size % kBlock != 0)
+    if (size == 0 || size % type.block != 0)
       die("a matrix of \"" + text + "\" has rows of " + std::to_string(size) + " elements, not whole blocks of " +
-          std::to_string(kBlock));
+          std::to_string(type.block));
   }
   if (shape.layers == 0 || shape.kv_heads == 0) die("\"" + text + "\" does not say layers or kv_heads");
   if (shape.vocab < 259) die("a vocabulary of " + std::to_string(shape.vocab) + " has no room for 256 bytes");
@@ -126,7 +127,7 @@ struct Tensor {
   uint64_t columns, rows;
   TensorType type;
 
-  [[nodiscard]] uint64_t bytes() const { return columns * rows / kBlock * type.block_bytes; }
+  [[nodiscard]] uint64_t bytes() const { return columns * rows / type.block * type.block_bytes; }
 };
 
 std::vector<Tensor> tensors_of(const Shape& s, const TensorType& type) {
@@ -199,27 +200,50 @@ uint16_t half(float value) {
   return static_cast<uint16_t>(((bits >> 16) & 0x8000U) | (exponent << 10) | ((bits >> 13) & 0x3FFU));
 }
 
-/// Blocks of made-up weights to fill matrices with: f16 numbers, or a scale and random integers.
+/// What stands before and behind the random integers of a block: scales that give them the deviation kDeviation, and
+/// offsets that give the integer in the middle the value 0. Uniform integers of n values deviate by n / sqrt(12).
+struct Frame {
+  std::string before, behind;
+};
+Frame frame_of(const TensorType& type) {
+  const auto bytes_of = [](float value) {
+    const uint16_t bits = half(value);
+    return std::string(reinterpret_cast<const char*>(&bits), sizeof(bits));
+  };
+  const float spread = kDeviation * 3.4641F;
+  if (type.name == "q8_0") return {bytes_of(spread / 256), ""};
+  if (type.name == "q4_0") return {bytes_of(spread / 16), ""};
+  if (type.name == "q6_k") return {"", std::string(16, '\x08') + bytes_of(spread / 64 / 8)};
+  // Groups with the scale 16 and the offset 30 or 31, in 6 bits each.
+  if (type.name == "q4_k") {
+    return {bytes_of(spread / 16 / 16) + bytes_of(spread / 16 / 4) + "\x50\x50\x50\x50\x5e\x5e\x5e\x5e\xe0\xe0\xe0\xe0",
+            ""};
+  }
+  return {bytes_of(spread / 32 / 16) + bytes_of(spread / 32 / 2) + "\x50\x50\x50\x50\x5f\x5f\x5f\x5f\xf0\xf0\xf0\xf0",
+          ""};
+}
+
+/// Blocks of made-up weights to fill matrices with: f16 numbers, or random integers in their frame.
 std::string make_pool(const TensorType& type) {
   std::mt19937_64 random(1);
   std::normal_distribution<float> normal(0, kDeviation);
   std::string pool;
   const auto append = [&](uint16_t bits) { pool.append(reinterpret_cast<const char*>(&bits), sizeof(bits)); };
-  // Uniform integers of n values deviate by n / sqrt(12).
-  const uint16_t scale = half(kDeviation * 3.4641F / (type.name == "q8_0" ? 256.0F : 16.0F));
+  const Frame frame = frame_of(type);
   for (uint64_t block = 0; block < kPoolBlocks; ++block) {
     if (type.name == "f16") {
-      for (uint32_t i = 0; i < kBlock; ++i) {
+      for (uint32_t i = 0; i < type.block; ++i) {
         const float value = normal(random);
         append(half(std::abs(value) < 1e-4F ? 0 : value));
       }
       continue;
     }
-    append(scale);
-    for (uint32_t bytes = type.block_bytes - 2; bytes > 0; bytes -= 8) {
+    pool += frame.before;
+    for (size_t bytes = type.block_bytes - frame.before.size() - frame.behind.size(); bytes > 0; bytes -= 8) {
       const uint64_t bits = random();
       pool.append(reinterpret_cast<const char*>(&bits), sizeof(bits));
     }
+    pool += frame.behind;
   }
   return pool;
 }
@@ -274,12 +298,12 @@ void write_model(const Shape& shape, const TensorType& type, const std::string& 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) die("give a shape, a type and a file: make-gguf hidden=2048,... f16|q8_0|q4_0 FILE");
+  if (argc != 4) die("give a shape, a type and a file: make-gguf hidden=2048,... f16|q8_0|q4_0|q4_k|q5_k|q6_k FILE");
   const std::string name = argv[2];
   for (const TensorType& type : kTypes) {
     if (type.name != name) continue;
-    write_model(parse_shape(argv[1]), type, argv[3]);
+    write_model(parse_shape(argv[1], type), type, argv[3]);
     return 0;
   }
-  die("there is no type \"" + name + "\": the types are f16, q8_0 and q4_0");
+  die("there is no type \"" + name + "\": the types are f16, q8_0, q4_0, q4_k, q5_k and q6_k");
 }

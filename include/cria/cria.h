@@ -30,9 +30,10 @@ using Expected = std::expected<T, Failure>;
 struct LoadOptions {
   std::string device;             ///< index or part of a name, as `cria devices` lists them; empty: the best
   std::string disabled_features;  ///< "f16,subgroups,subgroup-matrix,timestamps": features not to use
-  std::string weights = "auto";   ///< type of weights on the GPU: auto (as stored), f32, f16, bf16,
-  std::string kv_type = "auto";   ///< type of the KV cache: auto, f32, f16, int8
-  uint32_t max_context = 0;       ///< positions; 0: the model's own limit
+  /// Type of weights on the GPU: auto (as stored), f32, f16, bf16, int8, int4, q4_k, q5_k or q6_k.
+  std::string weights = "auto";
+  std::string kv_type = "auto";  ///< type of the KV cache: auto, f32, f16, int8
+  uint32_t max_context = 0;      ///< positions; 0: the model's own limit
 };
 
 /// Unset fields come from the model's generation_config.json, then from the values in brackets.

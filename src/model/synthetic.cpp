@@ -33,23 +33,24 @@ float made_up_scale(WeightType type) {
   return 0.018F * 3.4641F / static_cast<float>(1U << kernels::weight_type_bits(type));
 }
 
-/// The words of scales that each block gets, or each two of those with an f16 a block.
+/// The words of scales that each block gets, or each two of those with an f16 a block. Groups' scales are such that the
+/// block's is a normal f16.
 std::vector<uint32_t> scale_words(WeightType type) {
   const float scale = made_up_scale(type);
   if (!kernels::is_k_quant(type)) {
     const uint32_t half = quant::f32_to_f16(scale);
     return {half | half << 16};
   }
-  if (type == WeightType::kQ6_K) {  // groups of 64 times the block's
-    constexpr uint32_t kGroups = 0x40404040;
-    return {kGroups, kGroups, kGroups, kGroups, quant::f32_to_f16(scale / 64)};
+  if (type == WeightType::kQ6_K) {
+    constexpr uint32_t kEight = 0x08080808;
+    return {kEight, kEight, kEight, kEight, quant::f32_to_f16(scale / 8)};
   }
-  // All groups have the scale 32 and the offset 30 or 31, so that the integer in the middle is 0.
-  quant::BlockQ4_K block{};
+  // All groups have the scale 16 and the offset 30 or 31, so that the integer in the middle is 0.
   const bool is_q4 = type == WeightType::kQ4_K;
-  block.scale = quant::f32_to_f16(scale / 32);
+  quant::BlockQ4_K block{};
+  block.scale = quant::f32_to_f16(scale / 16);
   block.offset = quant::f32_to_f16(scale * (is_q4 ? 0.25F : 0.5F));
-  for (uint32_t g = 0; g < 8; ++g) quant::put_six_bit_pair(32, is_q4 ? 30 : 31, g, block.scales);
+  for (uint32_t g = 0; g < 8; ++g) quant::put_six_bit_pair(16, is_q4 ? 30 : 31, g, block.scales);
   const auto words = quant::planes_of(block).scales;
   return {words.begin(), words.end()};
 }
