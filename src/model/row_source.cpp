@@ -219,7 +219,7 @@ void RowSource::read_blocks(uint64_t first, uint64_t count, const WeightFormat& 
         decoded.resize(spec_.columns);
         decode_elements(source, dtype, decoded);
         dtype = k_quant_dtype(format.type);
-        encoded.resize(spec_.columns / format.block * formats::dtype_bytes(dtype));
+        encoded.resize(uint64_t{spec_.columns} / format.block * formats::dtype_bytes(dtype));
         quant::find_block_format(formats::dtype_name(dtype))->encode(decoded, encoded.data());
         source = encoded.data();
       }

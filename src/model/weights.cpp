@@ -115,6 +115,7 @@ class Loader {
   /// The biases of a run's rows, and 0 for those of the stack before them.
   [[nodiscard]] std::vector<float> bias(const MatrixSpec& spec) const {
     std::vector<std::vector<float>> parts;
+    parts.reserve(spec.parts.size());
     for (const MatrixSpec::Part& part : spec.parts) {
       parts.push_back(part.bias.empty() ? std::vector<float>(part.rows) : to_f32(*checkpoint_.find(part.bias)));
     }
@@ -123,6 +124,7 @@ class Loader {
       for (const std::vector<float>& part : parts) std::ranges::copy(part, std::back_inserter(values));
       return values;
     }
+    values.reserve(spec.rows());
     for (uint32_t row = 0; row < spec.rows(); ++row) values.push_back(parts[row % parts.size()][row / parts.size()]);
     return values;
   }

@@ -27,7 +27,8 @@ constexpr void decode(const BlockQ6_K& block, std::span<float, 256> out) {
     const uint32_t k = e % 128 / 32;
     const uint32_t low = (block.low[64 * n + 32 * (k % 2) + e % 32] >> (k / 2 * 4)) & 15U;
     const uint32_t high = (block.high[32 * n + e % 32] >> (2 * k)) & 3U;
-    const float group_scale = scale * static_cast<float>(block.scales[e / 16]);
+    const uint32_t group = e / 16;
+    const float group_scale = scale * static_cast<float>(block.scales[group]);
     out[e] = group_scale * (static_cast<float>(low | high << 4U) - 32);
   }
 }
