@@ -173,7 +173,8 @@ std::vector<Variant> variants(const WeightFormat& format, size_t number) {
 /// the 32 of a unit. Quantised weights get a pipeline for each number of units, so few of those; K-quants have whole
 /// super-blocks.
 std::vector<std::pair<uint32_t, uint32_t>> sizes(const WeightFormat& format, size_t variant) {
-  if (kernels::is_k_quant(format.type)) return {{1, 256}, {33, 256}, {10, 512}};
+  if (format.type == kernels::WeightType::kQ4_K) return {{1, 256}, {33, 256}, {10, 512}};
+  if (kernels::is_k_quant(format.type)) return {{33, 256}, {10, 512}};
   if (!kernels::is_quantised(format.type)) {
     return {{1, 1}, {7, 9}, {8, 31}, {9, 7}, {31, 33}, {33, 8}, {5, 520}, {9, 1100}};
   }

@@ -34,5 +34,33 @@ TEST(Plan, TellsTheWeightsAndTheScratchThatAModelTakes) {
   }
 }
 
+/// Of 256 columns in Q4_K, Q5_K and Q6_K, scales counted, and in int8.
+constexpr uint64_t kQ4 = 144;
+constexpr uint64_t kQ5 = 176;
+constexpr uint64_t kQ6 = 212;
+constexpr uint64_t kInt8 = 256 + 16;
+
+TEST(Plan, KQuantsTakeTheBytesOfTheirFormat) {
+  auto device = gpu::Device::open({});
+  ASSERT_TRUE(device) << device.error().message();
+  const auto config = parse_shape("hidden=256,layers=1,heads=4,kv_heads=2,intermediate=384,vocab=100");
+  ASSERT_TRUE(config);
+  for (const auto& [precision, bytes] :
+       {std::pair(Precision::kQ4_K, kQ4), {Precision::kQ5_K, kQ5}, {Precision::kQ6_K, kQ6}}) {
+    SCOPED_TRACE(precision_name(precision));
+    ModelOptions options;
+    options.weights = precision;
+    options.max_context = 100;
+    const auto model = Model::make_up(*device, *config, options);
+    ASSERT_TRUE(model) << model.error().message();
+    const uint64_t kept = (2 * 100 + 2 * 256) * kQ6;  // embedding, output; q, k and v
+    const uint64_t others = (256 + 2 * 384) * bytes;  // o; gate and up
+    const uint64_t down = 256 * kInt8 * 384 / 256;    // rows of 384 are no whole super-blocks
+    const uint64_t norms = 3 * 256 * 4;
+    EXPECT_EQ(model->memory_plan().weight_bytes, kept + others + down + norms);
+    EXPECT_EQ(model->memory_plan().weight_bytes, device->memory_bytes(gpu::MemoryKind::kWeights));
+  }
+}
+
 }  // namespace
 }  // namespace cria::model
