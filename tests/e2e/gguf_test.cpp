@@ -1,5 +1,10 @@
 // GGUF files wherever a folder may stand, `cria quantize` and `cria perplexity`, and llama.cpp beside them.
+#include <cmath>
 #include <cstdio>
+#include <fstream>
+#include <map>
+#include <random>
+#include <sstream>
 #include <thread>
 
 #include "e2e/expect.h"
@@ -67,6 +72,51 @@ TEST_F(GgufFiles, QuantizeTellsWhatIsWrong) {
   expect_refused_silently(run({"quantize", path("f16.gguf"), path("there")}), {"exists already"});
   expect_refused_silently(run({"quantize", path("f16.gguf"), path("no/such/x.gguf")}), {"cannot be created"});
   expect_refused_silently(run({"quantize", path("f16.gguf")}), {"OUT"});
+}
+
+std::map<std::string, std::string> contents(const fs::path& file_or_folder) {
+  const auto read = [](const fs::path& file) {
+    std::ostringstream bytes;
+    bytes << std::ifstream(file, std::ios::binary).rdbuf();
+    return bytes.str();
+  };
+  if (!fs::is_directory(file_or_folder)) return {{"", read(file_or_folder)}};
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(file_or_folder)) {
+    files[entry.path().filename().string()] = read(entry.path());
+  }
+  return files;
+}
+
+TEST(Quantize, KilledAtAnyMomentItLeavesAllOrNothing) {
+  std::mt19937 random(11);
+  size_t whole = 0;
+  size_t absent = 0;
+  for (const std::string name : {"out.gguf", "out"}) {
+    const TemporaryFolder folder;
+    const auto launch = [&](const std::string& to) {
+      return Launch{
+          .arguments = {"quantize", default_model_path().string(), (folder.path() / to).string(), "--weights", "int8"}};
+    };
+    const auto start = std::chrono::steady_clock::now();
+    expect_success(run(launch("right" + name)));
+    const std::chrono::duration<double, std::micro> usual = std::chrono::steady_clock::now() - start;
+    const auto right = contents(folder.path() / ("right" + name));
+    for (int i = 0; i < 25; ++i) {
+      const fs::path out = folder.path() / (std::to_string(i) + name);
+      Program program(launch(out.filename().string()));
+      // The last moments are the ones of interest.
+      const double share = 1.1 * std::sqrt(std::uniform_real_distribution<>(0, 1)(random));
+      std::this_thread::sleep_for(usual * share);
+      program.send(SIGKILL);
+      program.wait();
+      const bool is_there = fs::exists(out);
+      ++(is_there ? whole : absent);
+      EXPECT_TRUE(!is_there || contents(out) == right) << out;
+    }
+  }
+  EXPECT_GT(whole, 0U);
+  EXPECT_GT(absent, 0U);
 }
 
 TEST(Quantize, AnInterruptLeavesNothingBehind) {
