@@ -83,7 +83,7 @@ struct ModelFlags {
   [[nodiscard]] Result<std::filesystem::path> path() const;
 };
 
-/// --temperature, --top-k, --top-p, --min-p, --repetition-penalty and --seed.
+/// --temperature, --top-k, --top-p, --min-p, the penalties, --logit-bias and --seed.
 void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling);
 
 /// --template.

@@ -90,6 +90,40 @@ Result<std::filesystem::path> ModelFlags::path() const {
               program.string());
 }
 
+namespace {
+
+/// Reads ID=VALUE, or as llama.cpp has it, ID+VALUE and ID-VALUE.
+std::optional<engine::LogitBias> parse_bias(const std::string& text) {
+  engine::LogitBias bias;
+  const char* const end = text.data() + text.size();
+  const auto [after, error] = std::from_chars(text.data(), end, bias.token);
+  if (error != std::errc() || after == end || (*after != '=' && *after != '+' && *after != '-')) return std::nullopt;
+  std::string value(*after == '-' ? after : after + 1, end);
+  if (!number_from(-100.0F, 100.0F)(value).empty()) return std::nullopt;
+  bias.value = std::strtof(value.c_str(), nullptr);
+  return bias;
+}
+
+void add_logit_bias_to(CLI::App& command, std::vector<engine::LogitBias>& biases) {
+  const auto check = [](const std::string& text) -> std::string {
+    if (parse_bias(text)) return {};
+    return fmt::format("\"{}\" is no ID=VALUE, where ID is a token's number and VALUE from -100 to 100", text);
+  };
+  const auto store = [&biases](const std::vector<std::string>& list) {
+    biases.clear();
+    for (const std::string& text : list) biases.push_back(parse_bias(text).value());
+  };
+  command
+      .add_option_function<std::vector<std::string>>("--logit-bias", store,
+                                                     "Add VALUE to a token's logit; several times")
+      ->check(CLI::Validator(check, ""))
+      ->type_name("ID=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+}  // namespace
+
 /// The ranges here are those of engine::validate, which also refuses the 0 that top-p and the penalty cannot be.
 void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling) {
   command.add_option("--temperature", sampling.temperature, "0 is greedy [generation_config.json, or 0.7]")
@@ -103,6 +137,13 @@ void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling) {
   command
       .add_option("--repetition-penalty", sampling.repetition_penalty, "Above 1 avoids tokens already used [or 1.1]")
       ->check(number_from(0.0F, 100.0F));
+  command
+      .add_option("--presence-penalty", sampling.presence_penalty, "Taken off tokens that were generated before [0]")
+      ->check(number_from(-2.0F, 2.0F));
+  command
+      .add_option("--frequency-penalty", sampling.frequency_penalty, "Taken off as often as they were generated [0]")
+      ->check(number_from(-2.0F, 2.0F));
+  add_logit_bias_to(command, sampling.logit_bias);
   command.add_option("--seed", sampling.seed, "Seed of the random numbers; by default a new one each time")
       ->check(number_from(uint64_t{0}, UINT64_MAX));
 }

@@ -13,6 +13,9 @@ SamplingParams resolve_sampling(const SamplingChoice& choice, const model::Gener
   params.min_p = choice.min_p.value_or(defaults.min_p.value_or(params.min_p));
   params.repetition_penalty =
       choice.repetition_penalty.value_or(defaults.repetition_penalty.value_or(params.repetition_penalty));
+  params.presence_penalty = choice.presence_penalty.value_or(0);
+  params.frequency_penalty = choice.frequency_penalty.value_or(0);
+  params.logit_bias = choice.logit_bias;
   params.seed = choice.seed ? *choice.seed : std::random_device{}();
   return params;
 }

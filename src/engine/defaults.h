@@ -10,8 +10,9 @@ namespace cria::engine {
 
 /// What a caller may set; an unset field falls back.
 struct SamplingChoice {
-  std::optional<float> temperature, top_p, min_p, repetition_penalty;
+  std::optional<float> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<uint32_t> top_k;
+  std::vector<LogitBias> logit_bias = {};
   std::optional<uint64_t> seed;  ///< unset: a new one from the system's random source
 };
 

@@ -2,31 +2,35 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <utility>
 
 namespace cria::engine {
 
+using kernels::kPageSize;
+
+Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
+    : engine_(engine), options_(options), prefix_pages_(engine.model().kv_cache()) {
+  // What lies in the cache does not depend on what follows, unless RoPE turns by the text's length.
+  const bool can_share = engine.config().rope.scaling != model::RopeScaling::kDynamic;
+  const uint32_t tokens = options.shared_tokens.value_or(engine.model().memory_plan().max_context);
+  most_prefix_pages_ = can_share ? tokens / kPageSize : 0;
+}
+
 Result<std::unique_ptr<Scheduler>> Scheduler::create(Engine& engine, const SchedulerOptions& options) {
   std::unique_ptr<Scheduler> scheduler(new Scheduler(engine, options));
-  gpu::Device& device = engine.device();
-  const uint64_t vocab = engine.config().vocab_size;
   const uint32_t slots = engine.model().kv_cache().slots();
   scheduler->slots_.resize(slots);
   scheduler->state_.slots = slots;
-  CRIA_TRY_ASSIGN(scheduler->sampler_, kernels::Sampler::create(device, engine.config().vocab_size));
-  const auto scratch = [&](std::string_view label, uint64_t bytes) {
-    return device.create_buffer(label, bytes, gpu::MemoryKind::kScratch);
-  };
-  CRIA_TRY_ASSIGN(scheduler->sampler_rows_, scratch("sampler parameters", slots * sizeof(kernels::SamplerRow)));
-  CRIA_TRY_ASSIGN(scheduler->seen_, scratch("token counts", slots * vocab * 4));
-  CRIA_TRY_ASSIGN(scheduler->results_, scratch("sampled tokens", slots * sizeof(kernels::SampledToken)));
+  CRIA_TRY_ASSIGN(scheduler->sampler_, TokenSampler::create(engine.device(), engine.config().vocab_size, slots));
   return scheduler;
 }
 
 Status Scheduler::check(const Job& job) const {
   CRIA_TRY(validate(job.options.sampling));
+  CRIA_TRY(check_biases(job.options.sampling, engine_.config().vocab_size));
   if (job.prompt.empty()) return fail(ErrorCode::kInvalidInput, "the prompt is empty: there is nothing to continue");
   for (const uint32_t token : job.prompt) {
     if (token >= engine_.config().vocab_size) {
@@ -118,7 +122,8 @@ void Scheduler::admit() {
       queue_.pop_front();
       ++state_.busy_slots;
     }
-    const uint32_t index = best_slot(ticket->job().prompt);
+    // An embedding needs all hidden states, and so all of its prompt is read.
+    const uint32_t index = best_slot(ticket->job().embeds ? std::vector<uint32_t>() : ticket->job().prompt);
     admit_to(index, std::move(ticket));
   }
 }
@@ -146,21 +151,56 @@ void Scheduler::admit_to(uint32_t index, std::shared_ptr<Ticket> ticket) {
   if (const Status status = begin_text(slot, index); !status) fail_job(slot, status.error());
 }
 
-/// Keeps what the slot's text and the prompt have in common, and counts its tokens for the repetition penalty.
+/// Keeps what the slot's text and the prompt have in common, but for the part of a page that others hold too.
 Status Scheduler::begin_text(Slot& slot, uint32_t index) {
   const std::vector<uint32_t>& prompt = slot.ticket->job().prompt;
+  model::KvCache& cache = engine_.model().kv_cache();
   slot.cached = std::min(slot.cached, kept_prefix(engine_.config(), slot.tokens, prompt));
+  if (slot.ticket->job().embeds) slot.cached = 0;
+  const uint32_t in_page = slot.cached % kPageSize;
+  if (in_page != 0 && cache.holders(cache.pages(index)[slot.cached / kPageSize]) > 1) slot.cached -= in_page;
+  slot.published = slot.cached / kPageSize;
   slot.tokens = prompt;
-  engine_.model().kv_cache().truncate(index, slot.cached);
+  cache.truncate(index, slot.cached);
   slot.ticket->set_kept_tokens(slot.cached);
   {
     const std::scoped_lock lock(mutex_);
     state_.kept_tokens += slot.cached;
     state_.prompt_tokens += prompt.size();
   }
-  std::vector<uint32_t> counts(engine_.config().vocab_size);
-  for (uint32_t i = 0; i < slot.cached; ++i) ++counts[prompt[i]];
-  return engine_.device().write(seen_, uint64_t{index} * counts.size() * 4, std::as_bytes(std::span(counts)));
+  return sampler_.begin(engine_.device(), index, std::span(prompt).first(slot.cached));
+}
+
+/// Takes over pages of another text that begins as this prompt does, where they hold more of it than the slot does.
+/// Before each chunk, so that of several prompts that come together one reads what the others wait for.
+Status Scheduler::adopt_pages(Slot& slot, uint32_t index) {
+  if (slot.ticket->job().embeds || most_prefix_pages_ == 0) return {};
+  const std::span<const uint32_t> prompt = slot.tokens;
+  const std::vector<uint32_t> pages = prefix_pages_.find(prompt.first(prompt.size() - 1));  // the last one is read
+  const auto count = static_cast<uint32_t>(pages.size()) * kPageSize;
+  if (count <= slot.cached) return {};
+  CRIA_TRY(engine_.model().kv_cache().share(engine_.device(), index, pages));
+  slot.ticket->set_kept_tokens(slot.ticket->kept_tokens() + count - slot.cached);
+  {
+    const std::scoped_lock lock(mutex_);
+    state_.kept_tokens += count - slot.cached;
+    state_.shared_tokens += count - slot.cached;
+  }
+  slot.cached = count;
+  slot.published = static_cast<uint32_t>(pages.size());
+  return sampler_.begin(engine_.device(), index, prompt.first(count));
+}
+
+/// Lets others share the pages that have become full; passes that read them come after the one that writes them.
+void Scheduler::publish_pages(Slot& slot) {
+  const uint32_t full = slot.cached / kPageSize;
+  if (full <= slot.published || most_prefix_pages_ == 0) return;
+  const auto index = static_cast<uint32_t>(&slot - slots_.data());
+  const std::span<const uint32_t> pages = engine_.model().kv_cache().pages(index);
+  prefix_pages_.add(std::span(slot.tokens).first(size_t{full} * kPageSize), pages.first(full));
+  slot.published = full;
+  while (prefix_pages_.size() > most_prefix_pages_ && prefix_pages_.forget_oldest()) {
+  }
 }
 
 /// One chunk of a prompt, where there is one, then a step for all texts that are being generated.
@@ -177,11 +217,12 @@ Status Scheduler::iterate() {
   return decode();
 }
 
-/// Makes room for positions of a slot, at the cost of texts that only wait to be used again.
+/// Makes room for positions of a slot, at the cost of pages and texts that only wait to be used again.
 Status Scheduler::reserve(uint32_t index, uint32_t positions) {
   for (;;) {
     const Status status = engine_.model().kv_cache().reserve(engine_.device(), index, positions);
     if (status || status.error().code() != ErrorCode::kOutOfMemory) return status;
+    if (prefix_pages_.forget_oldest()) continue;
     Slot* oldest = nullptr;
     for (Slot& slot : slots_) {
       const bool waits = !slot.ticket && slot.cached > 0;
@@ -199,10 +240,12 @@ Status Scheduler::read_chunk(uint32_t index) {
   gpu::Device& device = engine_.device();
   model::Model& model = engine_.model();
   const auto length = static_cast<uint32_t>(slot.tokens.size());
-  if (slot.ticket->job().options.max_tokens == 0) {
+  const bool embeds = slot.ticket->job().embeds;
+  if (slot.ticket->job().options.max_tokens == 0 && !embeds) {
     end(slot, StopReason::kMaxTokens);
     return {};
   }
+  CRIA_TRY(adopt_pages(slot, index));
   if (const Status status = reserve(index, length); !status) {
     if (status.error().code() != ErrorCode::kOutOfMemory) return status;
     fail_job(slot, status.error());
@@ -217,11 +260,20 @@ Status Scheduler::read_chunk(uint32_t index) {
   batch.slots.assign(count, index);
   batch.rope_length = length;
   const bool is_last = slot.cached + count == length;
-  if (is_last) batch.output_rows = {count - 1};
+  if (is_last && !embeds) batch.output_rows = {count - 1};
+  batch.sums_hidden = embeds;
   gpu::Recorder recorder = device.record("prefill");
   CRIA_TRY(model.forward(device, recorder, batch));
-  sampler_.record_count(recorder, model.tokens(), 0, count, index, seen_);
+  sampler_.record_prompt(recorder, model, count, index);
   slot.cached += count;
+  publish_pages(slot);
+  if (is_last && embeds) {
+    const uint64_t row_bytes = uint64_t{model.hidden_sums().stride()} * 4;
+    CRIA_TRY_ASSIGN(gpu::PendingRead sums, recorder.read(model.hidden_sums().buffer, index * row_bytes,
+                                                         uint64_t{model.hidden_sums().columns} * 4));
+    CRIA_TRY(recorder.submit());
+    return finish_embedding(slot, std::move(sums));
+  }
   if (!is_last) {
     const auto start = std::chrono::steady_clock::now();
     CRIA_TRY(recorder.submit());
@@ -230,9 +282,27 @@ Status Scheduler::read_chunk(uint32_t index) {
     engine_.pass_size().observe(count, position, taken.count());
     return {};
   }
-  Flight flight{.slots = {index}, .tickets = {slot.ticket}, .results = {}};
+  Flight flight{.slots = {index}, .tickets = {slot.ticket}, .results = {}, .logits = {}};
   CRIA_TRY(submit_draws(recorder, flight));
   return collect(std::move(flight));
+}
+
+/// The direction of the mean is that of the sum: scaled to length 1, they are the same.
+Status Scheduler::finish_embedding(Slot& slot, gpu::PendingRead sums) {
+  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, sums.wait());
+  std::vector<float> embedding(bytes.size() / sizeof(float));
+  std::memcpy(embedding.data(), bytes.data(), bytes.size());
+  double square = 0;
+  for (const float value : embedding) square += double{value} * double{value};
+  if (!std::isfinite(square) || square == 0) {
+    fail_job(slot, Error(ErrorCode::kNotFinite,
+                         "the model's hidden states are NaN, infinite or all 0: there is no embedding of this text"));
+    return {};
+  }
+  for (float& value : embedding) value = static_cast<float>(value / std::sqrt(square));
+  slot.ticket->set_embedding(std::move(embedding));
+  end(slot, StopReason::kEndOfText);
+  return {};
 }
 
 /// Slots whose last token is known and not yet read by the model.
@@ -325,45 +395,50 @@ Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, 
 }
 
 Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
-  std::vector<kernels::SamplerRow> rows;
-  bool is_greedy = true;
+  const kernels::Activation& logits = engine_.model().logits();
+  std::vector<TokenSampler::Draw> draws;
   for (uint32_t row = 0; row < flight.slots.size(); ++row) {
     Slot& slot = slots_[flight.slots[row]];
-    kernels::SamplerRow settings = sampler_row(slot.ticket->job().options.sampling, slot.drawn++, flight.slots[row]);
-    settings.logits_row = settings.token_index = row;
-    is_greedy = is_greedy && settings.temperature == 0;
-    rows.push_back(settings);
+    const Job& job = slot.ticket->job();
+    draws.push_back({.params = &job.options.sampling, .step = slot.drawn++, .slot = flight.slots[row]});
+    gpu::PendingRead& read = flight.logits.emplace_back();
+    if (!job.top_logprobs) continue;
+    // Copied before biases change them.
+    CRIA_TRY_ASSIGN(read, recorder.read(logits.buffer, uint64_t{row} * logits.stride() * 4, logits.columns * 4ULL));
   }
-  const auto count = static_cast<uint32_t>(rows.size());
-  CRIA_TRY(engine_.device().write(sampler_rows_, 0, std::as_bytes(std::span(rows))));
-  sampler_.record(recorder, engine_.model().logits(), sampler_rows_, seen_, engine_.model().tokens(), results_, count,
-                  is_greedy);
-  CRIA_TRY_ASSIGN(flight.results, recorder.read(results_, 0, count * sizeof(kernels::SampledToken)));
+  CRIA_TRY_ASSIGN(flight.results, sampler_.record(engine_.device(), recorder, engine_.model(), draws));
   return recorder.submit();
 }
 
 /// Waits for a step's tokens and hands them out.
 Status Scheduler::collect(Flight flight) {
   if (!flight.valid()) return {};
-  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, flight.results.wait());
-  std::vector<uint32_t> words(bytes.size() / 4);
-  std::memcpy(words.data(), bytes.data(), words.size() * 4);
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, take_tokens(flight.results));
   for (size_t row = 0; row < flight.slots.size(); ++row) {
     Slot& slot = slots_[flight.slots[row]];
     if (slot.ticket != flight.tickets[row] || !slot.ticket) continue;  // it ended meanwhile
-    take(slot, words[2 * row], words[2 * row + 1]);
+    std::optional<TokenLogprobs> logprobs;
+    if (flight.logits[row].valid() && sampled[row].status == kernels::SamplerStatus::kOk) {
+      CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, flight.logits[row].wait());
+      std::vector<float> logits(bytes.size() / sizeof(float));
+      std::memcpy(logits.data(), bytes.data(), bytes.size());
+      logprobs = token_logprobs(logits, sampled[row].token, *slot.ticket->job().top_logprobs);
+    }
+    take(slot, sampled[row], std::move(logprobs));
   }
   return {};
 }
 
-void Scheduler::take(Slot& slot, uint32_t token, uint32_t status) {
+void Scheduler::take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs) {
   slot.cached = static_cast<uint32_t>(slot.tokens.size());
   const GenerateOptions& options = slot.ticket->job().options;
-  if (status != 0) {
+  const uint32_t token = sampled.token;
+  if (sampled.status != kernels::SamplerStatus::kOk) {
     fail_job(slot, Error(ErrorCode::kNotFinite,
                          fmt::format("the model produced NaN or infinite logits at position {}", slot.tokens.size())));
     return;
   }
+  publish_pages(slot);
   if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) {
     end(slot, StopReason::kEndOfText);
     return;
@@ -374,7 +449,7 @@ void Scheduler::take(Slot& slot, uint32_t token, uint32_t status) {
     const std::scoped_lock lock(mutex_);
     ++state_.generated_tokens;
   }
-  slot.ticket->add(token);
+  slot.ticket->add(token, std::move(logprobs));
   if (slot.generated >= options.max_tokens) {
     end(slot, StopReason::kMaxTokens);
   } else if (slot.tokens.size() > engine_.model().memory_plan().max_context) {

@@ -1,7 +1,8 @@
 // Continuous batching: many generations share the model, join and leave between steps.
 //
 // One thread, the one that calls run(), owns the device. Others submit jobs and wait for their tickets. Prompts are
-// read in chunks, and between two chunks every text that is being generated gets its next token.
+// read in chunks, and between two chunks every text that is being generated gets its next token. What several prompts
+// begin with is read once: its full pages of the cache are shared (model/prefix_pages.h), and kept for a while.
 #pragma once
 
 #include <condition_variable>
@@ -12,20 +13,26 @@
 
 #include "engine/engine.h"
 #include "engine/ticket.h"
-#include "kernels/sampler.h"
+#include "engine/token_sampler.h"
+#include "model/prefix_pages.h"
 
 namespace cria::engine {
 
 struct SchedulerOptions {
   size_t max_queue = 64;        ///< jobs that wait for a slot; more are refused
   uint32_t chunk_tokens = 256;  ///< of a prompt that are read between two steps
+  /// Tokens of texts whose pages are remembered, so that others that begin alike share them; 0: none. Unset: as many as
+  /// the context has.
+  std::optional<uint32_t> shared_tokens = {};
 };
 
 /// Counts since the start, and what is the case now.
 struct SchedulerState {
   size_t slots = 0, busy_slots = 0, queued = 0;
   uint64_t finished = 0, cancelled = 0, failed = 0, refused = 0;
-  uint64_t prompt_tokens = 0, kept_tokens = 0, generated_tokens = 0;
+  uint64_t prompt_tokens = 0, generated_tokens = 0;
+  uint64_t kept_tokens = 0;    ///< of prompts, which were in the cache
+  uint64_t shared_tokens = 0;  ///< of these, what came from pages of other texts
   uint64_t steps = 0;
   bool is_broken = false;  ///< the device failed: nothing will be generated any more
 };
@@ -52,6 +59,7 @@ class Scheduler {
     std::shared_ptr<Ticket> ticket;  ///< of the job that has it; nullptr: free, with the text of the last one
     std::vector<uint32_t> tokens;    ///< prompt, and what was generated
     uint32_t cached = 0;             ///< positions that are in the cache
+    uint32_t published = 0;          ///< full pages that others may share
     uint32_t generated = 0;
     uint32_t drawn = 0;  ///< counts the draws: a step ahead may be thrown away
     uint64_t last_used = 0;
@@ -61,25 +69,29 @@ class Scheduler {
     std::vector<uint32_t> slots;
     std::vector<std::shared_ptr<Ticket>> tickets;  ///< whose the rows were when it began
     gpu::PendingRead results;
+    std::vector<gpu::PendingRead> logits;  ///< of each row; valid where they were asked for
     [[nodiscard]] bool valid() const { return !slots.empty(); }
   };
 
-  explicit Scheduler(Engine& engine, const SchedulerOptions& options) : engine_(engine), options_(options) {}
+  Scheduler(Engine& engine, const SchedulerOptions& options);
   Status check(const Job& job) const;
   void admit();
   void admit_to(uint32_t index, std::shared_ptr<Ticket> ticket);
   [[nodiscard]] uint32_t best_slot(const std::vector<uint32_t>& prompt) const;
   Status begin_text(Slot& slot, uint32_t index);
+  Status adopt_pages(Slot& slot, uint32_t index);
+  void publish_pages(Slot& slot);
   void drop_cancelled();
   Status iterate();
   Status read_chunk(uint32_t index);
+  Status finish_embedding(Slot& slot, gpu::PendingRead sums);
   Status decode();
   [[nodiscard]] std::vector<uint32_t> decoding() const;
   Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
   [[nodiscard]] bool can_look_ahead() const;
   Status submit_draws(gpu::Recorder& recorder, Flight& flight);
   Status collect(Flight flight);
-  void take(Slot& slot, uint32_t token, uint32_t status);
+  void take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs);
   Status reserve(uint32_t index, uint32_t positions);
   void release(Slot& slot);
   void end(Slot& slot, StopReason reason);
@@ -92,8 +104,9 @@ class Scheduler {
   Flight flight_;
   uint64_t clock_ = 0;
   uint32_t next_prompt_ = 0;  // slots take turns in reading their prompts
-  kernels::Sampler sampler_;
-  gpu::Buffer sampler_rows_, seen_, results_;
+  TokenSampler sampler_;
+  model::PrefixPages prefix_pages_;
+  size_t most_prefix_pages_ = 0;
 
   mutable std::mutex mutex_;  // for all below
   std::condition_variable wake_;

@@ -71,23 +71,15 @@ double GenerationStats::prefill_tokens_per_second() const {
 Result<Sequence> Sequence::create(Engine& engine) {
   Sequence sequence(engine);
   gpu::Device& device = engine.device();
-  const uint32_t vocab = engine.config().vocab_size;
-  CRIA_TRY_ASSIGN(sequence.sampler_, kernels::Sampler::create(device, vocab));
-  const auto words = [&](std::string_view label, uint64_t bytes) {
-    return device.create_buffer(label, bytes, gpu::MemoryKind::kScratch);
-  };
-  CRIA_TRY_ASSIGN(sequence.sampler_rows_, words("sampler parameters", sizeof(kernels::SamplerRow)));
-  CRIA_TRY_ASSIGN(sequence.seen_, words("token counts", uint64_t{vocab} * 4));
-  CRIA_TRY_ASSIGN(sequence.results_, words("sampled tokens", 8));
+  CRIA_TRY_ASSIGN(sequence.sampler_, TokenSampler::create(device, engine.config().vocab_size, 1));
   return sequence;
 }
 
 Status Sequence::clear() {
   tokens_.clear();
-  cached_ = counted_ = sampled_ = 0;
+  cached_ = sampled_ = 0;
   engine_->model().kv_cache().truncate(0, 0);
-  const std::vector<uint32_t> zeros(engine_->config().vocab_size);
-  return engine_->device().write(seen_, 0, std::as_bytes(std::span(zeros)));
+  return sampler_.begin(engine_->device(), 0, {});
 }
 
 Status Sequence::truncate(uint32_t length) {
@@ -132,12 +124,8 @@ Status Sequence::add_profile(gpu::Recorder& recorder, const GenerateOptions& opt
 /// Records the draw of the next token from the current logits, submits, and starts reading it back.
 Status Sequence::submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
                              gpu::PendingRead& result) {
-  const kernels::SamplerRow row = sampler_row(options.sampling, sampled_++);
-  gpu::Device& device = engine_->device();
-  CRIA_TRY(device.write(sampler_rows_, 0, std::as_bytes(std::span(&row, 1))));
-  sampler_.record(recorder, engine_->model().logits(), sampler_rows_, seen_, engine_->model().tokens(), results_, 1,
-                  row.temperature == 0);
-  CRIA_TRY_ASSIGN(result, recorder.read(results_, 0, 8));
+  const TokenSampler::Draw draw{.params = &options.sampling, .step = sampled_++, .slot = 0};
+  CRIA_TRY_ASSIGN(result, sampler_.record(engine_->device(), recorder, engine_->model(), std::span(&draw, 1)));
   CRIA_TRY(recorder.submit());
   return add_profile(recorder, options, stats);
 }
@@ -150,14 +138,11 @@ Status Sequence::begin_reading(const std::vector<uint32_t>& more) {
   return {};
 }
 
-/// Records a batch of tokens_ from position cached_ on, and counts those that were not drawn (and thus
-/// counted) by the sampler.
+/// Records a batch of tokens_ from position cached_ on.
 Status Sequence::read_batch(gpu::Recorder& recorder, const model::Batch& batch) {
   CRIA_TRY(engine_->model().forward(engine_->device(), recorder, batch));
-  const uint32_t skipped = std::min(batch.size(), counted_ - std::min(counted_, cached_));
-  sampler_.record_count(recorder, engine_->model().tokens(), skipped, batch.size() - skipped, 0, seen_);
+  sampler_.record_prompt(recorder, engine_->model(), batch.size(), 0);
   cached_ += batch.size();
-  counted_ = std::max(counted_, cached_);
   return {};
 }
 
@@ -193,24 +178,19 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
 }
 
 Result<uint32_t> Sequence::take_token(gpu::PendingRead& read) const {
-  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, read.wait());
-  uint32_t result[2];
-  std::memcpy(result, bytes.data(), sizeof(result));
-  if (result[1] != 0) {
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> tokens, take_tokens(read));
+  if (tokens.front().status != kernels::SamplerStatus::kOk) {
     return fail(ErrorCode::kNotFinite,
                 "the model produced NaN or infinite logits at position {}: its weights are damaged, or too large for "
                 "the chosen weight type",
                 tokens_.size());
   }
-  return result[0];
+  return tokens.front().token;
 }
 
 Status Sequence::settle() {
-  counted_ = static_cast<uint32_t>(tokens_.size());
-  cached_ = std::min(cached_, counted_);
-  std::vector<uint32_t> counts(engine_->config().vocab_size);
-  for (const uint32_t token : tokens_) ++counts[token];
-  return engine_->device().write(seen_, 0, std::as_bytes(std::span(counts)));
+  cached_ = std::min(cached_, static_cast<uint32_t>(tokens_.size()));
+  return sampler_.begin(engine_->device(), 0, tokens_);
 }
 
 Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, gpu::PendingRead first,
@@ -286,6 +266,7 @@ Status Sequence::read_and_decode(const std::vector<uint32_t>& prompt, const Gene
 Result<GenerationStats> Sequence::generate(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
                                            const TokenCallback& on_token) {
   CRIA_TRY(validate(options.sampling));
+  CRIA_TRY(check_biases(options.sampling, engine_->config().vocab_size));
   CRIA_TRY(check_prompt(prompt));
   GenerationStats stats;
   stats.prompt_tokens = static_cast<uint32_t>(prompt.size());

@@ -7,8 +7,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/sampler.h"
-#include "kernels/sampler.h"
+#include "engine/token_sampler.h"
 
 namespace cria::engine {
 
@@ -109,18 +108,15 @@ class Sequence {
   Result<uint32_t> take_token(gpu::PendingRead& read) const;
   Status read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
                          const TokenCallback& on_token);
-  /// Makes the cache's length and the counts those of tokens_: tokens drawn ahead are no part of the text.
+  /// Makes the cache's length and what the sampler has seen those of tokens_: tokens drawn ahead are no part of the
+  /// text, and what was generated is the next generation's prompt.
   Status settle();
 
   Engine* engine_;
   std::vector<uint32_t> tokens_;
-  uint32_t cached_ = 0;   ///< positions whose keys and values are in the cache
-  uint32_t counted_ = 0;  ///< positions whose tokens are counted in seen_
-  kernels::Sampler sampler_;
-  gpu::Buffer sampler_rows_;  ///< SamplerRow [1]
-  gpu::Buffer seen_;          ///< u32 [1, vocab_size]: how often each token occurs
-  gpu::Buffer results_;       ///< u32 [1, 2]: token, status
-  uint32_t sampled_ = 0;      ///< tokens drawn since the last clear: the random numbers' counter
+  uint32_t cached_ = 0;  ///< positions whose keys and values are in the cache
+  TokenSampler sampler_;
+  uint32_t sampled_ = 0;  ///< tokens drawn since the last clear: the random numbers' counter
 };
 
 }  // namespace cria::engine

@@ -9,13 +9,20 @@ Ticket::News Ticket::wait(std::chrono::milliseconds limit) {
   changed_.wait_for(lock, limit, [&] { return news_.has_ended || !news_.tokens.empty(); });
   News news = news_;
   news_.tokens.clear();
+  news_.logprobs.clear();
   return news;
 }
 
-void Ticket::add(uint32_t token) {
+void Ticket::set_embedding(std::vector<float> embedding) {
+  const std::scoped_lock lock(mutex_);
+  news_.embedding = std::move(embedding);
+}
+
+void Ticket::add(uint32_t token, std::optional<TokenLogprobs> logprobs) {
   {
     const std::scoped_lock lock(mutex_);
     news_.tokens.push_back(token);
+    if (logprobs) news_.logprobs.push_back(*std::move(logprobs));
   }
   changed_.notify_all();
 }

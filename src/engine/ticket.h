@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/logprobs.h"
 #include "engine/sequence.h"
 
 namespace cria::engine {
@@ -17,6 +18,10 @@ namespace cria::engine {
 struct Job {
   std::vector<uint32_t> prompt;
   GenerateOptions options;
+  /// Asks for the log-probability of each token, and of so many of the likeliest. Costs the reading of a row of logits
+  /// for each token.
+  std::optional<uint32_t> top_logprobs = {};
+  bool embeds = false;  ///< asks for the prompt's embedding instead of an answer
 };
 
 /// A job on its way through the scheduler. Its methods may be called from any thread.
@@ -29,6 +34,8 @@ class Ticket {
   /// What has happened since the last call.
   struct News {
     std::vector<uint32_t> tokens;
+    std::vector<TokenLogprobs> logprobs;  ///< of each token, where they were asked for
+    std::vector<float> embedding;         ///< [hidden_size], of length 1, at the end of a job that embeds
     bool has_ended = false;
     StopReason reason = StopReason::kInterrupted;
     std::optional<Error> error;  ///< where it ended with one
@@ -45,7 +52,8 @@ class Ticket {
 
   // For the scheduler.
   void set_kept_tokens(uint32_t count) { kept_tokens_ = count; }
-  void add(uint32_t token);
+  void add(uint32_t token, std::optional<TokenLogprobs> logprobs);
+  void set_embedding(std::vector<float> embedding);
   void end(StopReason reason);
   void fail(Error error);
 

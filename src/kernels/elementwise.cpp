@@ -9,6 +9,9 @@ struct SwiGluParams {
 struct RowParams {
   uint32_t columns, stride, pad[2];
 };
+struct SumParams {
+  uint32_t columns, stride, tokens, row, begins, pad[3];
+};
 
 Result<gpu::Pipeline> build(gpu::Device& device, std::string_view shader, std::string_view access, uint32_t bytes) {
   return SpecBuilder(device, shader).constant("WORKGROUP_SIZE", kWorkgroup).build(device, access, bytes);
@@ -50,6 +53,20 @@ void GatherRows::record(gpu::Recorder& recorder, const Activation& x, const gpu:
   const RowParams params{.columns = y.columns, .stride = y.stride(), .pad = {}};
   const gpu::Binding bindings[] = {x.buffer, rows, y.buffer};
   recorder.dispatch(pipeline_, gpu::as_params(params), bindings, {divide_up(y.columns, kWorkgroup), count, 1});
+}
+
+Result<SumRows> SumRows::create(gpu::Device& device) {
+  SumRows op;
+  CRIA_TRY_ASSIGN(op.pipeline_, build(device, "sum_rows", "rw", sizeof(SumParams)));
+  return op;
+}
+
+void SumRows::record(gpu::Recorder& recorder, const Activation& x, const Activation& y, uint32_t tokens, uint32_t row,
+                     bool begins) const {
+  const SumParams params{
+      .columns = y.columns, .stride = y.stride(), .tokens = tokens, .row = row, .begins = begins ? 1U : 0U, .pad = {}};
+  const gpu::Binding bindings[] = {x.buffer, y.buffer};
+  recorder.dispatch(pipeline_, gpu::as_params(params), bindings, {divide_up(y.columns, kWorkgroup), 1, 1});
 }
 
 }  // namespace cria::kernels

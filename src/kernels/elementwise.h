@@ -1,4 +1,4 @@
-// Small element-wise kernels: swiglu.wgsl, residual_add.wgsl, gather_rows.wgsl.
+// Small kernels without products: swiglu.wgsl, residual_add.wgsl, gather_rows.wgsl, sum_rows.wgsl.
 #pragma once
 
 #include "kernels/builder.h"
@@ -31,6 +31,17 @@ class GatherRows {
   /// y[r, :] = x[rows[r], :] for `count` rows.
   void record(gpu::Recorder& recorder, const Activation& x, const gpu::Buffer& rows, const Activation& y,
               uint32_t count) const;
+
+ private:
+  gpu::Pipeline pipeline_;
+};
+
+class SumRows {
+ public:
+  static Result<SumRows> create(gpu::Device& device);
+  /// y[row, :] = the sum of x[t, :] over `tokens` tokens, added to what is there unless `begins`.
+  void record(gpu::Recorder& recorder, const Activation& x, const Activation& y, uint32_t tokens, uint32_t row,
+              bool begins) const;
 
  private:
   gpu::Pipeline pipeline_;

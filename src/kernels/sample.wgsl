@@ -1,5 +1,5 @@
 // Draws one token per row from its filtered distribution. The rules, in this order:
-//   1. repetition penalty (sampler_logits.wgsl); temperature 0 takes the highest logit and ends here
+//   1. penalties (sampler_logits.wgsl); temperature 0 takes the highest logit and ends here
 //   2. z = (logit - highest) / temperature, so that a token's weight is w = exp(z)
 //   3. top-k: keep the logits that reach the k-th highest (0: all)
 //   4. top-p: of those, keep the likeliest that together reach the share top_p of their weight (1: all)

@@ -8,12 +8,15 @@ constexpr uint32_t kWorkgroup = 256;  // one invocation per bin of an 8-bit digi
 /// Logits of a slice: longer rows are cut, so that the whole GPU looks for the highest, unless there are many rows.
 constexpr uint32_t kSlice = 4096;
 constexpr uint32_t kMaxSlicedRows = 32;
-constexpr uint32_t kCountWorkgroup = 64;
+constexpr uint32_t kListWorkgroup = 64;
 struct Params {
   uint32_t vocab_size, stride, rows, slices;
 };
-struct CountParams {
+struct MarkParams {
   uint32_t vocab_size, first, count, slot;
+};
+struct BiasParams {
+  uint32_t count, pad[3];
 };
 }  // namespace
 
@@ -47,9 +50,12 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
                                   .constant("WORKGROUP_SIZE", kWorkgroup)
                                   .constant("GREEDY_TEMPERATURE", kGreedyTemperature)
                                   .build(device, "rrwww", sizeof(Params)));
-  CRIA_TRY_ASSIGN(op.count_, SpecBuilder(device, "count_tokens")
-                                 .constant("WORKGROUP_SIZE", kCountWorkgroup)
-                                 .build(device, "rw", sizeof(CountParams)));
+  CRIA_TRY_ASSIGN(op.mark_, SpecBuilder(device, "mark_tokens")
+                                .constant("WORKGROUP_SIZE", kListWorkgroup)
+                                .build(device, "rw", sizeof(MarkParams)));
+  CRIA_TRY_ASSIGN(op.bias_, SpecBuilder(device, "logit_bias")
+                                .constant("WORKGROUP_SIZE", kListWorkgroup)
+                                .build(device, "rw", sizeof(BiasParams)));
   return op;
 }
 
@@ -76,13 +82,22 @@ void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gp
   recorder.dispatch(greedy ? argmax_ : sample_, gpu::as_params(params), bindings, rows_grid);
 }
 
-void Sampler::record_count(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count,
+void Sampler::record_bias(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& entries,
+                          uint32_t count) const {
+  if (count == 0) return;
+  const BiasParams params{.count = count, .pad = {}};
+  const gpu::Binding bindings[] = {entries, logits.buffer};
+  recorder.dispatch(bias_, gpu::as_params(params), bindings,
+                    folded_grid(grid_limit_, divide_up(count, kListWorkgroup)));
+}
+
+void Sampler::record_marks(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count,
                            uint32_t slot, const gpu::Buffer& seen) const {
   if (count == 0) return;
-  const CountParams params{.vocab_size = vocab_size_, .first = first, .count = count, .slot = slot};
+  const MarkParams params{.vocab_size = vocab_size_, .first = first, .count = count, .slot = slot};
   const gpu::Binding bindings[] = {tokens, seen};
-  recorder.dispatch(count_, gpu::as_params(params), bindings,
-                    folded_grid(grid_limit_, divide_up(count, kCountWorkgroup)));
+  recorder.dispatch(mark_, gpu::as_params(params), bindings,
+                    folded_grid(grid_limit_, divide_up(count, kListWorkgroup)));
 }
 
 }  // namespace cria::kernels

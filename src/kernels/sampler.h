@@ -1,5 +1,5 @@
-// Choosing the next token on the GPU: argmax.wgsl, sample.wgsl, and the counts that the repetition
-// penalty reads (count_tokens.wgsl). sampler_reference.h holds the same rules for the CPU.
+// Choosing the next token on the GPU: argmax.wgsl, sample.wgsl, what is added to logits (logit_bias.wgsl), and the
+// occurrences that the penalties read (mark_tokens.wgsl). sampler_reference.h holds the same rules for the CPU.
 #pragma once
 
 #include "kernels/builder.h"
@@ -13,7 +13,7 @@ inline constexpr uint32_t kMaxSampledVocab = (1U << 19) - 1;
 inline constexpr float kGreedyTemperature = 1e-6F;
 
 /// How one row of logits is sampled; mirrors `Row` in sampler_logits.wgsl. The rules, in this order:
-/// repetition penalty, temperature, top-k, top-p, min-p, draw (see sample.wgsl for each).
+/// penalties, temperature, top-k, top-p, min-p, draw (see sample.wgsl for each).
 struct SamplerRow {
   float temperature = 0;         ///< divides the logits; 0 takes the highest (the lowest token among equals)
   uint32_t top_k = 0;            ///< keep the k highest logits; 0 keeps all
@@ -22,13 +22,24 @@ struct SamplerRow {
   float repetition_penalty = 1;  ///< of tokens seen before: divides positive logits, multiplies negative ones
   uint32_t seed_low = 0;
   uint32_t seed_high = 0;
-  uint32_t step = 0;         ///< counts the draws of a sequence, so that each has its own random numbers
-  uint32_t slot = 0;         ///< the sequence's row of the counts; no two rows of a dispatch share one
-  uint32_t logits_row = 0;   ///< the row of logits to sample
-  uint32_t token_index = 0;  ///< where in `tokens` the drawn token goes
-  uint32_t pad = 0;
+  uint32_t step = 0;            ///< counts the draws of a sequence, so that each has its own random numbers
+  uint32_t slot = 0;            ///< the sequence's row of the counts; no two rows of a dispatch share one
+  uint32_t logits_row = 0;      ///< the row of logits to sample
+  uint32_t token_index = 0;     ///< where in `tokens` the drawn token goes
+  float presence_penalty = 0;   ///< is subtracted from the logits of tokens that were generated before
+  float frequency_penalty = 0;  ///< is subtracted as often as they were generated
 };
-static_assert(sizeof(SamplerRow) == 48);
+static_assert(sizeof(SamplerRow) == 52);
+
+/// In a word of `seen`: the prompt holds the token. The bits below count how often it was generated.
+inline constexpr uint32_t kInPrompt = 1U << 31;
+
+/// A value to add to one logit; mirrors `Entry` in logit_bias.wgsl.
+struct LogitBiasEntry {
+  uint32_t at = 0;  ///< row * stride of the logits + token
+  float value = 0;
+};
+static_assert(sizeof(LogitBiasEntry) == 8);
 
 /// What became of a row.
 enum class SamplerStatus : uint32_t { kOk = 0, kNotFinite = 1 };
@@ -52,16 +63,19 @@ class Sampler {
   void record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows, const gpu::Buffer& seen,
               const gpu::Buffer& tokens, const gpu::Buffer& results, uint32_t row_count, bool greedy) const;
 
-  /// Counts tokens[first, first + count) in row `slot` of seen u32 [slots, vocab_size]. Ids outside the
+  /// Adds to single logits, before they are sampled: entries LogitBiasEntry [count], each of another logit.
+  void record_bias(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& entries, uint32_t count) const;
+
+  /// Marks tokens[first, first + count) as kInPrompt in row `slot` of seen u32 [slots, vocab_size]. Ids outside the
   /// vocabulary are ignored.
-  void record_count(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count, uint32_t slot,
+  void record_marks(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count, uint32_t slot,
                     const gpu::Buffer& seen) const;
 
   /// Whether greedy rows are cut into slices, so that many workgroups look for the highest logit.
   [[nodiscard]] static bool slices(uint32_t vocab_size, uint32_t row_count);
 
  private:
-  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, count_;
+  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, mark_, bias_;
   gpu::Buffer best_of_slices_;
   uint32_t slices_ = 0;
   uint32_t vocab_size_ = 0;

@@ -1,17 +1,20 @@
 // Module: what the argmax shaders and sample.wgsl share: a row's settings, its penalised logits as ordered
 // keys, the best pair of a workgroup, and the writing of the result.
 //
-//   penalised logit = seen ? (logit > 0 ? logit / penalty : logit * penalty) : logit
+//   penalised logit = seen ? (logit > 0 ? logit / penalty : logit * penalty) - subtracted : logit
+//   subtracted = generated > 0 ? presence_penalty + frequency_penalty * generated : 0
 //
 // Gives: Params and Row, own_highest (the best token of an invocation), workgroup_best, penalised_key,
 // value_of_key, finish.
-// Shapes: logits [any, vocab_size] with `stride` vec4s a row, rows [rows], seen [slots, vocab_size] (how often
-// each token occurs in a sequence so far), tokens [any], results [rows].
+// Shapes: logits [any, vocab_size] with `stride` vec4s a row, rows [rows], seen [slots, vocab_size], tokens [any],
+// results [rows]. A word of seen tells of a token in a sequence: the lower 31 bits how often it was generated, the
+// highest one whether the prompt holds it (mark_tokens.wgsl).
 // Bindings: 1 logits, the bits of f32 as vec4u, 2 rows Row, 3 seen u32, 4 tokens u32, 5 results vec2u: token,
 // status. Row r's token goes to tokens[token_index] and results[r], and its count in seen[slot] grows by one.
 // Numerics: a key is a float's bits, mapped to a u32 that has the same order (-0 counts as 0), so that comparing
 // and counting are exact. No finite float has the key NOT_FINITE, which stands for NaN and infinity.
-// Source: Keskar et al. 2019, "CTRL" (the penalty), in the form of Hugging Face transformers.
+// Source: Keskar et al. 2019, "CTRL" (the repetition penalty), in the form of Hugging Face transformers; OpenAI's API
+// reference (presence and frequency penalties).
 
 struct Params {
   vocab_size: u32,
@@ -32,7 +35,8 @@ struct Row {
   slot: u32,
   logits_row: u32,
   token_index: u32,
-  pad0: u32,
+  presence_penalty: f32,
+  frequency_penalty: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,6 +50,7 @@ const NOT_FINITE = 0xffffffffu;
 const LARGEST = 3.4e38;
 const STATUS_OK = 0u;
 const STATUS_NOT_FINITE = 1u;
+const GENERATED = 0x7fffffffu;  // the bits of a word of seen that count
 
 /// Reductions have two steps: within TEAMS teams of as many invocations, then over the teams.
 const TEAMS = 16u;
@@ -61,13 +66,21 @@ fn ordered_key(value: f32) -> u32 {
 
 fn value_of_key(key: u32) -> f32 { return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u)); }
 
-/// The key of a token's logit after the penalty; a finite logit stays finite.
+fn has_penalties(row: Row) -> bool {
+  return row.repetition_penalty != 1.0 || row.presence_penalty != 0.0 || row.frequency_penalty != 0.0;
+}
+
+/// The key of a token's logit after the penalties; a finite logit stays finite.
 fn penalised_key(row: Row, token: u32, bits: u32) -> u32 {
   if ((bits & 0x7f800000u) == 0x7f800000u) { return NOT_FINITE; }
-  let logit = bitcast<f32>(bits);
-  if (row.repetition_penalty == 1.0 || seen[row.slot * params.vocab_size + token] == 0u) { return ordered_key(logit); }
-  if (logit > 0.0) { return ordered_key(min(logit / row.repetition_penalty, LARGEST)); }
-  return ordered_key(max(logit * row.repetition_penalty, -LARGEST));
+  var logit = bitcast<f32>(bits);
+  if (!has_penalties(row)) { return ordered_key(logit); }
+  let word = seen[row.slot * params.vocab_size + token];
+  if (word == 0u) { return ordered_key(logit); }
+  logit = select(max(logit * row.repetition_penalty, -LARGEST), min(logit / row.repetition_penalty, LARGEST), logit > 0.0);
+  let generated = word & GENERATED;
+  if (generated > 0u) { logit -= row.presence_penalty + row.frequency_penalty * f32(generated); }
+  return ordered_key(clamp(logit, -LARGEST, LARGEST));
 }
 
 /// True where a stands before b: the higher x, or for equal ones the higher y.

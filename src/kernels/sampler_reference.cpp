@@ -11,9 +11,21 @@ namespace {
 constexpr float kLargest = 3.4e38F;  // a penalised logit stays finite
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-float penalised(float logit, bool was_seen, float penalty) {
-  if (!was_seen || penalty == 1.0F) return logit;
-  return std::clamp(logit > 0 ? logit / penalty : logit * penalty, -kLargest, kLargest);
+bool has_penalties(const SamplerRow& row) {
+  return row.repetition_penalty != 1.0F || row.presence_penalty != 0 || row.frequency_penalty != 0;
+}
+
+/// What the penalties of generated tokens take off.
+float subtracted(uint32_t seen, const SamplerRow& row) {
+  const uint32_t generated = seen & ~kInPrompt;
+  return generated == 0 ? 0 : row.presence_penalty + row.frequency_penalty * static_cast<float>(generated);
+}
+
+float penalised(float logit, uint32_t seen, const SamplerRow& row) {
+  if (seen == 0 || !has_penalties(row)) return logit;
+  const float penalty = row.repetition_penalty;
+  const float repeated = std::clamp(logit > 0 ? logit / penalty : logit * penalty, -kLargest, kLargest);
+  return std::clamp(repeated - subtracted(seen, row), -kLargest, kLargest);
 }
 
 /// The tokens that the filters leave, likeliest first (lower tokens first among equals), with z and weight.
@@ -26,6 +38,7 @@ struct Kept {
   };
   std::vector<Item> items;
   double margin = kInfinity;
+  double most_subtracted = 0;  // a difference may be small, and as far off as what it is made of
 
   void note(double gap) { margin = std::min(margin, std::abs(gap)); }
   /// The end of the run of equal logits that begins at or before `last`.
@@ -36,31 +49,34 @@ struct Kept {
   }
 };
 
-double relative_gap(float a, float b) {
-  const double size = std::max(std::abs(double{a}), std::abs(double{b}));
+double relative_gap(float a, float b, double most_subtracted) {
+  const double size = std::max({std::abs(double{a}), std::abs(double{b}), most_subtracted});
   return size == 0 ? 0 : std::abs(double{a} - double{b}) / size;
 }
 
-Kept penalise(std::span<const float> logits, std::span<const uint32_t> seen, float penalty) {
+Kept penalise(std::span<const float> logits, std::span<const uint32_t> seen, const SamplerRow& row) {
   Kept kept;
   kept.items.reserve(logits.size());
   for (size_t token = 0; token < logits.size(); ++token) {
-    const bool was_seen = !seen.empty() && seen[token] > 0;
-    kept.items.push_back({.token = static_cast<uint32_t>(token), .logit = penalised(logits[token], was_seen, penalty)});
+    const uint32_t word = seen.empty() ? 0 : seen[token];
+    kept.items.push_back({.token = static_cast<uint32_t>(token), .logit = penalised(logits[token], word, row)});
+    kept.most_subtracted = std::max(kept.most_subtracted, double{std::abs(subtracted(word, row))});
   }
   std::stable_sort(kept.items.begin(), kept.items.end(),
                    [](const Kept::Item& a, const Kept::Item& b) { return a.logit > b.logit; });
   return kept;
 }
 
-/// Cuts the items off after `end`. Penalised logits are divided on the GPU, which may round them otherwise;
-/// without a penalty logits are compared exactly.
+/// Cuts the items off after `end`. Penalised logits may be rounded otherwise on the GPU; without a penalty logits are
+/// compared exactly.
 void keep_top_k(Kept& kept, const SamplerRow& row) {
   if (row.top_k == 0 || row.top_k >= kept.items.size()) return;
   const size_t end = kept.end_of_tie(row.top_k - 1);
-  if (row.repetition_penalty != 1.0F) {
+  if (has_penalties(row)) {
     if (end > row.top_k) kept.note(0);
-    if (end < kept.items.size()) kept.note(relative_gap(kept.items[end - 1].logit, kept.items[end].logit));
+    if (end < kept.items.size()) {
+      kept.note(relative_gap(kept.items[end - 1].logit, kept.items[end].logit, kept.most_subtracted));
+    }
   }
   kept.items.resize(end);
 }
@@ -92,10 +108,10 @@ void keep_min_p(Kept& kept, const SamplerRow& row) {
 
 /// Rules 1 to 5 of sample.wgsl.
 Kept filter(std::span<const float> logits, std::span<const uint32_t> seen, const SamplerRow& row) {
-  Kept kept = penalise(logits, seen, row.repetition_penalty);
+  Kept kept = penalise(logits, seen, row);
   if (row.temperature < kGreedyTemperature) {
-    if (kept.items.size() > 1 && row.repetition_penalty != 1.0F) {
-      kept.note(relative_gap(kept.items[0].logit, kept.items[1].logit));
+    if (kept.items.size() > 1 && has_penalties(row)) {
+      kept.note(relative_gap(kept.items[0].logit, kept.items[1].logit, kept.most_subtracted));
     }
     kept.items.resize(1);
     kept.items[0].weight = 1;

@@ -25,7 +25,7 @@ struct ReferenceDraw {
 };
 
 /// Samples logits [vocab_size] as row.* says; row.slot, logits_row and token_index are not used.
-/// seen [vocab_size] counts each token's occurrences; empty means that none has been seen.
+/// seen [vocab_size] tells of each token's occurrences, as for Sampler; empty means that none has been seen.
 [[nodiscard]] ReferenceDraw reference_draw(std::span<const float> logits, std::span<const uint32_t> seen,
                                            const SamplerRow& row);
 

@@ -63,6 +63,7 @@ Status KvCache::grow(gpu::Device& device, uint32_t pages) {
   }
   for (uint32_t page = pages; page > capacity_; --page) free_pages_.push_back(page - 1);
   capacity_ = pages;
+  holders_.resize(pages);
   return {};
 }
 
@@ -84,16 +85,35 @@ Status KvCache::reserve(gpu::Device& device, uint32_t slot, uint32_t positions) 
   for (uint32_t i = 0; i < missing; ++i) {
     pages.push_back(free_pages_.back());
     free_pages_.pop_back();
+    hold(pages.back());
   }
-  const std::span<const uint32_t> added = std::span(pages).subspan(first);
-  return device.write(page_table_, (uint64_t{slot} * pages_per_slot_ + first) * 4, std::as_bytes(added));
+  return write_table(device, slot, first);
+}
+
+/// Tells the GPU a slot's pages from its `first_page`-th on.
+Status KvCache::write_table(gpu::Device& device, uint32_t slot, uint32_t first_page) const {
+  const std::span<const uint32_t> pages = std::span(pages_of_slot_[slot]).subspan(first_page);
+  return device.write(page_table_, (uint64_t{slot} * pages_per_slot_ + first_page) * 4, std::as_bytes(pages));
+}
+
+Status KvCache::share(gpu::Device& device, uint32_t slot, std::span<const uint32_t> pages) {
+  CRIA_CHECK(slot < slots() && pages.size() <= pages_per_slot_);
+  for (const uint32_t page : pages) hold(page);  // before any is let go
+  truncate(slot, 0);
+  pages_of_slot_[slot].assign(pages.begin(), pages.end());
+  return write_table(device, slot, 0);
+}
+
+void KvCache::let_go(uint32_t page) {
+  CRIA_CHECK(holders_[page] > 0);
+  if (--holders_[page] == 0) free_pages_.push_back(page);
 }
 
 void KvCache::truncate(uint32_t slot, uint32_t positions) {
   std::vector<uint32_t>& pages = pages_of_slot_[slot];
   const uint32_t kept = divide_up(positions, kernels::kPageSize);
   while (pages.size() > kept) {
-    free_pages_.push_back(pages.back());
+    let_go(pages.back());
     pages.pop_back();
   }
 }

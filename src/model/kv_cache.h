@@ -1,6 +1,7 @@
 // The paged key/value cache: fixed-size pages, allocated on demand, a page table per sequence.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "gpu/device.h"
@@ -12,6 +13,8 @@ namespace cria::model {
 /// Keys and values of all layers for up to `slots` sequences of up to `max_context` positions.
 /// Layout: per layer two buffers of rows [pages, kv_heads, kPageSize] (kernels::kv_row_bytes); a page number means the
 /// same page in every layer. The buffers grow by doubling, one layer at a time, when pages run out.
+/// A page may have several holders: slots whose texts begin alike, and whoever remembers it (PrefixPages). It is free
+/// when the last one lets it go. A page with several holders must not be written.
 class KvCache {
  public:
   /// Errors: kOutOfMemory where not even one page fits the device's binding limit.
@@ -30,6 +33,13 @@ class KvCache {
   /// Gives the pages of a slot beyond its first `positions` back.
   void truncate(uint32_t slot, uint32_t positions);
 
+  /// Makes these pages a slot's only ones, for its positions from 0 on; it becomes a holder of each.
+  Status share(gpu::Device& device, uint32_t slot, std::span<const uint32_t> pages);
+  void hold(uint32_t page) { ++holders_[page]; }
+  void let_go(uint32_t page);
+  [[nodiscard]] uint32_t holders(uint32_t page) const { return holders_[page]; }
+  [[nodiscard]] const std::vector<uint32_t>& pages(uint32_t slot) const { return pages_of_slot_[slot]; }
+
   [[nodiscard]] const kernels::KvLayer& layer(uint32_t index) const { return layers_[index]; }
   [[nodiscard]] const gpu::Buffer& page_table() const { return page_table_; }
   [[nodiscard]] uint32_t pages_per_slot() const { return pages_per_slot_; }
@@ -38,6 +48,7 @@ class KvCache {
 
  private:
   Status grow(gpu::Device& device, uint32_t pages);
+  Status write_table(gpu::Device& device, uint32_t slot, uint32_t first_page) const;
 
   std::vector<kernels::KvLayer> layers_;
   gpu::Buffer page_table_;
@@ -47,6 +58,7 @@ class KvCache {
   uint32_t pages_per_slot_ = 0;
   uint32_t max_context_ = 0;
   std::vector<uint32_t> free_pages_;
+  std::vector<uint32_t> holders_;  // of each page
   std::vector<std::vector<uint32_t>> pages_of_slot_;
 };
 

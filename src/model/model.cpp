@@ -475,6 +475,18 @@ void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
   linear(recorder, weights_.output(), normed, logits_, outputs);
 }
 
+Status Model::record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch) {
+  if (!hidden_sums_.buffer.valid()) {
+    CRIA_TRY_ASSIGN(kernels_.sum_rows, kernels::SumRows::create(device));
+    CRIA_TRY_ASSIGN(hidden_sums_, create_activation(device, "hidden sums", kv_cache_.slots(), config_.hidden_size));
+  }
+  kernels_.rms_norm.record(recorder, scratch_.hidden, weights_.final_norm, scratch_.normed, batch.size(),
+                           config_.rms_norm_eps);
+  kernels_.sum_rows.record(recorder, scratch_.normed, hidden_sums_, batch.size(), batch.slots[0],
+                           batch.positions[0] == 0);
+  return {};
+}
+
 Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch) {
   const auto outputs = static_cast<uint32_t>(batch.output_rows.size());
   if (outputs > 0) CRIA_TRY(reserve_output_rows(device, outputs));
@@ -493,7 +505,7 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
       }
     }
     if (outputs > 0) record_output(recorder, outputs);
-    return {};
+    return batch.sums_hidden ? record_hidden_sum(device, recorder, batch) : Status();
   }
   const uint32_t longest = *std::ranges::max_element(batch.positions) + 1;
   const bool on_matrix_units = matrix_tokens_.size() > 1 && !kernels_.matmul.empty() &&
@@ -512,7 +524,7 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
   } else if (outputs > 0) {
     record_output(recorder, outputs);
   }
-  return {};
+  return batch.sums_hidden ? record_hidden_sum(device, recorder, batch) : Status();
 }
 
 }  // namespace cria::model

@@ -74,6 +74,9 @@ struct Batch {
   std::vector<uint32_t> output_rows;  ///< indices of the tokens whose logits are wanted, ascending
   /// Length for which dynamic RoPE scaling is computed: of the whole prompt, or of the sequence so far.
   uint32_t rope_length = 0;
+  /// Of a batch of one sequence: adds the hidden states of its tokens, after the final norm, to hidden_sums(). From
+  /// position 0 on the sum begins anew.
+  bool sums_hidden = false;
 
   [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(positions.size()); }
 };
@@ -94,6 +97,8 @@ class Model {
   [[nodiscard]] const gpu::Buffer& tokens() const { return tokens_; }
   /// f32 [max_output_rows, vocab_size]: what the last forward pass gave.
   [[nodiscard]] const kernels::Activation& logits() const { return logits_; }
+  /// f32 [slots, hidden_size]: what passes with Batch::sums_hidden added up; not valid before the first one.
+  [[nodiscard]] const kernels::Activation& hidden_sums() const { return hidden_sums_; }
   [[nodiscard]] uint32_t max_batch_tokens() const { return plan_.max_batch_tokens; }
 
   /// Records the forward pass of a batch (at most max_batch_tokens, pages reserved beforehand): keys and
@@ -125,6 +130,7 @@ class Model {
     kernels::SwiGlu swiglu;
     kernels::ResidualAdd residual_add;
     kernels::GatherRows gather_rows;
+    kernels::SumRows sum_rows;
     kernels::AttentionStep attention_step;
     std::optional<kernels::AttentionMatrix> attention_matrix;
     std::optional<kernels::RopeKv> rope_kv;
@@ -155,6 +161,7 @@ class Model {
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
   void record_output(gpu::Recorder& recorder, uint32_t outputs);
+  Status record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch);
   void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
               const kernels::Activation& y, uint32_t tokens) const;
   [[nodiscard]] const kernels::MatVec& matvec(const kernels::MatVecSpec& spec) const;
@@ -177,7 +184,7 @@ class Model {
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel
   gpu::Buffer product_parts_;          // of products that are shared out by columns; not valid where none is
-  kernels::Activation logits_;
+  kernels::Activation logits_, hidden_sums_;
 };
 
 }  // namespace cria::model

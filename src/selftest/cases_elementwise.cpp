@@ -1,4 +1,5 @@
-// Cases of swiglu, residual_add, gather_rows and rope: the kernels that work on one element or pair at a time.
+// Cases of swiglu, residual_add, gather_rows, sum_rows and rope: the kernels that work on one element or pair at a
+// time.
 #include <cmath>
 
 #include "kernels/elementwise.h"
@@ -67,6 +68,29 @@ Result<CaseOutcome> run_gather_rows(Trial& trial, uint32_t rows, uint32_t column
   return y.check(trial.device, expectation);
 }
 
+/// Into row 1 of three: a sum begins where the number of rows is even, and is added to otherwise.
+Result<CaseOutcome> run_sum_rows(Trial& trial, uint32_t rows, uint32_t columns) {
+  const uint32_t tokens = rows + 1;
+  const bool begins = tokens % 2 == 0;
+  Table x = random_table(trial.random, tokens, columns);
+  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x));
+  Image before = activation_image(Poison::kOutput, 3, columns);
+  Table held = random_table(trial.random, 1, columns);
+  for (size_t i = 0; !begins && i < columns; ++i) {
+    before.set(1, i, held.at(0, i));
+    held.at(0, i) = before.get(1, i);
+  }
+  CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
+  CRIA_TRY_ASSIGN(const auto op, kernels::SumRows::create(trial.device));
+  gpu::Recorder recorder = trial.device.record("sum_rows");
+  op.record(recorder, input, activation_of(y, columns), tokens, 1, begins);
+  CRIA_TRY(trial.submit(recorder));
+  const Expected sum = reference::sum_rows(x, begins ? nullptr : &held);
+  Expectation expectation(y.before);
+  for (size_t i = 0; i < columns; ++i) expectation.set(1, i, sum.value.at(0, i), sum.tolerance.at(0, i));
+  return y.check(trial.device, expectation);
+}
+
 struct RopeShape {
   uint32_t heads = 1;        // queries and keys, which are turned
   uint32_t value_heads = 1;  // behind them, which are not
@@ -118,8 +142,10 @@ void add_elementwise_cases(const gpu::Device& device, std::vector<Case>& cases) 
     const char* shader;
     Result<CaseOutcome> (*run)(Trial&, uint32_t rows, uint32_t columns);
   };
-  for (const Kernel kernel :
-       {Kernel{"swiglu", run_swiglu}, {"residual_add", run_residual_add}, {"gather_rows", run_gather_rows}}) {
+  for (const Kernel kernel : {Kernel{"swiglu", run_swiglu},
+                              {"residual_add", run_residual_add},
+                              {"gather_rows", run_gather_rows},
+                              {"sum_rows", run_sum_rows}}) {
     const std::string name = kernels::SpecBuilder(device, kernel.shader).name();
     for (const uint32_t columns : kColumns) {
       for (const uint32_t rows : kRows) {

@@ -1,6 +1,7 @@
-// Cases of argmax, sample and count_tokens: a compact check of every path. tests/kernels/sampler_test.cpp also
-// proves the distribution.
+// Cases of argmax, sample, logit_bias and mark_tokens: a compact check of every path. tests/kernels/sampler_test.cpp
+// also proves the distribution.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,12 +20,18 @@ constexpr uint32_t kOutputPoison = static_cast<uint32_t>(Poison::kOutput);
 
 /// Each filter alone and all together, with and without a list of candidates (see sample.wgsl).
 std::vector<SamplerRow> settings(bool greedy) {
-  if (greedy) return {{.temperature = 0}, {.temperature = 0, .repetition_penalty = 2}};
+  if (greedy) {
+    return {{.temperature = 0},
+            {.temperature = 0, .repetition_penalty = 2},
+            {.temperature = 0, .presence_penalty = 1.5F, .frequency_penalty = 0.75F}};
+  }
   return {{.temperature = 1},
           {.temperature = 0.7F, .top_k = 40, .top_p = 0.95F, .repetition_penalty = 1.1F},
           {.temperature = 0.8F, .top_k = 300, .top_p = 0.9F, .min_p = 0.1F, .repetition_penalty = 0.5F},
           {.temperature = 2, .top_p = 0.9F},
           {.temperature = 1, .min_p = 0.05F},
+          {.temperature = 1, .top_k = 20, .presence_penalty = -2, .frequency_penalty = 2},
+          {.temperature = 0.5F, .top_p = 0.8F, .repetition_penalty = 1.2F, .frequency_penalty = -0.5F},
           {.temperature = 0, .repetition_penalty = 2}};
 }
 
@@ -73,7 +80,10 @@ Batch make_batch(Random& random, uint32_t vocab_size, bool greedy) {
     batch.rows[r].token_index = count - r;
   }
   batch.seen.resize(size_t{count} * vocab_size);
-  for (uint32_t& times : batch.seen) times = random.below(3) == 0 ? 1 + random.below(2) : 0;
+  // Tokens of the prompt, generated ones, and both.
+  for (uint32_t& word : batch.seen) {
+    word = (random.below(4) == 0 ? kernels::kInPrompt : 0) + (random.below(3) == 0 ? 1 + random.below(3) : 0);
+  }
   return batch;
 }
 
@@ -153,26 +163,55 @@ Result<CaseOutcome> run_sampler(Trial& trial, uint32_t vocab_size, bool greedy) 
   return check_batch(trial.device, batch, buffers);
 }
 
-constexpr uint32_t kCountedVocab = 50;
-constexpr uint32_t kCountedSlots = 3;
+constexpr uint32_t kMarkedVocab = 50;
+constexpr uint32_t kMarkedSlots = 3;
 
-/// Counts tokens [3, 3 + count) in the middle one of three slots; some ids lie outside the vocabulary.
-Result<CaseOutcome> run_count(Trial& trial, uint32_t count) {
+/// Marks tokens [3, 3 + count) in the middle one of three slots; some ids lie outside the vocabulary.
+Result<CaseOutcome> run_mark(Trial& trial, uint32_t count) {
   constexpr uint32_t kFirst = 3;
-  const std::vector<uint32_t> ids = random_indices(trial.random, kFirst + count + 5, kCountedVocab + 9);
-  std::vector<uint32_t> seen = random_indices(trial.random, size_t{kCountedSlots} * kCountedVocab, 9);
+  const std::vector<uint32_t> ids = random_indices(trial.random, kFirst + count + 5, kMarkedVocab + 9);
+  std::vector<uint32_t> seen = random_indices(trial.random, size_t{kMarkedSlots} * kMarkedVocab, 9);
   CRIA_TRY_ASSIGN(const gpu::Buffer tokens, upload(trial.device, "tokens", ids));
   CRIA_TRY_ASSIGN(const gpu::Buffer seen_buffer, upload(trial.device, "seen", seen));
-  CRIA_TRY_ASSIGN(const auto op, kernels::Sampler::create(trial.device, kCountedVocab));
-  gpu::Recorder recorder = trial.device.record("count_tokens");
-  op.record_count(recorder, tokens, kFirst, count, 1, seen_buffer);
+  CRIA_TRY_ASSIGN(const auto op, kernels::Sampler::create(trial.device, kMarkedVocab));
+  gpu::Recorder recorder = trial.device.record("mark_tokens");
+  op.record_marks(recorder, tokens, kFirst, count, 1, seen_buffer);
   CRIA_TRY(trial.submit(recorder));
   for (uint32_t i = kFirst; i < kFirst + count; ++i) {
-    if (ids[i] < kCountedVocab) ++seen[kCountedVocab + ids[i]];
+    if (ids[i] < kMarkedVocab) seen[kMarkedVocab + ids[i]] |= kernels::kInPrompt;
   }
   add_tail(seen);
   CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(trial.device, seen_buffer));
   return compare_words("seen", seen, words);
+}
+
+/// Adds to `count` logits of three rows, each another one.
+Result<CaseOutcome> run_bias(Trial& trial, uint32_t count) {
+  constexpr uint32_t kRows = 3;
+  const uint32_t vocab_size = count + 7;
+  Table logits = random_table(trial.random, kRows, vocab_size);
+  Image before = activation_image(Poison::kOutput, kRows, vocab_size);
+  before.set_rows(logits);
+  Expected expected(kRows, vocab_size);
+  expected.value = logits;
+  std::vector<uint32_t> entries;
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t row = i % kRows;
+    const uint32_t token = vocab_size - 1 - i;
+    const float value = 200 * trial.random.unit() - 100;
+    const double sum = logits.at(row, token) + double{value};
+    entries.insert(entries.end(), {row * kernels::padded_columns(vocab_size) + token, std::bit_cast<uint32_t>(value)});
+    expected.set(row, token, sum, std::abs(sum) * 0x1p-23);
+  }
+  CRIA_TRY_ASSIGN(const gpu::Buffer list, upload(trial.device, "entries", std::move(entries)));
+  CRIA_TRY_ASSIGN(const Target target, Target::create(trial.device, "logits", std::move(before)));
+  CRIA_TRY_ASSIGN(const auto op, kernels::Sampler::create(trial.device, vocab_size));
+  gpu::Recorder recorder = trial.device.record("logit_bias");
+  op.record_bias(recorder, activation_of(target, vocab_size), list, count);
+  CRIA_TRY(trial.submit(recorder));
+  Expectation expectation(target.before);
+  expectation.set_rows(expected);
+  return target.check(trial.device, expectation);
 }
 
 }  // namespace
@@ -194,8 +233,11 @@ void add_sampler_cases(const gpu::Device&, std::vector<Case>& cases) {
     }
   }
   for (const uint32_t count : {1U, 63U, 64U, 65U, 1000U}) {
-    cases.push_back({.kernel = "count_tokens", .shape = fmt::format("tokens {}", count), .body = [=](Trial& trial) {
-                       return run_count(trial, count);
+    cases.push_back({.kernel = "mark_tokens", .shape = fmt::format("tokens {}", count), .body = [=](Trial& trial) {
+                       return run_mark(trial, count);
+                     }});
+    cases.push_back({.kernel = "logit_bias", .shape = fmt::format("entries {}", count), .body = [=](Trial& trial) {
+                       return run_bias(trial, count);
                      }});
   }
 }

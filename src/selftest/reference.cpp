@@ -457,6 +457,20 @@ Expected residual_add(const Expected& x, const Table& y) {
   return sum;
 }
 
+Expected sum_rows(const Table& x, const Table* held) {
+  Expected y(1, x.columns);
+  for (size_t i = 0; i < x.columns; ++i) {
+    double sum = held == nullptr ? 0 : held->at(0, i);
+    double magnitude = std::abs(sum);
+    for (size_t t = 0; t < x.rows; ++t) {
+      sum += x.at(t, i);
+      magnitude += std::abs(x.at(t, i));
+    }
+    y.set(0, i, sum, static_cast<double>(x.rows) * kUlp * magnitude + kTiny);
+  }
+  return y;
+}
+
 Expected gather_rows(const Table& x, std::span<const uint32_t> rows) {
   Expected y(rows.size(), x.columns);
   for (size_t r = 0; r < rows.size(); ++r) {

@@ -165,6 +165,10 @@ Expected residual_add(const Table& x, const Table& y);
 /// The same where x is off by up to its tolerance.
 Expected residual_add(const Expected& x, const Table& y);
 
+/// [1, columns]: the sum of x's rows, and of `held` [1, columns] where it is given. Tolerance: n ulp of the sum of
+/// magnitudes.
+Expected sum_rows(const Table& x, const Table* held);
+
 /// y[r, :] = x[rows[r], :]. Tolerance: none.
 Expected gather_rows(const Table& x, std::span<const uint32_t> rows);
 

@@ -42,6 +42,13 @@ TEST(Flags, OfRunAreRefusedWithTheirLimits) {
       {{"--kv-type", "int3"}, "there is no KV type \"int3\": the types are auto, f32, f16 and int8"},
       {{"--disable", "magic"}, "there is no feature \"magic\": the features are f16, subgroups"},
       {{"--limit-binding", "0"}, "--limit-binding: \"0\" is not a whole number from 1"},
+      {{"--presence-penalty", "2.1"}, "\"2.1\" is not a number from -2 to 2"},
+      {{"--frequency-penalty", "x"}, "\"x\" is not a number from -2 to 2"},
+      {{"--logit-bias", "5"}, "\"5\" is no ID=VALUE"},
+      {{"--logit-bias", "5=101"}, "VALUE from -100 to 100"},
+      {{"--logit-bias", "-1=1"}, "\"-1=1\" is no ID=VALUE"},
+      {{"--logit-bias", "5=nan"}, "\"5=nan\" is no ID=VALUE"},
+      {{"--logit-bias", "5=1", "--logit-bias", "5-1"}, "logit_bias names the token 5 twice"},
       {{"--magic"}, "--magic"},
       {{"--prompt-file", "no/such/file"}, "no/such/file: cannot be opened: No such file or directory"},
       {{"--prompt-file", "/"}, "/: cannot be read: Is a directory"},
@@ -88,9 +95,27 @@ TEST(Flags, HelpGoesToStandardOutput) {
     EXPECT_EQ(outcome.err, "");
   }
   const std::string help = run({"run", "--help"}).out;
-  for (const char* flag : {"--model-dir", "--prompt", "--prompt-file", "--max-tokens", "--max-context", "--f16-weights",
-                           "--dry-run-fit", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
-                           "--seed", "--device", "--disable", "--limit-binding", "--profile", "--json"}) {
+  for (const char* flag : {"--model-dir",
+                           "--prompt",
+                           "--prompt-file",
+                           "--max-tokens",
+                           "--max-context",
+                           "--f16-weights",
+                           "--dry-run-fit",
+                           "--temperature",
+                           "--top-k",
+                           "--top-p",
+                           "--min-p",
+                           "--repetition-penalty",
+                           "--presence-penalty",
+                           "--frequency-penalty",
+                           "--logit-bias",
+                           "--seed",
+                           "--device",
+                           "--disable",
+                           "--limit-binding",
+                           "--profile",
+                           "--json"}) {
     expect_holds(help, flag);
   }
   const Outcome version = run({"--version"});

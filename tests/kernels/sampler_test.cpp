@@ -163,16 +163,20 @@ std::vector<SamplerRow> settings() {
       {.temperature = 0.8F, .top_k = 50, .top_p = 0.9F, .min_p = 0.1F, .repetition_penalty = 1.3F},
       {.temperature = 100, .top_p = 0.99F, .repetition_penalty = 0.5F},
       {.temperature = 0.01F, .top_k = 5},
+      {.temperature = 1, .presence_penalty = 2, .frequency_penalty = 0.5F},
+      {.temperature = 0.7F, .top_k = 40, .top_p = 0.9F, .repetition_penalty = 1.1F, .presence_penalty = -2},
+      {.temperature = 1, .top_p = 0.9F, .frequency_penalty = -1},
       {.temperature = 0},
       {.temperature = 0, .repetition_penalty = 2},
+      {.temperature = 0, .presence_penalty = 0.1F, .frequency_penalty = 2},
   };
 }
 
-/// All settings on all shapes of logits; every third token has been seen.
+/// All settings on all shapes of logits; every third token has been seen, some of them in the prompt only.
 Batch mixed_batch(uint32_t vocab, uint32_t seeds) {
   Batch batch{.vocab = vocab, .logits = {}, .seen = {}, .rows = {}};
   std::vector<uint32_t> seen(vocab);
-  for (uint32_t token = 0; token < vocab; token += 3) seen[token] = 1 + token % 2;
+  for (uint32_t token = 0; token < vocab; token += 3) seen[token] = token % 4 == 0 ? kInPrompt : 1 + token % 2;
   for (const Shape shape : {Shape::kNormal, Shape::kFlat, Shape::kTies, Shape::kPeaked}) {
     batch.logits.push_back(random_logits(shape, vocab, 17 * vocab + static_cast<uint32_t>(shape)));
     for (uint32_t seed = 0; seed < seeds; ++seed) {
@@ -313,6 +317,23 @@ TEST(SamplerKernel, PenalisesSeenTokensAndCountsTheDrawnOne) {
   }
 }
 
+TEST(SamplerKernel, PresenceAndFrequencyPenaltiesCountGeneratedTokensOnly) {
+  GpuSampler sampler = GpuSampler::open();
+  for (const bool greedy : {true, false}) {
+    // A logit of 4 falls to 4 - 0.5 - 2 * 0.75 = 2 where it was generated twice, and stays in the prompt alone.
+    Batch batch{.vocab = 3, .logits = {{4, 3, 2.5F}}, .seen = {}, .rows = {}};
+    batch.seen = {{2, 0, 0}, {kInPrompt, 0, 0}, {kInPrompt + 2, 1, 0}, {2, 1, kInPrompt}};
+    for (uint32_t r = 0; r < 4; ++r) batch.rows.push_back({.presence_penalty = 0.5F, .frequency_penalty = 0.75F});
+    batch.rows[2].frequency_penalty = 0;  // 3.5 to 2.5 to 2.5
+    const Outcome outcome = sampler.run(batch, greedy);
+    const uint32_t expected[] = {1, 0, 0, 2};
+    for (size_t r = 0; r < 4; ++r) {
+      EXPECT_EQ(outcome.results[r].token, expected[r]) << "row " << r;
+      EXPECT_EQ(outcome.seen[3 * r + expected[r]], batch.seen[r][expected[r]] + 1) << "row " << r;
+    }
+  }
+}
+
 TEST(SamplerKernel, ReportsLogitsThatAreNotFinite) {
   GpuSampler sampler = GpuSampler::open();
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -377,7 +398,7 @@ TEST(SamplerKernel, DrawsInProportionToProbability) {
   }
 }
 
-TEST(SamplerKernel, CountsTokensOfABatch) {
+TEST(SamplerKernel, MarksTokensOfAPrompt) {
   GpuSampler sampler = GpuSampler::open();
   constexpr uint32_t kVocab = 50;
   auto op = Sampler::create(sampler.device(), kVocab);
@@ -386,18 +407,18 @@ TEST(SamplerKernel, CountsTokensOfABatch) {
   for (uint32_t i = 0; i < ids.size(); ++i) ids[i] = i * i % 61;  // some lie outside the vocabulary
   const gpu::Buffer tokens = sampler.upload(ids);
   const gpu::Buffer seen = sampler.upload(std::vector<uint32_t>(3 * kVocab, 10));
-  gpu::Recorder recorder = sampler.device().record("count test");
-  op->record_count(recorder, tokens, 7, 900, 1, seen);
-  op->record_count(recorder, tokens, 0, 0, 0, seen);
-  op->record_count(recorder, tokens, 999, 1, 2, seen);
+  gpu::Recorder recorder = sampler.device().record("mark test");
+  op->record_marks(recorder, tokens, 7, 900, 1, seen);
+  op->record_marks(recorder, tokens, 0, 0, 0, seen);
+  op->record_marks(recorder, tokens, 999, 1, 2, seen);
   ASSERT_TRUE(recorder.submit().has_value());
 
   std::vector<uint32_t> expected(3 * kVocab, 10);
-  const auto count = [&](uint32_t id, uint32_t slot) {
-    if (id < kVocab) ++expected[slot * kVocab + id];
+  const auto mark = [&](uint32_t id, uint32_t slot) {
+    if (id < kVocab) expected[slot * kVocab + id] |= kInPrompt;
   };
-  for (size_t i = 7; i < 907; ++i) count(ids[i], 1);
-  count(ids[999], 2);
+  for (size_t i = 7; i < 907; ++i) mark(ids[i], 1);
+  mark(ids[999], 2);
   EXPECT_EQ(sampler.download(seen), expected);
 }
 

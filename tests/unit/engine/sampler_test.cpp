@@ -33,7 +33,10 @@ std::vector<double> brute_force(std::vector<float> logits, const std::vector<uin
   const size_t vocab = logits.size();
   for (size_t t = 0; t < vocab; ++t) {
     const float p = params.repetition_penalty;
-    if (!seen.empty() && seen[t] > 0) logits[t] = logits[t] > 0 ? logits[t] / p : logits[t] * p;
+    if (seen.empty() || seen[t] == 0) continue;
+    logits[t] = logits[t] > 0 ? logits[t] / p : logits[t] * p;
+    const uint32_t generated = seen[t] % (1U << 31);
+    if (generated > 0) logits[t] -= params.presence_penalty + params.frequency_penalty * static_cast<float>(generated);
   }
   const double highest = *std::max_element(logits.begin(), logits.end());
   std::vector<double> weight(vocab);
@@ -68,13 +71,15 @@ TEST(Sampler, FiltersAsDefined) {
   for (uint32_t trial = 0; trial < 2000; ++trial) {
     const std::vector<float> logits = random_logits(1 + generator() % 80, trial, trial % 2 == 0);
     std::vector<uint32_t> seen(generator() % 2 == 0 ? 0 : logits.size());
-    for (uint32_t& count : seen) count = generator() % 3;
+    for (uint32_t& word : seen) word = generator() % 3 + (generator() % 2 == 0 ? kernels::kInPrompt : 0);
     SamplingParams params = kPlain;
     params.temperature = among(std::initializer_list<float>{0.3F, 1, 1.7F});
     params.top_k = among(std::initializer_list<uint32_t>{0, 1, 2, 10, 79, 80, 1000});
     params.top_p = among(std::initializer_list<float>{1e-6F, 0.3F, 0.9F, 0.95F, 1});
     params.min_p = among(std::initializer_list<float>{0, 0.01F, 0.37F, 1});
     params.repetition_penalty = among(std::initializer_list<float>{0.5F, 1, 1.1F, 3});
+    params.presence_penalty = among(std::initializer_list<float>{0, 0, 0.5F, -2});
+    params.frequency_penalty = among(std::initializer_list<float>{0, 0, 1.5F, -0.25F});
     SCOPED_TRACE(fmt::format("trial {}: temperature {}, top_k {}, top_p {}, min_p {}, penalty {}", trial,
                              params.temperature, params.top_k, params.top_p, params.min_p, params.repetition_penalty));
     expect_brute_force(logits, seen, params);
@@ -129,6 +134,48 @@ TEST(Sampler, TakesTheLowestOfTheHighestAtTemperatureZero) {
   greedy.repetition_penalty = 2;
   EXPECT_EQ(sample(std::vector<float>{4, 3}, std::vector<uint32_t>{1, 0}, greedy, 0), 1U);
   EXPECT_EQ(sample(std::vector<float>{-4, -3}, std::vector<uint32_t>{0, 1}, greedy, 0), 0U);
+}
+
+TEST(Sampler, PenaltiesOfGeneratedTokensAreThoseOfOpenAi) {
+  SamplingParams params = kPlain;
+  params.temperature = 0;
+  const std::vector<float> logits = {4, 3, 2};
+  const auto draw = [&](std::vector<uint32_t> seen) { return sample(logits, seen, params, 0).value(); };
+  params.presence_penalty = 0.75F;
+  EXPECT_EQ(draw({5, 0, 0}), 0U) << "however often: 3.25";
+  params.frequency_penalty = 0.5F;
+  EXPECT_EQ(draw({1, 0, 0}), 1U) << "4 - 0.75 - 0.5";
+  EXPECT_EQ(draw({kernels::kInPrompt, 0, 0}), 0U) << "the prompt does not count";
+  EXPECT_EQ(draw({kernels::kInPrompt + 3, 1, 0}), 2U) << "1.75 and 1.75";
+  params.presence_penalty = -2;
+  params.frequency_penalty = 0;
+  EXPECT_EQ(draw({0, 1, 0}), 1U) << "below 0 they favour what was generated";
+}
+
+TEST(Sampler, BiasesAreAddedToLogits) {
+  SamplingParams params = kPlain;
+  params.temperature = 0;
+  const std::vector<float> logits = {4, 3, 2};
+  params.logit_bias = {{.token = 2, .value = 2.5F}};
+  EXPECT_EQ(sample(logits, {}, params, 0), 2U);
+  params.logit_bias = {{.token = 0, .value = -100}, {.token = 1, .value = -100}};
+  EXPECT_EQ(sample(logits, {}, params, 0), 2U);
+  params.logit_bias = {{.token = 2, .value = 4}};
+  params.repetition_penalty = 2;
+  EXPECT_EQ(sample(logits, std::vector<uint32_t>{0, 0, 1}, params, 0), 0U) << "penalties come after: (2 + 4) / 2";
+  params.logit_bias = {{.token = 3, .value = 1}};
+  const auto outside = sample(logits, {}, params, 0);
+  ASSERT_FALSE(outside);
+  EXPECT_EQ(outside.error().message(), "logit_bias names the token 3, outside the vocabulary of 3 tokens");
+  params.logit_bias = {{.token = 1, .value = 1}, {.token = 1, .value = 2}};
+  EXPECT_EQ(validate(params).error().message(), "logit_bias names the token 1 twice");
+  for (const float value : {100.5F, -101.0F, std::numeric_limits<float>::quiet_NaN()}) {
+    params.logit_bias = {{.token = 1, .value = value}};
+    EXPECT_FALSE(validate(params)) << value;
+  }
+  params.logit_bias.clear();
+  for (uint32_t token = 0; token <= kMaxLogitBiases; ++token) params.logit_bias.push_back({.token = token, .value = 1});
+  EXPECT_EQ(validate(params).error().message(), "logit_bias has 1,025 tokens: at most 1,024 are taken");
 }
 
 TEST(Sampler, DrawsInProportionToProbability) {
@@ -241,6 +288,8 @@ TEST(Sampler, RefusesSettingsOutOfRange) {
       {"temperature", &SamplingParams::temperature, {0, 0.01F, 100}, {-0.1F, 100.5F, kNan, kInfinity, -kInfinity}},
       {"top_p", &SamplingParams::top_p, {1e-30F, 0.5F, 1}, {0, -1, 1.0001F, kNan, kInfinity}},
       {"min_p", &SamplingParams::min_p, {0, 0.5F, 1}, {-1e-30F, 1.0001F, kNan, kInfinity}},
+      {"presence_penalty", &SamplingParams::presence_penalty, {-2, 0, 2}, {-2.1F, 2.1F, kNan, kInfinity}},
+      {"frequency_penalty", &SamplingParams::frequency_penalty, {-2, 0, 2}, {-2.1F, 2.1F, kNan, kInfinity}},
       {"repetition_penalty", &SamplingParams::repetition_penalty, {1e-30F, 1, 100}, {0, -1, 101, kNan, kInfinity}},
   };
   for (const Case& c : cases) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <thread>
 
 #include "tiny_model.h"
@@ -15,6 +16,7 @@ using std::chrono::seconds;
 class SchedulerTest : public testing::Test {
  protected:
   void start(uint32_t slots, SchedulerOptions options = {}) {
+    if (thread_.joinable()) finish(true);
     EngineOptions engine_options;
     engine_options.model.slots = slots;
     engine_options.model.max_context = 200;
@@ -49,6 +51,8 @@ class SchedulerTest : public testing::Test {
     while (!all.has_ended && std::chrono::steady_clock::now() < deadline) {
       Ticket::News news = ticket.wait(std::chrono::milliseconds(200));
       all.tokens.insert(all.tokens.end(), news.tokens.begin(), news.tokens.end());
+      all.logprobs.insert(all.logprobs.end(), news.logprobs.begin(), news.logprobs.end());
+      all.embedding = news.embedding;
       all.has_ended = news.has_ended;
       all.reason = news.reason;
       all.error = news.error;
@@ -114,6 +118,149 @@ TEST_F(SchedulerTest, WhatASlotHoldsIsNotReadAgain) {
   EXPECT_EQ(third->kept_tokens(), 55U) << "the last token that was generated had not been read";
 }
 
+/// Texts that begin alike: the first 130 tokens (four pages and two positions) of each are the same.
+std::vector<Job> alike_jobs(Job (*make)(uint32_t, uint32_t, uint32_t, float)) {
+  std::vector<Job> jobs;
+  for (uint32_t i = 0; i < 5; ++i) {
+    Job job = make(3, 130, 12, i % 2 == 0 ? 0.0F : 0.9F);
+    for (uint32_t more = 0; more <= i * 4; ++more) job.prompt.push_back((i * 31 + more) % 384);
+    jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
+TEST_F(SchedulerTest, WhatPromptsBeginWithIsReadOnceAndChangesNoAnswer) {
+  std::vector<std::vector<uint32_t>> apart;
+  start(1, {.shared_tokens = 0});
+  run();
+  for (Job& one : alike_jobs(job)) apart.push_back(all_of(*scheduler_->submit(std::move(one)).value()).tokens);
+  EXPECT_EQ(scheduler_->state().shared_tokens, 0U);
+  finish();
+  for (const bool together : {true, false}) {
+    SCOPED_TRACE(together);
+    start(4, {.max_queue = 64, .chunk_tokens = 32});
+    if (!together) run();
+    std::vector<std::shared_ptr<Ticket>> tickets;
+    std::vector<std::vector<uint32_t>> shared(apart.size());
+    uint64_t prompt_tokens = 0;
+    std::vector<Job> jobs = alike_jobs(job);
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      prompt_tokens += jobs[i].prompt.size();
+      tickets.push_back(scheduler_->submit(std::move(jobs[i])).value());
+      if (!together) shared[i] = all_of(*tickets[i]).tokens;
+    }
+    if (together) run();
+    for (size_t i = 0; together && i < tickets.size(); ++i) shared[i] = all_of(*tickets[i]).tokens;
+    EXPECT_EQ(shared, apart);
+    finish();
+    const SchedulerState state = scheduler_->state();
+    EXPECT_EQ(state.prompt_tokens, prompt_tokens);
+    // 128 tokens lie in pages that all five share; each text reads its own rest.
+    EXPECT_GE(state.kept_tokens, 4 * 128U);
+    EXPECT_EQ(state.shared_tokens > 0, together) << "one after the other they find it in their slot";
+    uint64_t kept = 0;
+    for (const auto& ticket : tickets) kept += ticket->kept_tokens();
+    EXPECT_EQ(kept, state.kept_tokens);
+  }
+}
+
+TEST_F(SchedulerTest, PagesOutliveTheirSlotUntilOthersNeedThem) {
+  start(1, {.shared_tokens = 160});
+  run();
+  const Job first = job(3, 100, 2);
+  const std::vector<uint32_t> tokens = all_of(*scheduler_->submit(first).value()).tokens;
+  all_of(*scheduler_->submit(job(50, 60, 2)).value());  // takes the only slot
+  auto again = scheduler_->submit(first).value();
+  EXPECT_EQ(all_of(*again).tokens, tokens);
+  EXPECT_EQ(again->kept_tokens(), 96U) << "three whole pages";
+  for (uint32_t other = 0; other < 4; ++other) all_of(*scheduler_->submit(job(60 + other, 150, 2)).value());
+  auto last = scheduler_->submit(first).value();
+  EXPECT_EQ(all_of(*last).tokens, tokens);
+  EXPECT_EQ(last->kept_tokens(), 0U) << "five pages are kept, and others were used since";
+  // The one slot's context of 200 has 7 pages: what is remembered makes room for what is read.
+  start(1, {.shared_tokens = 100'000});
+  run();
+  for (uint32_t other = 0; other < 6; ++other) {
+    const Ticket::News news = all_of(*scheduler_->submit(job(other, 190, 3)).value());
+    EXPECT_FALSE(news.error);
+    EXPECT_EQ(news.tokens.size(), 3U);
+  }
+}
+
+TEST_F(SchedulerTest, LogprobsAreThoseOfTheRawLogits) {
+  start(1);
+  auto sequence = Sequence::create(*engine_).value();
+  ASSERT_TRUE(sequence.clear());
+  Job asked = job(5, 20, 6, 0.9F);
+  asked.options.sampling.logit_bias = {{.token = 17, .value = 3}};
+  ASSERT_TRUE(sequence.generate(asked.prompt, asked.options, [](uint32_t) { return true; }));
+  const std::vector<uint32_t> text = sequence.tokens();
+  ASSERT_TRUE(sequence.clear());
+  const auto logits = sequence.read_logits(text, 7).value();
+  start(2);
+  run();
+  auto unasked = scheduler_->submit(asked).value();
+  asked.top_logprobs = 4;
+  auto ticket = scheduler_->submit(asked).value();
+  const Ticket::News news = all_of(*ticket);
+  EXPECT_EQ(news.tokens, std::vector<uint32_t>(text.end() - 6, text.end()));
+  ASSERT_EQ(news.logprobs.size(), 6U);
+  for (size_t i = 0; i < 6; ++i) {
+    const TokenLogprobs expected = token_logprobs(logits[i], news.tokens[i], 4);
+    // Logits of a step and of a prompt are summed in different orders.
+    EXPECT_NEAR(news.logprobs[i].chosen, expected.chosen, 1e-3);
+    ASSERT_EQ(news.logprobs[i].top.size(), 4U);
+    for (size_t j = 0; j < 4; ++j) EXPECT_NEAR(news.logprobs[i].top[j].second, expected.top[j].second, 1e-3);
+  }
+  const Ticket::News other = all_of(*unasked);
+  EXPECT_EQ(other.tokens, news.tokens);
+  EXPECT_TRUE(other.logprobs.empty());
+}
+
+/// The output matrix takes an embedding to where it takes the mean hidden state: to the mean of the logits.
+TEST_F(SchedulerTest, EmbeddingsAreTheMeanOfTheHiddenStates) {
+  const formats::Safetensors file = formats::Safetensors::open(model_.path() / "model.safetensors").value();
+  const auto head = std::ranges::find(file.tensors(), "lm_head.weight", &formats::TensorView::name);
+  ASSERT_NE(head, file.tensors().end());
+  std::vector<float> matrix(size_t{384} * 64);
+  std::memcpy(matrix.data(), model_.text("model.safetensors").data() + head->file_offset, matrix.size() * 4);
+  constexpr uint32_t kLengths[] = {1, 6, 90};
+  start(1);
+  std::vector<std::vector<std::vector<float>>> logits;
+  for (const uint32_t length : kLengths) {
+    auto sequence = Sequence::create(*engine_).value();
+    ASSERT_TRUE(sequence.clear());
+    logits.push_back(sequence.read_logits(job(11, length, 0).prompt, length).value());
+  }
+  start(2, {.max_queue = 8, .chunk_tokens = 40});
+  run();
+  all_of(*scheduler_->submit(job(11, 70, 1)).value());  // its pages are not taken: all hidden states are needed
+  for (size_t text = 0; text < logits.size(); ++text) {
+    SCOPED_TRACE(kLengths[text]);
+    Job asked = job(11, kLengths[text], 0);
+    asked.embeds = true;
+    auto ticket = scheduler_->submit(asked).value();
+    const std::vector<float> embedding = all_of(*ticket).embedding;
+    EXPECT_EQ(ticket->kept_tokens(), 0U);
+    ASSERT_EQ(embedding.size(), 64U);
+    double square = 0;
+    for (const float value : embedding) square += double{value} * value;
+    EXPECT_NEAR(square, 1, 1e-5);
+    double dot = 0;
+    double squares[2] = {0, 0};
+    for (size_t token = 0; token < 384; ++token) {
+      double sum = 0;
+      double product = 0;
+      for (const auto& row : logits[text]) sum += row[token];
+      for (size_t i = 0; i < 64; ++i) product += double{matrix[token * 64 + i]} * embedding[i];
+      dot += sum * product;
+      squares[0] += sum * sum;
+      squares[1] += product * product;
+    }
+    EXPECT_NEAR(dot / std::sqrt(squares[0] * squares[1]), 1, 1e-5);
+  }
+}
+
 TEST_F(SchedulerTest, CancelledJobsLeaveTheirSlots) {
   start(2);
   run();
@@ -172,6 +319,9 @@ TEST_F(SchedulerTest, WhatCannotBeReadIsRefused) {
   Job outside = job(1, 3, 1);
   outside.prompt[1] = 384;
   EXPECT_FALSE(scheduler_->submit(outside));
+  Job biased = job(1, 3, 1);
+  biased.options.sampling.logit_bias = {{.token = 384, .value = 1}};
+  EXPECT_FALSE(scheduler_->submit(biased));
   Job hot = job(1, 3, 1);
   hot.options.sampling.temperature = -1;
   EXPECT_FALSE(scheduler_->submit(hot));

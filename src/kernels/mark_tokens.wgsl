@@ -1,10 +1,10 @@
-// Counts the tokens of a batch: seen[slot, tokens[first + i]] += 1 for i in [0, count).
+// Marks the tokens of a prompt: seen[slot, tokens[first + i]] |= 2^31 for i in [0, count).
 //
 // Shapes: tokens [at least first + count], seen [slots, vocab_size].
 // Bindings: 1 tokens u32, 2 seen u32, updated atomically.
 // Dispatch: one invocation per token, in workgroups of WORKGROUP_SIZE (folded into x and y).
 // Numerics: exact, whatever the order. Ids outside the vocabulary are ignored.
-// Source: the occurrences that the repetition penalty asks for; its source is in sampler_logits.wgsl.
+// Source: the occurrences that the penalties of sampler_logits.wgsl ask for; the lower bits count generated tokens.
 
 struct Params {
   vocab_size: u32,
@@ -12,6 +12,8 @@ struct Params {
   count: u32,
   slot: u32,
 }
+
+const IN_PROMPT = 0x80000000u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;
@@ -23,5 +25,5 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   let i = (group.x + group.y * groups.x) * WORKGROUP_SIZE + lane;
   if (i >= params.count) { return; }
   let token = tokens[params.first + i];
-  if (token < params.vocab_size) { atomicAdd(&seen[params.slot * params.vocab_size + token], 1u); }
+  if (token < params.vocab_size) { atomicOr(&seen[params.slot * params.vocab_size + token], IN_PROMPT); }
 }

@@ -1,0 +1,49 @@
+// Draws tokens on the GPU, for one or several sequences at once: the settings of each row, and what each sequence
+// holds.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "engine/sampler.h"
+#include "model/model.h"
+
+namespace cria::engine {
+
+class TokenSampler {
+ public:
+  /// For sequences in as many slots. Errors: kUnsupported for the vocabulary, kOutOfMemory, kDevice.
+  static Result<TokenSampler> create(gpu::Device& device, uint32_t vocab_size, uint32_t slots);
+
+  /// The slot holds a text that begins with these tokens, none of them generated.
+  Status begin(gpu::Device& device, uint32_t slot, std::span<const uint32_t> prompt);
+  /// Records that the tokens [0, count) of the model's batch stand in a slot's prompt too.
+  void record_prompt(gpu::Recorder& recorder, const model::Model& model, uint32_t count, uint32_t slot) const;
+
+  /// A draw for the sequence in a slot; no two of one pass share a slot.
+  struct Draw {
+    const SamplingParams* params = nullptr;
+    uint32_t step = 0;  ///< counts the sequence's draws
+    uint32_t slot = 0;
+  };
+  /// Records a draw from each of the model's first rows of logits: row r's token becomes token r of its next batch.
+  /// Logit biases change the logits. What comes back is for take_tokens.
+  Result<gpu::PendingRead> record(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                                  std::span<const Draw> draws);
+
+ private:
+  Status record_biases(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                       std::span<const Draw> draws);
+
+  kernels::Sampler sampler_;
+  uint32_t vocab_size_ = 0;
+  gpu::Buffer rows_;     // SamplerRow [slots]
+  gpu::Buffer seen_;     // u32 [slots, vocab_size], as kernels::Sampler has it
+  gpu::Buffer results_;  // SampledToken [slots]
+  gpu::Buffer biases_;   // LogitBiasEntry, as many as were needed so far; not valid before the first
+};
+
+/// Waits for the tokens of TokenSampler::record.
+Result<std::vector<kernels::SampledToken>> take_tokens(gpu::PendingRead& read);
+
+}  // namespace cria::engine
