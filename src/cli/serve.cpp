@@ -19,6 +19,7 @@ struct ServeFlags {
   uint32_t slots = 4;
   uint32_t max_queue = 64;
   uint32_t chunk_tokens = 256;
+  std::optional<uint32_t> shared_tokens;
   server::ServerOptions server;
 };
 
@@ -90,9 +91,10 @@ Status run(const ServeFlags& flags) {
   CRIA_TRY_ASSIGN(std::optional<text::ChatTemplate> chat, open_template(path, flags.chat_template));
   CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Engine> engine, engine::Engine::load(path, options));
   note_software_device(engine->device().info());
-  CRIA_TRY_ASSIGN(
-      const std::unique_ptr<engine::Scheduler> scheduler,
-      engine::Scheduler::create(*engine, {.max_queue = flags.max_queue, .chunk_tokens = flags.chunk_tokens}));
+  CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Scheduler> scheduler,
+                  engine::Scheduler::create(*engine, {.max_queue = flags.max_queue,
+                                                      .chunk_tokens = flags.chunk_tokens,
+                                                      .shared_tokens = flags.shared_tokens}));
   CRIA_TRY_ASSIGN(const std::unique_ptr<server::Server> server,
                   server::Server::create(*engine, *scheduler, std::move(chat), server_options));
   platform::catch_interrupts();
@@ -115,6 +117,11 @@ void add_limits(CLI::App& command, ServeFlags& flags) {
   command.add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a prompt that are read between two steps")
       ->check(number_from(1U, 4096U))
       ->capture_default_str();
+  command
+      .add_option("--shared-tokens", flags.shared_tokens,
+                  "Tokens kept for prompts that begin alike, 0 shares nothing [the context]")
+      ->check(number_from(0U, 1U << 30U))
+      ->type_name("TOKENS");
   command.add_option("--max-tokens", server.max_tokens, "Tokens of one answer at most")
       ->check(number_from(1U, 1U << 24U))
       ->capture_default_str();

@@ -7,28 +7,32 @@ namespace {
 constexpr std::chrono::milliseconds kPoll{100};
 }  // namespace
 
+Checked<std::shared_ptr<engine::Ticket>> submit(engine::Scheduler& scheduler, engine::Job job) {
+  auto ticket = scheduler.submit(std::move(job));
+  if (!ticket) return std::unexpected(refusal_of(ticket.error()));
+  if (*ticket != nullptr) return *std::move(ticket);
+  const bool is_broken = scheduler.state().is_broken;
+  return std::unexpected(Refusal{.status = is_broken ? 503 : 429,
+                                 .message = is_broken ? "the device has failed: nothing is generated any more"
+                                                      : "too many requests are waiting: try again later",
+                                 .code = is_broken ? "device_failed" : "queue_full"});
+}
+
 Checked<std::unique_ptr<Generation>> Generation::begin(engine::Engine& engine, engine::Scheduler& scheduler,
                                                        const CompletionRequest& request,
                                                        const std::vector<uint32_t>& prompt) {
-  std::unique_ptr<Generation> generation(new Generation);
+  std::unique_ptr<Generation> generation(new Generation(engine));
   generation->prompt_tokens_ = prompt.size();
   engine::Job job{.prompt = prompt, .options = {}};
   job.options.sampling = engine::resolve_sampling(request.sampling, engine.defaults());
   job.options.max_tokens = request.max_tokens;
+  job.top_logprobs = request.top_logprobs;
   job.options.stop_tokens = engine::stop_tokens(engine.config(), engine.defaults());
   for (uint32_t i = 0; i < request.count; ++i) {
-    auto ticket = scheduler.submit(job);
-    if (!ticket) return std::unexpected(refusal_of(ticket.error()));
-    if (*ticket == nullptr) {
-      const bool is_broken = scheduler.state().is_broken;
-      return std::unexpected(Refusal{.status = is_broken ? 503 : 429,
-                                     .message = is_broken ? "the device has failed: nothing is generated any more"
-                                                          : "too many requests are waiting: try again later",
-                                     .code = is_broken ? "device_failed" : "queue_full"});
-    }
+    CRIA_TRY_ASSIGN(auto ticket, submit(scheduler, job));
     engine::TextStream stream(engine.tokenizer(), request.stops);
     if (const Status passed = stream.pass(prompt); !passed) return std::unexpected(refusal_of(passed.error()));
-    generation->choices_.push_back({.ticket = *std::move(ticket), .stream = std::move(stream)});
+    generation->choices_.push_back({.ticket = std::move(ticket), .stream = std::move(stream)});
     ++job.options.sampling.seed;
   }
   return generation;
@@ -38,13 +42,22 @@ Generation::~Generation() {
   for (Choice& choice : choices_) choice.ticket->cancel();
 }
 
+TokenReport Generation::report(uint32_t token, const engine::TokenLogprobs& logprobs) const {
+  // The model's vocabulary may be larger than the tokenizer's: what that does not know stands for nothing.
+  const auto bytes_of = [&](uint32_t id) { return tokenizer_.token_bytes(id).value_or(""); };
+  TokenReport report{.bytes = bytes_of(token), .logprob = logprobs.chosen, .top = {}};
+  for (const auto& [id, logprob] : logprobs.top) report.top.emplace_back(bytes_of(id), logprob);
+  return report;
+}
+
 Checked<Generation::Part> Generation::poll(size_t index) {
   Choice& choice = choices_[index];
   Part part;
   if (choice.has_ended) return part;
   const engine::Ticket::News news = choice.ticket->wait(kPoll);
-  for (const uint32_t token : news.tokens) {
-    if (choice.stream.stopped()) break;
+  for (size_t i = 0; i < news.tokens.size() && !choice.stream.stopped(); ++i) {
+    const uint32_t token = news.tokens[i];
+    if (!news.logprobs.empty()) part.tokens.push_back(report(token, news.logprobs[i]));
     ++choice.generated;
     auto text = choice.stream.push(token);
     if (!text) return std::unexpected(refusal_of(text.error()));

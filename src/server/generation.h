@@ -12,6 +12,9 @@
 
 namespace cria::server {
 
+/// Queues a job. Refusals: 400 for what cannot be read, 429 where the queue is full, 503 where the device has failed.
+Checked<std::shared_ptr<engine::Ticket>> submit(engine::Scheduler& scheduler, engine::Job job);
+
 /// The answers to one request. What is left of them when it goes is cancelled.
 class Generation {
  public:
@@ -27,6 +30,7 @@ class Generation {
   /// What came of one answer since it was asked last.
   struct Part {
     std::string text;
+    std::vector<TokenReport> tokens;  ///< where log-probabilities were asked for; stop texts are among them
     bool ends_now = false;
     engine::StopReason reason = engine::StopReason::kInterrupted;
   };
@@ -45,7 +49,9 @@ class Generation {
     uint64_t generated = 0;
     bool has_ended = false;
   };
-  Generation() = default;
+  explicit Generation(const engine::Engine& engine) : tokenizer_(engine.tokenizer()) {}
+  [[nodiscard]] TokenReport report(uint32_t token, const engine::TokenLogprobs& logprobs) const;
+  const text::Tokenizer& tokenizer_;
   std::vector<Choice> choices_;
   uint64_t prompt_tokens_ = 0;
 };

@@ -8,10 +8,16 @@ namespace {
 
 struct Path {
   std::string_view path, method;
+  /// A path that ends with / stands for all below it.
+  [[nodiscard]] bool holds(std::string_view wanted) const {
+    return path == wanted || (path.ends_with('/') && wanted.starts_with(path));
+  }
 };
-constexpr Path kPaths[] = {
-    {"/health", "GET"},    {"/ready", "GET"},       {"/metrics", "GET"},         {"/v1/models", "GET"},
-    {"/tokenize", "POST"}, {"/detokenize", "POST"}, {"/v1/completions", "POST"}, {"/v1/chat/completions", "POST"}};
+constexpr Path kPaths[] = {{"/health", "GET"},         {"/ready", "GET"},
+                           {"/metrics", "GET"},        {"/v1/models", "GET"},
+                           {"/v1/models/", "GET"},     {"/tokenize", "POST"},
+                           {"/detokenize", "POST"},    {"/v1/completions", "POST"},
+                           {"/v1/embeddings", "POST"}, {"/v1/chat/completions", "POST"}};
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -132,12 +138,12 @@ std::optional<Refusal> refuse_body(const RequestHead& head, const ServerOptions&
 }  // namespace
 
 bool is_known_path(std::string_view path) {
-  return std::ranges::any_of(kPaths, [&](const Path& known) { return known.path == path; });
+  return std::ranges::any_of(kPaths, [&](const Path& known) { return known.holds(path); });
 }
 
 bool takes_method(std::string_view path, std::string_view method) {
   return std::ranges::any_of(kPaths, [&](const Path& known) {
-    return known.path == path &&
+    return known.holds(path) &&
            (known.method == method || method == "OPTIONS" || (known.method == "GET" && method == "HEAD"));
   });
 }

@@ -30,6 +30,8 @@ std::string Metrics::text(const engine::SchedulerState& state, size_t connection
   add(text, "jobs_refused_total", "counter", "Jobs for which the queue had no place.", state.refused);
   add(text, "prompt_tokens_total", "counter", "Tokens of prompts.", state.prompt_tokens);
   add(text, "prompt_tokens_cached_total", "counter", "Tokens of prompts that were in the cache.", state.kept_tokens);
+  add(text, "prompt_tokens_shared_total", "counter", "Of these, tokens that other prompts had in common.",
+      state.shared_tokens);
   add(text, "generated_tokens_total", "counter", "Tokens that were generated.", state.generated_tokens);
   add(text, "steps_total", "counter", "Decode steps.", state.steps);
   add(text, "device_failed", "gauge", "1 where the device has failed.", state.is_broken ? 1 : 0);

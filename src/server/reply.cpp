@@ -1,5 +1,7 @@
 #include "server/reply.h"
 
+#include <algorithm>
+
 namespace cria::server {
 namespace {
 
@@ -58,8 +60,62 @@ Json usage_json(const Usage& usage) {
           {"prompt_tokens_details", {{"cached_tokens", usage.kept_tokens}}}};
 }
 
-Json choice_json(const ReplyHead& head, size_t index, const std::string& text, engine::StopReason reason) {
-  Json choice = {{"index", index}, {"finish_reason", finish_reason(reason)}, {"logprobs", nullptr}};
+namespace {
+
+/// A character begins at every byte that does not go on with one.
+size_t characters_of(std::string_view bytes) {
+  return static_cast<size_t>(
+      std::ranges::count_if(bytes, [](char byte) { return (static_cast<uint8_t>(byte) & 0xC0U) != 0x80U; }));
+}
+
+Json token_json(const std::string& bytes, float logprob) {
+  return {{"token", bytes}, {"logprob", logprob}, {"bytes", std::vector<uint8_t>(bytes.begin(), bytes.end())}};
+}
+
+Json chat_logprobs(const std::vector<TokenReport>& tokens) {
+  Json content = Json::array();
+  for (const TokenReport& token : tokens) {
+    Json entry = token_json(token.bytes, token.logprob);
+    Json& top = entry["top_logprobs"] = Json::array();
+    for (const auto& [bytes, logprob] : token.top) top.push_back(token_json(bytes, logprob));
+    content.push_back(std::move(entry));
+  }
+  return {{"content", std::move(content)}, {"refusal", nullptr}};
+}
+
+}  // namespace
+
+size_t characters_of(const std::vector<TokenReport>& tokens) {
+  size_t count = 0;
+  for (const TokenReport& token : tokens) count += characters_of(std::string_view(token.bytes));
+  return count;
+}
+
+Json logprobs_json(bool is_chat, const std::vector<TokenReport>& tokens, size_t offset) {
+  if (is_chat) return chat_logprobs(tokens);
+  Json names = Json::array();
+  Json values = Json::array();
+  Json tops = Json::array();
+  Json offsets = Json::array();
+  for (const TokenReport& token : tokens) {
+    names.push_back(token.bytes);
+    values.push_back(token.logprob);
+    Json top = Json::object();
+    for (const auto& [bytes, logprob] : token.top) top.emplace(bytes, logprob);
+    top.emplace(token.bytes, token.logprob);
+    tops.push_back(std::move(top));
+    offsets.push_back(offset);
+    offset += characters_of(std::string_view(token.bytes));
+  }
+  return {{"tokens", std::move(names)},
+          {"token_logprobs", std::move(values)},
+          {"top_logprobs", std::move(tops)},
+          {"text_offset", std::move(offsets)}};
+}
+
+Json choice_json(const ReplyHead& head, size_t index, const std::string& text, Json logprobs,
+                 engine::StopReason reason) {
+  Json choice = {{"index", index}, {"finish_reason", finish_reason(reason)}, {"logprobs", std::move(logprobs)}};
   if (head.is_chat) {
     choice["message"] = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
   } else {
@@ -84,8 +140,8 @@ std::string role_event(const ReplyHead& head, size_t index) {
                      {"finish_reason", nullptr}});
 }
 
-std::string text_event(const ReplyHead& head, size_t index, const std::string& text) {
-  Json choice = {{"index", index}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
+std::string text_event(const ReplyHead& head, size_t index, const std::string& text, Json logprobs) {
+  Json choice = {{"index", index}, {"logprobs", std::move(logprobs)}, {"finish_reason", nullptr}};
   if (head.is_chat) {
     choice["delta"] = {{"content", text}};
   } else {

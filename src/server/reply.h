@@ -3,6 +3,8 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -33,7 +35,8 @@ struct ReplyHead {
   bool is_chat = true;
   std::string id;
   std::string model;
-  int64_t created = 0;  ///< seconds since 1970
+  int64_t created = 0;        ///< seconds since 1970
+  bool has_logprobs = false;  ///< log-probabilities were asked for
 };
 
 struct Usage {
@@ -42,17 +45,30 @@ struct Usage {
   uint64_t generated_tokens = 0;
 };
 
+/// A token of an answer with its log-probability, and those of the likeliest.
+struct TokenReport {
+  std::string bytes;
+  float logprob = 0;
+  std::vector<std::pair<std::string, float>> top;
+};
+/// In the form of a chat, or of a completion: there tokens are placed in the text, whose first `offset` characters
+/// stand before them.
+[[nodiscard]] Json logprobs_json(bool is_chat, const std::vector<TokenReport>& tokens, size_t offset);
+/// Characters in the tokens together.
+[[nodiscard]] size_t characters_of(const std::vector<TokenReport>& tokens);
+
 /// "stop" or "length".
 [[nodiscard]] std::string_view finish_reason(engine::StopReason reason);
 
 [[nodiscard]] Json usage_json(const Usage& usage);
 /// One choice of an answer that comes whole.
-[[nodiscard]] Json choice_json(const ReplyHead& head, size_t index, const std::string& text, engine::StopReason reason);
+[[nodiscard]] Json choice_json(const ReplyHead& head, size_t index, const std::string& text, Json logprobs,
+                               engine::StopReason reason);
 [[nodiscard]] Json reply_json(const ReplyHead& head, Json choices, const Usage& usage);
 
 /// Events of a streamed answer: `data: {…}` and an empty line.
 [[nodiscard]] std::string role_event(const ReplyHead& head, size_t index);
-[[nodiscard]] std::string text_event(const ReplyHead& head, size_t index, const std::string& text);
+[[nodiscard]] std::string text_event(const ReplyHead& head, size_t index, const std::string& text, Json logprobs);
 [[nodiscard]] std::string finish_event(const ReplyHead& head, size_t index, engine::StopReason reason);
 [[nodiscard]] std::string usage_event(const ReplyHead& head, const Usage& usage);
 [[nodiscard]] std::string error_event(const Refusal& refusal);

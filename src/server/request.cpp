@@ -1,6 +1,7 @@
 #include "server/request.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
 
@@ -10,6 +11,9 @@ namespace cria::server {
 namespace {
 
 constexpr uint32_t kMaxCount = 8;
+constexpr uint32_t kMaxTopLogprobs = 20;     // of a chat
+constexpr uint32_t kMaxTextTopLogprobs = 5;  // of a completion
+constexpr size_t kMaxInputs = 2048;          // of one request for embeddings
 constexpr size_t kMaxStops = 4;
 constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxMessages = 4096;
@@ -212,6 +216,33 @@ Checked<std::vector<std::string>> stops_of(const Json* value) {
   return stops;
 }
 
+/// An object from tokens' ids, as strings, to numbers.
+Checked<std::vector<engine::LogitBias>> biases_of(const Json* object) {
+  std::vector<engine::LogitBias> biases;
+  if (object == nullptr) return biases;
+  if (!object->is_object() || object->size() > engine::kMaxLogitBiases) {
+    return refuse("logit_bias",
+                  fmt::format("\"logit_bias\" must be an object of at most {} tokens, such as {{\"17\": -100}}",
+                              engine::kMaxLogitBiases));
+  }
+  for (const auto& [key, value] : object->items()) {
+    engine::LogitBias bias;
+    const char* const end = key.data() + key.size();
+    const auto [after, error] = std::from_chars(key.data(), end, bias.token);
+    if (error != std::errc() || after != end) {
+      return refuse("logit_bias",
+                    fmt::format("\"logit_bias\" has the key {}: it must be the number of a token", shown(Json(key))));
+    }
+    if (!value.is_number() || !(std::abs(value.get<double>()) <= 100)) {
+      return refuse("logit_bias", fmt::format("\"logit_bias\" of token {} is {}: it must be a number from -100 to 100",
+                                              bias.token, shown(value)));
+    }
+    bias.value = value.get<float>();
+    biases.push_back(bias);
+  }
+  return biases;
+}
+
 template <typename T, typename U>
 void narrow(const std::optional<U>& from, std::optional<T>& to) {
   if (from) to = static_cast<T>(*from);
@@ -222,6 +253,9 @@ Checked<bool> read_sampling(Fields& fields, engine::SamplingChoice& sampling) {
   CRIA_TRY_ASSIGN(const auto top_p, fields.number("top_p", 1e-6, 1));
   CRIA_TRY_ASSIGN(const auto min_p, fields.number("min_p", 0, 1));
   CRIA_TRY_ASSIGN(const auto penalty, fields.number("repetition_penalty", 0.01, 100));
+  CRIA_TRY_ASSIGN(const auto presence, fields.number("presence_penalty", -2, 2));
+  CRIA_TRY_ASSIGN(const auto frequency, fields.number("frequency_penalty", -2, 2));
+  CRIA_TRY_ASSIGN(sampling.logit_bias, biases_of(fields.take("logit_bias")));
   CRIA_TRY_ASSIGN(const auto top_k, fields.whole("top_k", 0, UINT32_MAX));
   CRIA_TRY_ASSIGN(sampling.seed, fields.whole("seed", 0, UINT64_MAX));
   narrow(temperature, sampling.temperature);
@@ -229,6 +263,8 @@ Checked<bool> read_sampling(Fields& fields, engine::SamplingChoice& sampling) {
   narrow(min_p, sampling.min_p);
   narrow(penalty, sampling.repetition_penalty);
   narrow(top_k, sampling.top_k);
+  narrow(presence, sampling.presence_penalty);
+  narrow(frequency, sampling.frequency_penalty);
   return true;
 }
 
@@ -244,6 +280,22 @@ Checked<bool> read_length(Fields& fields, const ServerOptions& options, Completi
   request.max_tokens = static_cast<uint32_t>(max_tokens.value_or(newer.value_or(options.max_tokens)));
   CRIA_TRY_ASSIGN(const auto count, fields.whole("n", 1, kMaxCount));
   request.count = static_cast<uint32_t>(count.value_or(1));
+  return true;
+}
+
+/// Of a chat "logprobs" is a switch beside "top_logprobs", of a completion it is the number.
+Checked<bool> read_logprobs(Fields& fields, CompletionRequest& request) {
+  if (!request.is_chat) {
+    CRIA_TRY_ASSIGN(const auto top, fields.whole("logprobs", 0, kMaxTextTopLogprobs));
+    narrow(top, request.top_logprobs);
+    return true;
+  }
+  CRIA_TRY_ASSIGN(const bool is_wanted, fields.boolean("logprobs", false));
+  CRIA_TRY_ASSIGN(const auto top, fields.whole("top_logprobs", 0, kMaxTopLogprobs));
+  if (top && *top > 0 && !is_wanted) {
+    return refuse("top_logprobs", "\"top_logprobs\" was given without \"logprobs\": true");
+  }
+  if (is_wanted) request.top_logprobs = static_cast<uint32_t>(top.value_or(0));
   return true;
 }
 
@@ -263,17 +315,12 @@ Checked<bool> read_stream(Fields& fields, CompletionRequest& request) {
 
 /// What OpenAI's API has and this server does not.
 Checked<bool> read_unsupported(Fields& fields, bool is_chat) {
-  CRIA_TRY(fields.neutral("presence_penalty", {0}));
-  CRIA_TRY(fields.neutral("frequency_penalty", {0}));
-  CRIA_TRY(fields.neutral("logit_bias", {Json::object()}));
-  CRIA_TRY(fields.neutral("logprobs", {false}));
   if (!is_chat) {
     CRIA_TRY(fields.neutral("echo", {false}));
     CRIA_TRY(fields.neutral("best_of", {1}));
     CRIA_TRY(fields.neutral("suffix", {""}));
     return true;
   }
-  CRIA_TRY(fields.neutral("top_logprobs", {0}));
   CRIA_TRY(fields.neutral("response_format", {Json{{"type", "text"}}}));
   CRIA_TRY(fields.neutral("tools", {Json::array()}));
   CRIA_TRY(fields.neutral("tool_choice", {"none", "auto"}));
@@ -281,23 +328,79 @@ Checked<bool> read_unsupported(Fields& fields, bool is_chat) {
   CRIA_TRY(fields.neutral("functions", {Json::array()}));
   CRIA_TRY(fields.neutral("function_call", {"none", "auto"}));
   CRIA_TRY(fields.neutral("modalities", {Json::array({"text"})}));
+  CRIA_TRY(fields.neutral("store", {false}));
+  CRIA_TRY(fields.neutral("service_tier", {"auto", "default"}));
+  CRIA_TRY(fields.neutral("metadata", {Json::object()}));
+  CRIA_TRY(fields.string("prompt_cache_key"));  // what prompts begin with is found without it
+  CRIA_TRY(fields.string("safety_identifier"));
   return true;
 }
 
+/// Refuses another model than the one that is here.
+Checked<bool> read_model(Fields& fields, const ServerOptions& options) {
+  CRIA_TRY_ASSIGN(const auto model, fields.string("model"));
+  if (!model || *model == options.model_name) return true;
+  return std::unexpected(refuse_model(*model, options));
+}
+
+/// A text, tokens, or a list of either.
+Checked<std::vector<EmbeddingRequest::Input>> inputs_of(const Json* value) {
+  if (value == nullptr) return refuse("input", "\"input\" is missing");
+  const bool is_list = value->is_array() && !value->empty() && !value->front().is_number();
+  const Json list = is_list ? *value : Json::array({*value});
+  if (list.size() > kMaxInputs) {
+    return refuse("input", fmt::format("\"input\" holds {} inputs: at most {} are taken", list.size(), kMaxInputs));
+  }
+  std::vector<EmbeddingRequest::Input> inputs;
+  for (const Json& entry : list) {
+    EmbeddingRequest::Input input;
+    if (entry.is_string()) {
+      input.text = entry.get<std::string>();
+    } else if (entry.is_array()) {
+      CRIA_TRY_ASSIGN(input.tokens, tokens_of(entry, "input"));
+    } else {
+      return refuse("input",
+                    fmt::format("\"input\" is or holds {}: it must be a text, a list of tokens, or a list of either",
+                                shown(entry)));
+    }
+    if (input.text.empty() && input.tokens.empty())
+      return refuse("input", "\"input\" is or holds an empty text or list");
+    inputs.push_back(std::move(input));
+  }
+  return inputs;
+}
+
 }  // namespace
+
+Refusal refuse_model(const std::string& model, const ServerOptions& options) {
+  return {.status = 404,
+          .message = fmt::format("there is no model \"{}\" here, but \"{}\"", model.substr(0, 100), options.model_name),
+          .parameter = "model",
+          .code = "model_not_found"};
+}
+
+Checked<EmbeddingRequest> parse_embedding(const std::string& body, const ServerOptions& options) {
+  EmbeddingRequest request;
+  CRIA_TRY_ASSIGN(Fields fields, Fields::parse(body));
+  CRIA_TRY(read_model(fields, options));
+  CRIA_TRY_ASSIGN(request.inputs, inputs_of(fields.take("input")));
+  CRIA_TRY_ASSIGN(const auto format, fields.string("encoding_format"));
+  if (format && *format != "float" && *format != "base64") {
+    return refuse("encoding_format",
+                  fmt::format("\"encoding_format\" is {}: it must be \"float\" or \"base64\"", shown(Json(*format))));
+  }
+  request.is_base64 = format == "base64";
+  CRIA_TRY_ASSIGN(request.dimensions, fields.whole("dimensions", 1, UINT32_MAX));
+  CRIA_TRY(fields.string("user"));
+  CRIA_TRY(fields.finish());
+  return request;
+}
 
 Checked<CompletionRequest> parse_completion(const std::string& body, bool is_chat, const ServerOptions& options) {
   CompletionRequest request;
   request.is_chat = is_chat;
   CRIA_TRY_ASSIGN(Fields fields, Fields::parse(body));
-  CRIA_TRY_ASSIGN(const auto model, fields.string("model"));
-  if (model && *model != options.model_name) {
-    return std::unexpected(Refusal{
-        .status = 404,
-        .message = fmt::format("there is no model \"{}\" here, but \"{}\"", model->substr(0, 100), options.model_name),
-        .parameter = "model",
-        .code = "model_not_found"});
-  }
+  CRIA_TRY(read_model(fields, options));
   if (is_chat) {
     CRIA_TRY_ASSIGN(request.messages, messages_of(fields.take("messages")));
   } else {
@@ -305,6 +408,7 @@ Checked<CompletionRequest> parse_completion(const std::string& body, bool is_cha
   }
   CRIA_TRY(read_sampling(fields, request.sampling));
   CRIA_TRY(read_length(fields, options, request));
+  CRIA_TRY(read_logprobs(fields, request));
   CRIA_TRY_ASSIGN(request.stops, stops_of(fields.take("stop")));
   CRIA_TRY(read_stream(fields, request));
   CRIA_TRY(fields.string("user"));  // says who asks, and changes nothing

@@ -20,7 +20,8 @@ struct CompletionRequest {
   std::vector<uint32_t> prompt_tokens;      ///< of a completion, where it is a list of tokens
   engine::SamplingChoice sampling;
   uint32_t max_tokens = 0;
-  uint32_t count = 1;  ///< answers to the one prompt ("n")
+  std::optional<uint32_t> top_logprobs;  ///< asks for log-probabilities, and those of so many of the likeliest
+  uint32_t count = 1;                    ///< answers to the one prompt ("n")
   std::vector<std::string> stops;
   bool stream = false;
   bool include_usage = false;  ///< a last event with the usage
@@ -28,6 +29,21 @@ struct CompletionRequest {
 
 /// The parameters that the server takes, with their limits, are listed in docs/server.md.
 Checked<CompletionRequest> parse_completion(const std::string& body, bool is_chat, const ServerOptions& options);
+
+/// The answer to a request for another model than the one that is here.
+[[nodiscard]] Refusal refuse_model(const std::string& model, const ServerOptions& options);
+
+/// What /v1/embeddings asks for.
+struct EmbeddingRequest {
+  struct Input {
+    std::string text;
+    std::vector<uint32_t> tokens;  ///< where it is not a text
+  };
+  std::vector<Input> inputs;
+  bool is_base64 = false;              ///< little-endian f32 in base64, instead of a list of numbers
+  std::optional<uint64_t> dimensions;  ///< numbers that are wanted of each
+};
+Checked<EmbeddingRequest> parse_embedding(const std::string& body, const ServerOptions& options);
 
 struct TokenizeRequest {
   std::string text;

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <ctime>
 #include <random>
 
 #include "engine/conversation.h"
 #include "server/connections.h"
+#include "server/embedding.h"
 #include "server/generation.h"
 #include "server/guard.h"
 #include "server/metrics.h"
@@ -21,6 +23,7 @@ constexpr const char* kJson = "application/json";
 constexpr time_t kIdleSeconds = 5;
 constexpr time_t kWriteSeconds = 10;
 constexpr std::chrono::milliseconds kDrainPoll{20};
+const Refusal kShuttingDown = {.status = 503, .message = "the server is shutting down", .code = "shutting_down"};
 
 std::vector<std::string> values(const httplib::Request& request, const char* header) {
   std::vector<std::string> list;
@@ -100,10 +103,11 @@ struct Server::Impl {
 
   void set_up();
   bool check_head(const httplib::Request& request, httplib::Response& response);
-  void models(httplib::Response& response) const;
+  Json model_json() const;
   void health(httplib::Response& response, bool readiness) const;
   void tokenize(const httplib::Request& request, httplib::Response& response) const;
   void detokenize(const httplib::Request& request, httplib::Response& response) const;
+  void embed(const httplib::Request& request, httplib::Response& response);
   void complete(const httplib::Request& request, httplib::Response& response, bool is_chat);
   Checked<std::vector<uint32_t>> prompt_tokens(const CompletionRequest& request) const;
   void answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
@@ -161,9 +165,17 @@ void Server::Impl::set_up() {
              response.set_content(metrics.text(scheduler.state(), http.connections().count()),
                                   "text/plain; version=0.0.4");
            }));
-  http.Get("/v1/models", handler([this](const auto&, auto& response) { models(response); }));
+  http.Get("/v1/models", handler([this](const auto&, auto& response) {
+             answer(response, Json{{"object", "list"}, {"data", Json::array({model_json()})}});
+           }));
+  http.Get("/v1/models/(.+)", handler([this](const auto& request, auto& response) {
+             const std::string model = request.matches[1];
+             if (model != options.model_name) return answer(response, refuse_model(model, options));
+             answer(response, model_json());
+           }));
   http.Post("/tokenize", handler([this](const auto& request, auto& response) { tokenize(request, response); }));
   http.Post("/detokenize", handler([this](const auto& request, auto& response) { detokenize(request, response); }));
+  http.Post("/v1/embeddings", handler([this](const auto& request, auto& response) { embed(request, response); }));
   http.Post("/v1/completions",
             handler([this](const auto& request, auto& response) { complete(request, response, false); }));
   http.Post("/v1/chat/completions",
@@ -194,14 +206,13 @@ bool Server::Impl::check_head(const httplib::Request& request, httplib::Response
   return false;
 }
 
-void Server::Impl::models(httplib::Response& response) const {
-  answer(response, Json{{"object", "list"},
-                        {"data", Json::array({{{"id", options.model_name},
-                                               {"object", "model"},
-                                               {"created", 0},
-                                               {"owned_by", "cria"},
-                                               {"max_context", engine.model().memory_plan().max_context},
-                                               {"has_chat_template", chat.has_value()}}})}});
+Json Server::Impl::model_json() const {
+  return {{"id", options.model_name},
+          {"object", "model"},
+          {"created", 0},
+          {"owned_by", "cria"},
+          {"max_context", engine.model().memory_plan().max_context},
+          {"has_chat_template", chat.has_value()}};
 }
 
 /// Health is about the process, readiness about whether a request would be taken now.
@@ -245,6 +256,31 @@ Checked<std::vector<uint32_t>> Server::Impl::prompt_tokens(const CompletionReque
   return *std::move(tokens);
 }
 
+void Server::Impl::embed(const httplib::Request& request, httplib::Response& response) {
+  const auto parsed = parse_embedding(request.body, options);
+  if (!parsed) return answer(response, parsed.error());
+  if (is_stopping) return answer(response, kShuttingDown);
+  ++answering;
+  const auto embeddings = embeddings_of(engine, scheduler, *parsed, [&] { return request.is_connection_closed(); });
+  --answering;
+  if (!embeddings) return answer(response, embeddings.error());
+  Json data = Json::array();
+  for (size_t i = 0; i < embeddings->vectors.size(); ++i) {
+    const std::vector<float>& vector = embeddings->vectors[i];
+    Json numbers = vector;
+    if (parsed->is_base64) {
+      static_assert(std::endian::native == std::endian::little);
+      numbers = httplib::detail::base64_encode(
+          std::string(reinterpret_cast<const char*>(vector.data()), vector.size() * sizeof(float)));
+    }
+    data.push_back({{"object", "embedding"}, {"index", i}, {"embedding", std::move(numbers)}});
+  }
+  answer(response, Json{{"object", "list"},
+                        {"model", options.model_name},
+                        {"data", std::move(data)},
+                        {"usage", {{"prompt_tokens", embeddings->tokens}, {"total_tokens", embeddings->tokens}}}});
+}
+
 void Server::Impl::complete(const httplib::Request& request, httplib::Response& response, bool is_chat) {
   const auto parsed = parse_completion(request.body, is_chat, options);
   if (!parsed) return answer(response, parsed.error());
@@ -258,8 +294,7 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
                                     .parameter = is_chat ? "messages" : "prompt",
                                     .code = "context_length_exceeded"});
   }
-  if (is_stopping)
-    return answer(response, Refusal{.status = 503, .message = "the server is shutting down", .code = "shutting_down"});
+  if (is_stopping) return answer(response, kShuttingDown);
   auto begun = Generation::begin(engine, scheduler, *parsed, *tokens);
   if (!begun) return answer(response, begun.error());
   ++answering;
@@ -270,7 +305,8 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
   const ReplyHead head{.is_chat = is_chat,
                        .id = random_id(is_chat ? "chatcmpl-" : "cmpl-"),
                        .model = options.model_name,
-                       .created = std::time(nullptr)};
+                       .created = std::time(nullptr),
+                       .has_logprobs = parsed->top_logprobs.has_value()};
   if (!parsed->stream) return answer_whole(request, response, head, *generation);
   answer_streaming(response, head, generation, parsed->include_usage);
 }
@@ -278,13 +314,18 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
 void Server::Impl::answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
                                 Generation& generation) const {
   std::vector<std::string> texts(generation.count());
+  std::vector<std::vector<TokenReport>> tokens(generation.count());
   Json choices = Json::array();
   for (size_t i = 0; i < generation.count(); ++i) {
     while (!generation.has_ended(i)) {
       auto part = generation.poll(i);
       if (!part) return answer(response, part.error());
       texts[i] += part->text;
-      if (part->ends_now) choices.push_back(choice_json(head, i, texts[i], part->reason));
+      tokens[i].insert(tokens[i].end(), part->tokens.begin(), part->tokens.end());
+      if (part->ends_now) {
+        Json logprobs = head.has_logprobs ? logprobs_json(head.is_chat, tokens[i], 0) : Json();
+        choices.push_back(choice_json(head, i, texts[i], std::move(logprobs), part->reason));
+      }
       if (request.is_connection_closed()) {  // nobody waits: the jobs end with `generation`
         response.status = 499;
         return;
@@ -297,7 +338,8 @@ void Server::Impl::answer_whole(const httplib::Request& request, httplib::Respon
 void Server::Impl::answer_streaming(httplib::Response& response, const ReplyHead& head,
                                     std::shared_ptr<Generation> generation, bool include_usage) {
   response.set_header("Cache-Control", "no-cache");
-  const auto provide = [head, generation, include_usage, began = false](size_t, httplib::DataSink& sink) mutable {
+  const auto provide = [head, generation, include_usage, began = false,
+                        offsets = std::vector<size_t>(generation->count())](size_t, httplib::DataSink& sink) mutable {
     std::string events;
     for (size_t i = 0; !began && head.is_chat && i < generation->count(); ++i) events += role_event(head, i);
     began = true;
@@ -310,7 +352,11 @@ void Server::Impl::answer_streaming(httplib::Response& response, const ReplyHead
         sink.done();
         return true;
       }
-      if (!part->text.empty()) events += text_event(head, i, part->text);
+      if (!part->text.empty() || !part->tokens.empty()) {
+        Json logprobs = head.has_logprobs ? logprobs_json(head.is_chat, part->tokens, offsets[i]) : Json();
+        offsets[i] += characters_of(part->tokens);
+        events += text_event(head, i, part->text, std::move(logprobs));
+      }
       if (part->ends_now) events += finish_event(head, i, part->reason);
     }
     const bool ends = generation->has_ended();

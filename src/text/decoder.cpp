@@ -153,6 +153,15 @@ Result<DecoderRules> DecoderRules::from_json(const Json& decoder, std::string_vi
   return reader.rules;
 }
 
+std::string token_bytes(const DecoderRules& rules, std::string_view spelling) {
+  if (rules.byte_level) return unspell_bytes(spelling);
+  std::string text = replaced(rules, spelling, /*is_first=*/false);
+  if (rules.byte_fallback) {
+    if (const auto byte = fallback_byte(text)) return {*byte};
+  }
+  return text;
+}
+
 std::string TextBuilder::strip(std::string text) {
   size_t count = 0;
   while (stripped_ < rules_->strip_count && count < text.size() && text[count] == rules_->strip_content) {

@@ -28,6 +28,9 @@ struct DecoderRules {
   static Result<DecoderRules> from_json(const Json& decoder, std::string_view name);
 };
 
+/// The bytes that a token stands for in the middle of a text, given its spelling: perhaps part of a character.
+[[nodiscard]] std::string token_bytes(const DecoderRules& rules, std::string_view spelling);
+
 /// Turns spelled tokens into text. Text comes out as soon as it is certain, and whole characters only.
 ///
 /// Bytes spelled in the byte alphabet come out as characters are completed; bytes that are no characters

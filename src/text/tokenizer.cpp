@@ -138,6 +138,19 @@ Result<std::string> Tokenizer::decode(std::span<const TokenId> ids, bool skip_sp
   return text + decoder.finish();
 }
 
+Result<std::string> Tokenizer::token_bytes(TokenId id) const {
+  CRIA_TRY_ASSIGN(const std::string_view spelled, spelling(id));
+  return text::token_bytes(decoder_, spelled);
+}
+
+Result<std::string_view> Tokenizer::spelling(TokenId id) const {
+  const Added* special = added(id);
+  const auto spelled = special != nullptr ? std::string_view(special->spelling) : bpe_.spelling(id);
+  if (spelled) return *spelled;
+  return fail(ErrorCode::kInvalidInput, "the token {} is not in the vocabulary of {} tokens", id,
+              with_commas(vocab_size_));
+}
+
 const Tokenizer::Added* Tokenizer::added(TokenId id) const {
   const auto found = added_.find(id);
   return found == added_.end() ? nullptr : &found->second;
@@ -161,12 +174,8 @@ bool Tokenizer::is_special(TokenId id) const {
 Result<std::string> StreamDecoder::push(TokenId id) {
   const Tokenizer::Added* added = tokenizer_->added(id);
   if (added != nullptr && added->skipped && skip_special_tokens_) return std::string();
-  const auto spelling = added != nullptr ? std::string_view(added->spelling) : tokenizer_->bpe_.spelling(id);
-  if (!spelling) {
-    return fail(ErrorCode::kInvalidInput, "the token {} is not in the vocabulary of {} tokens", id,
-                with_commas(tokenizer_->vocab_size()));
-  }
-  return builder_.push(*spelling);
+  CRIA_TRY_ASSIGN(const std::string_view spelling, tokenizer_->spelling(id));
+  return builder_.push(spelling);
 }
 
 }  // namespace cria::text

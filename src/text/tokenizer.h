@@ -49,6 +49,10 @@ class Tokenizer {
   /// Errors: kInvalidInput for an id outside the vocabulary.
   Result<std::string> decode(std::span<const TokenId> ids, bool skip_special_tokens) const;
 
+  /// The bytes that a token stands for in the middle of a text: perhaps part of a character. Special tokens are
+  /// spelled. Errors: kInvalidInput for an id outside the vocabulary.
+  Result<std::string> token_bytes(TokenId id) const;
+
   /// The largest id + 1, added tokens included.
   [[nodiscard]] size_t vocab_size() const { return vocab_size_; }
   [[nodiscard]] std::optional<TokenId> token_to_id(std::string_view token) const;
@@ -72,6 +76,7 @@ class Tokenizer {
   void encode_plain(std::string_view text, bool is_first, bool find_special, Bpe::Scratch& scratch,
                     std::vector<TokenId>& ids) const;
   [[nodiscard]] const Added* added(TokenId id) const;
+  [[nodiscard]] Result<std::string_view> spelling(TokenId id) const;
 
   Normalizer normalizer_;
   PreTokenizer pretokenizer_;

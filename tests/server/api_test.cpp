@@ -95,6 +95,8 @@ TEST_F(ServerTest, TellsAboutItself) {
   EXPECT_EQ(get("/health").json.at("status"), "ok");
   EXPECT_EQ(get("/ready").status, 200);
   EXPECT_EQ(get("/v1/models").json.at("data").at(0).at("id"), "stories");
+  EXPECT_EQ(get("/v1/models/stories").json, get("/v1/models").json.at("data").at(0));
+  expect_refused(get("/v1/models/other"), 404, "there is no model \"other\"");
   const std::string metrics = get("/metrics").text;
   EXPECT_NE(metrics.find("\ncria_slots 2\n"), std::string::npos) << metrics;
   expect_refused(get("/nothing"), 404, "there is nothing at this path");
@@ -126,10 +128,13 @@ TEST_F(ServerTest, EachParameterHasItsLimits) {
       {"stream_options", {nullptr}, {Json{{"include_usage", true}}, 1, wrong}},
       {"model", {"stories", nullptr}, {1, wrong}},
       {"user", {"me", nullptr}, {1, wrong}},
-      {"presence_penalty", {0, nullptr}, {0.5, -1, "0"}},
-      {"frequency_penalty", {0, nullptr}, {0.5, "0"}},
-      {"logit_bias", {Json::object(), nullptr}, {Json{{"5", 1}}, 1}},
-      {"logprobs", {false, nullptr}, {true, 5}},
+      {"presence_penalty", {-2, 0, 2, nullptr}, {-2.1, 2.1, "0", true, wrong}},
+      {"frequency_penalty", {-2, 0, 2, nullptr}, {-2.1, 2.1, "0", true, wrong}},
+      {"logit_bias",
+       {Json::object(), Json{{"5", 1}}, Json{{"0", -100}, {"4095", 100}}, nullptr},
+       {1, "5", Json::array({5}), wrong, Json{{"-5", 1}}, Json{{"", 1}}, Json{{"5.5", 1}}, Json{{"99999999999", 1}},
+        Json{{"5", 100.5}}, Json{{"5", "1"}}, Json{{"5", nullptr}}, Json{{"4096", 1}}, Json{{"5", 1}, {"05", 1}}}},
+      {"logprobs", {nullptr}, {-1, 6, 1.5, "1", wrong}},
       {"unheard_of", {}, {1, nullptr, wrong}},
   };
   for (const Parameter& parameter : parameters) {
@@ -149,10 +154,168 @@ TEST_F(ServerTest, EachParameterHasItsLimits) {
         const Reply reply = with(value);
         SCOPED_TRACE(std::string(parameter.name) + " = " + value.dump());
         expect_refused(reply, 400, parameter.name);
+        // What only the engine can tell has no "param".
+        if (reply.json.value("/error/param"_json_pointer, Json()).is_null()) continue;
         EXPECT_EQ(reply.json.value("/error/param"_json_pointer, ""), parameter.name);
       }
     }
   }
+}
+
+TEST_F(ServerTest, BiasesAndPenaltiesChangeTheAnswer) {
+  start();
+  const auto text_with = [&](const Json& more) {
+    Json body = text_body({{"max_tokens", 8}});
+    body.update(more);
+    return post("/v1/completions", body).json.at("choices").at(0).at("text").get<std::string>();
+  };
+  const std::string plain = ", there was a little girl named Lily";
+  ASSERT_EQ(text_with(Json::object()), plain);
+  const Json dog = post("/tokenize", Json{{"text", "dog"}, {"add_special_tokens", false}}).json.at("tokens");
+  ASSERT_EQ(dog.size(), 1U);
+  EXPECT_EQ(text_with({{"logit_bias", {{std::to_string(dog.at(0).get<int>()), 100}}}}),
+            " dog dog dog dog dog dog dog dog");
+  const Json comma = post("/tokenize", Json{{"text", "Once upon a time,"}}).json.at("tokens");
+  const std::string banned = text_with({{"logit_bias", {{std::to_string(comma.back().get<int>()), -100}}}});
+  EXPECT_EQ(banned.find(','), std::string::npos) << banned;
+  const Json bias = {{std::to_string(dog.at(0).get<int>()), 20}};
+  const std::string favoured = text_with({{"logit_bias", bias}, {"max_tokens", 20}});
+  const std::string penalised =
+      text_with({{"logit_bias", bias}, {"max_tokens", 20}, {"frequency_penalty", 2}, {"presence_penalty", 2}});
+  const auto dogs = [](const std::string& text) {
+    size_t count = 0;
+    for (size_t at = text.find("dog"); at != std::string::npos; at = text.find("dog", at + 1)) ++count;
+    return count;
+  };
+  EXPECT_GT(dogs(favoured), dogs(penalised)) << favoured << " / " << penalised;
+  EXPECT_GT(dogs(penalised), 0U);
+}
+
+TEST_F(ServerTest, LogprobsAreToldInBothForms) {
+  start();
+  const Json whole = post("/v1/completions", text_body({{"logprobs", 3}, {"max_tokens", 6}})).json.at("choices").at(0);
+  const Json& logprobs = whole.at("logprobs");
+  ASSERT_EQ(logprobs.at("tokens").size(), 6U);
+  std::string joined;
+  for (size_t i = 0; i < 6; ++i) {
+    const std::string token = logprobs.at("tokens").at(i);
+    EXPECT_EQ(logprobs.at("text_offset").at(i), joined.size());
+    joined += token;
+    const double logprob = logprobs.at("token_logprobs").at(i);
+    EXPECT_LE(logprob, 0);
+    const Json& top = logprobs.at("top_logprobs").at(i);
+    EXPECT_EQ(top.size(), 3U);
+    EXPECT_EQ(top.at(token), logprob) << "the likeliest was taken";
+    for (const auto& [other, value] : top.items()) EXPECT_LE(value.get<double>(), logprob) << other;
+  }
+  EXPECT_EQ(joined, whole.at("text"));
+  const Json chat = post("/v1/chat/completions", chat_body({{"logprobs", true}, {"top_logprobs", 20}})).json;
+  const Json& content = chat.at("choices").at(0).at("logprobs").at("content");
+  ASSERT_EQ(content.size(), 4U);
+  joined.clear();
+  for (const Json& entry : content) {
+    for (const int byte : entry.at("bytes")) joined += static_cast<char>(byte);
+    EXPECT_EQ(entry.at("top_logprobs").size(), 20U);
+    EXPECT_EQ(entry.at("top_logprobs").at(0).at("logprob"), entry.at("logprob"));
+    EXPECT_EQ(entry.at("top_logprobs").at(0).at("token"), entry.at("token"));
+  }
+  EXPECT_TRUE(joined.ends_with(chat.at("choices").at(0).at("message").at("content").get<std::string>())) << joined;
+  Json streamed = Json::array();
+  for (const std::string& event :
+       events_of(post("/v1/chat/completions", chat_body({{"logprobs", true}, {"stream", true}})).text)) {
+    if (event == "[DONE]") continue;
+    const Json part = parse_json(event, "event").value().at("choices").at(0).at("logprobs");
+    if (!part.is_null()) streamed.insert(streamed.end(), part.at("content").begin(), part.at("content").end());
+  }
+  ASSERT_EQ(streamed.size(), 4U);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(streamed.at(i).at("token"), content.at(i).at("token"));
+    EXPECT_NEAR(streamed.at(i).at("logprob"), content.at(i).at("logprob"), 1e-3);
+    EXPECT_TRUE(streamed.at(i).at("top_logprobs").empty());
+  }
+  for (const Json& value : {Json(1), Json("true"), Json::object()}) {
+    expect_refused(post("/v1/chat/completions", chat_body({{"logprobs", value}})), 400, "must be true or false");
+  }
+  for (const Json& value : {Json(21), Json(-1), Json(true), Json("1")}) {
+    expect_refused(post("/v1/chat/completions", chat_body({{"logprobs", true}, {"top_logprobs", value}})), 400,
+                   "from 0 to 20");
+  }
+  expect_refused(post("/v1/chat/completions", chat_body({{"top_logprobs", 2}})), 400, "without \"logprobs\": true");
+}
+
+TEST_F(ServerTest, EmbeddingsOfTextsAndTokens) {
+  start();
+  const std::string path = "/v1/embeddings";
+  const Reply one = post(path, Json{{"input", "The dog ran."}, {"model", "stories"}});
+  ASSERT_EQ(one.status, 200) << one.text;
+  const Json& vector = one.json.at("data").at(0).at("embedding");
+  ASSERT_EQ(vector.size(), engine_->config().hidden_size);
+  double square = 0;
+  for (const double value : vector) square += value * value;
+  EXPECT_NEAR(square, 1, 1e-5);
+  const Json tokens = post("/tokenize", Json{{"text", "The dog ran."}}).json.at("tokens");
+  EXPECT_EQ(one.json.at("usage"), (Json{{"prompt_tokens", tokens.size()}, {"total_tokens", tokens.size()}}));
+  const Reply several = post(path, Json{{"input", Json::array({"A red ball.", "The dog ran.", "The cat ran."})}});
+  ASSERT_EQ(several.json.at("data").size(), 3U) << several.text;
+  EXPECT_EQ(several.json.at("data").at(1).at("embedding"), vector);
+  EXPECT_EQ(several.json.at("data").at(2).at("index"), 2);
+  const auto likeness = [&](size_t a, size_t b) {
+    double dot = 0;
+    for (size_t i = 0; i < vector.size(); ++i) {
+      dot += several.json.at("data").at(a).at("embedding").at(i).get<double>() *
+             several.json.at("data").at(b).at("embedding").at(i).get<double>();
+    }
+    return dot;
+  };
+  EXPECT_GT(likeness(1, 2), likeness(0, 1));
+  EXPECT_EQ(post(path, Json{{"input", tokens}}).json.at("data"), one.json.at("data"));
+  EXPECT_EQ(post(path, Json{{"input", Json::array({tokens})}}).json.at("data"), one.json.at("data"));
+  const Json packed =
+      post(path, Json{{"input", "The dog ran."}, {"encoding_format", "base64"}, {"dimensions", vector.size()}}).json;
+  const std::string letters = packed.at("data").at(0).at("embedding");
+  EXPECT_EQ(letters.size(), (vector.size() * 4 + 2) / 3 * 4);
+  const float first = vector.at(0).get<float>();
+  std::string bytes(4, 0);
+  std::memcpy(bytes.data(), &first, 4);
+  EXPECT_EQ(letters.substr(0, 5), httplib::detail::base64_encode(bytes).substr(0, 5)) << "30 of 32 bits";
+
+  for (const Json& input : {Json(), Json(1), Json(""), Json::array(), Json::array({""}), Json::array({Json::array()}),
+                            Json::array({"a", 1}), Json::array({1, "a"}), Json::array({-1}),
+                            Json::array({Json::object()}), Json(std::vector<std::string>(2049, "a"))}) {
+    SCOPED_TRACE(input.dump().substr(0, 60));
+    expect_refused(post(path, Json{{"input", input}}), 400, "\"input\"");
+  }
+  expect_refused(post(path, Json{{"input", Json::array({4096})}}), 400, "outside the vocabulary");
+  expect_refused(post(path, Json{{"input", Json::array({"a", std::string(4000, 'x')})}}), 400, "input 1 has ");
+  expect_refused(post(path, Json{{"input", "a"}, {"encoding_format", "int8"}}), 400, "\"float\" or \"base64\"");
+  expect_refused(post(path, Json{{"input", "a"}, {"dimensions", 12}}), 400, "\"dimensions\" is 12: this model's");
+  expect_refused(post(path, Json{{"input", "a"}, {"dimensions", "12"}}), 400, "whole number");
+  expect_refused(post(path, Json{{"input", "a"}, {"model", "other"}}), 404, "there is no model \"other\"");
+  expect_refused(post(path, Json{{"input", "a"}, {"temperature", 1}}), 400, "\"temperature\" is no parameter");
+  expect_refused(get(path), 405, "does not take this method");
+  expect_idle_soon();
+}
+
+TEST_F(ServerTest, WhatPromptsBeginWithIsReadOnce) {
+  start({}, 4);
+  const std::string system = "You tell stories about a little dog and a big red ball to the children of the town. ";
+  const auto chat = [&](const std::string& question) {
+    Json body = chat_body();
+    body["messages"] = Json::array(
+        {{{"role", "system"}, {"content", system + system + system}}, {{"role", "user"}, {"content", question}}});
+    return body;
+  };
+  const Json first = post("/v1/chat/completions", chat("Who?")).json.at("usage");
+  EXPECT_GT(first.at("prompt_tokens"), 70);
+  EXPECT_EQ(first.at("prompt_tokens_details").at("cached_tokens"), 0);
+  std::vector<Json> usages(3);
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < usages.size(); ++i) {
+    clients.emplace_back(
+        [&, i] { usages[i] = post("/v1/chat/completions", chat(std::string(i + 3, 'a') + "?")).json.at("usage"); });
+  }
+  for (std::thread& client : clients) client.join();
+  for (const Json& usage : usages) EXPECT_GE(usage.at("prompt_tokens_details").at("cached_tokens"), 64);
 }
 
 TEST_F(ServerTest, MessagesAndPromptsAreChecked) {

@@ -27,6 +27,23 @@ TEST_P(EveryTokenizer, StreamsRandomIdsAsItDecodesThem) {
   }
 }
 
+/// What tokens stand for, joined, is the text: but for the blanks at its begin that some decoders take away.
+TEST_P(EveryTokenizer, TokensStandForTheBytesOfTheText) {
+  const auto tokenizer = open_tokenizer(GetParam()).value();
+  if (Json::parse(read_file(GetParam() / "tokenizer.json")).at("decoder").is_null()) GTEST_SKIP() << "joins by blanks";
+  std::mt19937 random(3);
+  for (int round = 0; round < 200; ++round) {
+    const auto ids = tokenizer.encode(random_text(random, round % 40), {.add_special_tokens = false}).value();
+    const std::string decoded = tokenizer.decode(ids, false).value();
+    if (decoded.find("\uFFFD") != std::string::npos) continue;
+    std::string joined;
+    for (const TokenId id : ids) joined += tokenizer.token_bytes(id).value();
+    ASSERT_TRUE(joined.ends_with(decoded)) << Json(decoded).dump() << " of " << Json(ids).dump();
+    ASSERT_EQ(joined.find_first_not_of(' ', 0) >= joined.size() - decoded.size(), true) << Json(decoded).dump();
+  }
+  EXPECT_FALSE(tokenizer.token_bytes(static_cast<TokenId>(tokenizer.vocab_size())));
+}
+
 /// Whether a tokenizer of bytes changes nothing in a text but, perhaps, its normal form.
 bool keeps_texts(const Json& file) {
   const auto has = [&](const char* key, std::string_view part) {
