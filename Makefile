@@ -2,7 +2,7 @@
 # (tools/setup.sh, instant once done) and builds with CMake; `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-asan lint format docs bundle clean distclean
+.PHONY: help setup run build test test-asan test-openai lint format docs bundle clean distclean
 
 PROMPT ?= Once upon a time
 # The text as it was typed, for "$$PROMPT" in a recipe: never expanded by make nor pasted into a command.
@@ -36,6 +36,7 @@ help:
 	@echo 'make run [PROMPT="..."] [ARGS="--max-tokens 50"]   continue a text with the model that comes with Cria'
 	@echo 'make test [ARGS="-R kernels"]     build and run the tests (CRIA_VULKAN_DRIVER=auto: on the GPU)'
 	@echo 'make test-asan                    the same with address and undefined-behaviour sanitizers'
+	@echo 'make test-openai                  OpenAI'"'"'s client from npm against the server (needs Node.js 20)'
 	@echo 'make bundle                       dist/cria-VERSION-linux-ARCH.tar.gz, which runs without installing'
 	@echo '  BUNDLE_MODEL=0                  ... without the model;  BUNDLE_SOFTWARE=1  ... with a driver for the CPU'
 	@echo 'make lint, make format            check or apply the code style'
@@ -56,6 +57,11 @@ test:
 	@tools/setup.sh tests
 	$(call build,dev)
 	@$(call run_tests,dev)
+
+# Once installed, the client is part of `make test` too.
+test-openai:
+	@npm ci --prefix tests/openai --no-audit --no-fund
+	@$(MAKE) test ARGS="-R openai_client"
 
 # Drivers and LLVM keep memory until the process ends, so leaks are not reported.
 test-asan:
