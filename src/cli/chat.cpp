@@ -23,8 +23,10 @@ struct ChatFlags {
   std::string load;
   std::vector<std::string> stops;
   uint32_t max_tokens = 1024;
+  bool save_cache = false;
 };
 
+constexpr const char* kCacheSuffix = ".kv";
 constexpr const char* kHelp =
     "/help          these commands\n"
     "/reset         forget the conversation, but for the system prompt\n"
@@ -164,7 +166,8 @@ class Chat {
                           {"messages", engine::messages_json(conversation_.messages())}};
     const std::string text = session.dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
     const std::span<const std::byte> part = std::as_bytes(std::span(text));
-    return platform::write_file_atomically(file, std::span(&part, 1));
+    CRIA_TRY(platform::write_file_atomically(file, std::span(&part, 1)));
+    return flags_.save_cache ? conversation_.save_cache(file + kCacheSuffix) : Status();
   }
 
   Status load(const std::string& file) {
@@ -180,6 +183,16 @@ class Chat {
     }
     CRIA_TRY_ASSIGN(auto parsed, engine::parse_messages(*messages, file));
     conversation_.set_messages(std::move(parsed));
+    return load_cache(file + kCacheSuffix);
+  }
+
+  /// Without a cache that fits, the conversation is read anew, which only takes longer.
+  Status load_cache(const std::string& file) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(file, ignored)) return {};
+    const Status loaded = conversation_.load_cache(file);
+    if (loaded || loaded.error().code() == ErrorCode::kDevice) return loaded;
+    log::info("{} (the conversation will be read anew)", loaded.error().message());
     return {};
   }
 
@@ -221,6 +234,8 @@ void add_chat(CLI::App& app, Command& chosen) {
   command->add_option("--system", flags->system, "System prompt")->type_name("TEXT");
   add_template_to(*command, flags->chat_template);
   command->add_option("--load", flags->load, "Go on with a conversation that /save wrote")->type_name("FILE");
+  command->add_flag("--save-cache", flags->save_cache,
+                    "/save also writes FILE.kv, so that /load needs not read it all");
   command->add_option("-n,--max-tokens", flags->max_tokens, "Tokens of one answer at most")
       ->check(number_from(1U, UINT32_MAX))
       ->capture_default_str();

@@ -36,6 +36,11 @@ class Conversation {
   /// Takes the last answer away, so that it can be given anew. False where there is none.
   bool take_back_answer();
 
+  /// The KV cache of what was read so far, in a file beside the messages; see Sequence. What is loaded serves for as
+  /// much of the conversation as it begins with.
+  Status save_cache(const std::filesystem::path& path) const { return sequence_.save_cache(path); }
+  Status load_cache(const std::filesystem::path& path) { return sequence_.load_cache(path); }
+
   /// Reads what is new in the conversation and generates the assistant's answer, which becomes the last message (also
   /// where it was interrupted). Where prompt and `options.max_tokens` (or a quarter of the context, if that is less)
   /// do not fit the context, the oldest messages behind the system prompt are dropped, a user's and its answers

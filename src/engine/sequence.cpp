@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/platform.h"
+#include "engine/cache_file.h"
 
 namespace cria::engine {
 namespace {
@@ -87,6 +88,17 @@ Status Sequence::truncate(uint32_t length) {
   if (length == 0) return clear();
   tokens_.resize(length);
   engine_->model().kv_cache().truncate(0, length);
+  return settle();
+}
+
+Status Sequence::save_cache(const std::filesystem::path& path) const {
+  return write_cache(*engine_, 0, std::span(tokens_).first(cached_), path);
+}
+
+Status Sequence::load_cache(const std::filesystem::path& path) {
+  CRIA_TRY(clear());
+  CRIA_TRY_ASSIGN(tokens_, read_cache(*engine_, 0, path));
+  cached_ = static_cast<uint32_t>(tokens_.size());
   return settle();
 }
 

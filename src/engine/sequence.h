@@ -88,6 +88,11 @@ class Sequence {
   /// Forgets all tokens from position `length` on.
   Status truncate(uint32_t length);
 
+  /// Writes what the cache holds of the text to a file, or goes on with that of a file (engine/cache_file.h), whose
+  /// errors these have. After a failure to load there is no text.
+  Status save_cache(const std::filesystem::path& path) const;
+  Status load_cache(const std::filesystem::path& path);
+
   /// Makes ready to read `wanted`, a text as a whole: keeps what the sequence and it begin with in common, and
   /// forgets the rest. At least one token is left to be read. Returns how many are kept; the next call of generate
   /// takes those behind them, and its random numbers begin anew, so that its answer depends on `wanted` and the

@@ -47,6 +47,41 @@ TEST(Chat, AConversationGoesOnFromAFileAsItWouldHaveGoneOn) {
   EXPECT_EQ(contents(again), contents(whole));
 }
 
+TEST(Chat, ASavedCacheSparesTheReading) {
+  const TemporaryFolder folder;
+  const std::string whole = (folder.path() / "whole.json").string();
+  const std::string part = (folder.path() / "part.json").string();
+  const std::string again = (folder.path() / "again.json").string();
+  expect_success(run(chat({"--save-cache"}, "One\n/save " + part + "\nTwo\n/save " + whole + "\n")));
+  ASSERT_TRUE(std::filesystem::exists(part + ".kv"));
+  const auto go_on = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--verbose", "--load", part});
+    const Outcome outcome = run(chat(more, "Two\n/save " + again + "\n"));
+    expect_success(outcome);
+    EXPECT_EQ(contents(again), contents(whole));
+    return outcome.err;
+  };
+  const std::string read_all = "debug: 0 of the prompt's tokens were in the cache";
+  const std::string with_cache = go_on({});
+  expect_holds(with_cache, " of the prompt's tokens were in the cache");
+  EXPECT_EQ(occurrences(with_cache, read_all), 0U) << with_cache;
+  const std::string other_type = go_on({"--kv-type", "f32"});
+  expect_holds(other_type, "part.json.kv: was made with another model");
+  expect_holds(other_type, read_all);
+  // Cut, and with a header that says something else.
+  const std::string bytes = file_text(part + ".kv");
+  folder.write("part.json.kv", bytes.substr(0, bytes.size() / 2));
+  expect_holds(go_on({}), "(the conversation will be read anew)");
+  std::string renamed = bytes;
+  const size_t at = renamed.find("layers.3.keys");
+  ASSERT_NE(at, std::string::npos);
+  renamed.replace(at, 13, "layers.9.keys");
+  folder.write("part.json.kv", renamed);
+  expect_holds(go_on({}), "\"layers.3.keys\" is missing");
+  std::filesystem::remove(part + ".kv");
+  expect_holds(go_on({}), read_all);
+}
+
 TEST(Chat, CommandsChangeTheConversation) {
   const TemporaryFolder folder;
   const std::string file = (folder.path() / "talk.json").string();
