@@ -45,6 +45,8 @@ struct GenerateOptions {
   std::optional<float> min_p = {};               ///< [0, 1] [0]
   std::optional<float> repetition_penalty = {};  ///< (0, 100] [1.1]
   std::optional<uint64_t> seed = {};             ///< a new one each time if unset
+  std::optional<float> presence_penalty = {};    ///< of what was generated before, [-2, 2] [0]
+  std::optional<float> frequency_penalty = {};   ///< as often as it was generated, [-2, 2] [0]
 };
 
 struct GenerateResult {

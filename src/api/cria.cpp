@@ -105,6 +105,8 @@ Expected<GenerateResult> Session::generate(std::string_view text, const Generate
                                                   .top_p = options.top_p,
                                                   .min_p = options.min_p,
                                                   .repetition_penalty = options.repetition_penalty,
+                                                  .presence_penalty = options.presence_penalty,
+                                                  .frequency_penalty = options.frequency_penalty,
                                                   .top_k = options.top_k,
                                                   .seed = options.seed},
                                                  defaults);

@@ -167,6 +167,12 @@ TEST_F(Api, AFailureLeavesTheSessionAsItWas) {
   expect_says(sentence(session.generate("x", hot, nullptr)), "temperature is 101");
   hot.temperature = std::numeric_limits<float>::quiet_NaN();
   expect_says(sentence(session.generate("x", hot, nullptr)), "temperature is nan");
+  GenerateOptions penalised;
+  penalised.presence_penalty = 2.5F;
+  expect_says(sentence(session.generate("x", penalised, nullptr)), "presence_penalty is 2.5");
+  penalised.presence_penalty = 1;
+  penalised.frequency_penalty = -3;
+  expect_says(sentence(session.generate("x", penalised, nullptr)), "frequency_penalty is -3");
 
   Session fresh = new_session();
   ASSERT_TRUE(fresh.logits("Once upon"));
