@@ -195,9 +195,7 @@ Result<gpu::PendingRead> Bench::submit_step(const BenchCase& what, uint32_t step
 }
 
 Status Bench::take_tokens(gpu::PendingRead& read) const {
-  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, read.wait());
-  std::vector<kernels::SampledToken> tokens(bytes.size() / sizeof(kernels::SampledToken));
-  std::memcpy(tokens.data(), bytes.data(), bytes.size());
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> tokens, read.values<kernels::SampledToken>());
   for (const kernels::SampledToken& token : tokens) {
     if (token.status != kernels::SamplerStatus::kOk) {
       return fail(ErrorCode::kNotFinite, "the model produced NaN or infinite logits");

@@ -80,6 +80,15 @@ Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config
   return engine;
 }
 
+Status Engine::run_pass(gpu::Recorder& recorder, uint32_t tokens, uint32_t position) {
+  const auto start = std::chrono::steady_clock::now();
+  CRIA_TRY(recorder.submit());
+  CRIA_TRY(device_.wait_idle());
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  pass_size_.observe(tokens, position, taken.count());
+  return {};
+}
+
 MemoryUse Engine::memory() const {
   return {.weight_bytes = device_.memory_bytes(gpu::MemoryKind::kWeights),
           .kv_bytes = device_.memory_bytes(gpu::MemoryKind::kKv),

@@ -38,8 +38,11 @@ class Engine {
   [[nodiscard]] gpu::Device& device() { return device_; }
   [[nodiscard]] const gpu::Device& device() const { return device_; }
   [[nodiscard]] model::Model& model() { return model_; }
-  /// Of this model on this device, learnt from all that read prompts.
-  [[nodiscard]] PassSize& pass_size() { return pass_size_; }
+  /// Of this model on this device.
+  [[nodiscard]] const PassSize& pass_size() const { return pass_size_; }
+  /// Submits a recorded pass through a prompt, waits for its end, so that what is in flight stays bounded, and lets
+  /// pass_size() know what it took. Errors: kOutOfMemory, kDevice.
+  Status run_pass(gpu::Recorder& recorder, uint32_t tokens, uint32_t position);
   /// Only with EngineOptions::needs_tokenizer, or where the model has one.
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   [[nodiscard]] const model::ModelConfig& config() const { return model_.config(); }

@@ -1,9 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <utility>
 
@@ -123,7 +121,8 @@ void Scheduler::admit() {
       ++state_.busy_slots;
     }
     // An embedding needs all hidden states, and so all of its prompt is read.
-    const uint32_t index = best_slot(ticket->job().embeds ? std::vector<uint32_t>() : ticket->job().prompt);
+    const std::vector<uint32_t> nothing;
+    const uint32_t index = best_slot(ticket->job().embeds ? nothing : ticket->job().prompt);
     admit_to(index, std::move(ticket));
   }
 }
@@ -274,14 +273,7 @@ Status Scheduler::read_chunk(uint32_t index) {
     CRIA_TRY(recorder.submit());
     return finish_embedding(slot, std::move(sums));
   }
-  if (!is_last) {
-    const auto start = std::chrono::steady_clock::now();
-    CRIA_TRY(recorder.submit());
-    CRIA_TRY(device.wait_idle());  // bounds what is in flight
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-    engine_.pass_size().observe(count, position, taken.count());
-    return {};
-  }
+  if (!is_last) return engine_.run_pass(recorder, count, position);
   Flight flight{.slots = {index}, .tickets = {slot.ticket}, .results = {}, .logits = {}};
   CRIA_TRY(submit_draws(recorder, flight));
   return collect(std::move(flight));
@@ -289,9 +281,7 @@ Status Scheduler::read_chunk(uint32_t index) {
 
 /// The direction of the mean is that of the sum: scaled to length 1, they are the same.
 Status Scheduler::finish_embedding(Slot& slot, gpu::PendingRead sums) {
-  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, sums.wait());
-  std::vector<float> embedding(bytes.size() / sizeof(float));
-  std::memcpy(embedding.data(), bytes.data(), bytes.size());
+  CRIA_TRY_ASSIGN(std::vector<float> embedding, sums.values<float>());
   double square = 0;
   for (const float value : embedding) square += double{value} * double{value};
   if (!std::isfinite(square) || square == 0) {
@@ -413,15 +403,13 @@ Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
 /// Waits for a step's tokens and hands them out.
 Status Scheduler::collect(Flight flight) {
   if (!flight.valid()) return {};
-  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, take_tokens(flight.results));
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, flight.results.values<kernels::SampledToken>());
   for (size_t row = 0; row < flight.slots.size(); ++row) {
     Slot& slot = slots_[flight.slots[row]];
     if (slot.ticket != flight.tickets[row] || !slot.ticket) continue;  // it ended meanwhile
     std::optional<TokenLogprobs> logprobs;
     if (flight.logits[row].valid() && sampled[row].status == kernels::SamplerStatus::kOk) {
-      CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, flight.logits[row].wait());
-      std::vector<float> logits(bytes.size() / sizeof(float));
-      std::memcpy(logits.data(), bytes.data(), bytes.size());
+      CRIA_TRY_ASSIGN(const std::vector<float> logits, flight.logits[row].values<float>());
       logprobs = token_logprobs(logits, sampled[row].token, *slot.ticket->job().top_logprobs);
     }
     take(slot, sampled[row], std::move(logprobs));

@@ -173,24 +173,19 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
     if (is_last) batch.output_rows = {count - 1};
     gpu::Recorder recorder = device.record("prefill", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
     CRIA_TRY(read_batch(recorder, batch));
-    const auto start = Clock::now();
     if (is_last) {
       CRIA_TRY(submit_step(recorder, options, stats, first));
     } else {
-      CRIA_TRY(recorder.submit());
+      CRIA_TRY(engine_->run_pass(recorder, count, position));
+      CRIA_TRY(add_profile(recorder, options, stats));
     }
-    if (!is_last || options.on_read) {
-      CRIA_TRY(device.wait_idle());  // bounds what is in flight and lets Ctrl-C through
-      engine_->pass_size().observe(count, position, seconds_since(start));
-    }
-    if (!is_last) CRIA_TRY(add_profile(recorder, options, stats));
     if (options.on_read) options.on_read(total - (length - cached_), total);
   }
   return {};
 }
 
 Result<uint32_t> Sequence::take_token(gpu::PendingRead& read) const {
-  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> tokens, take_tokens(read));
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> tokens, read.values<kernels::SampledToken>());
   if (tokens.front().status != kernels::SamplerStatus::kOk) {
     return fail(ErrorCode::kNotFinite,
                 "the model produced NaN or infinite logits at position {}: its weights are damaged, or too large for "
@@ -314,10 +309,7 @@ Result<std::vector<std::vector<float>>> Sequence::read_logits(const std::vector<
     }
     gpu::Recorder recorder = device.record("logits");
     CRIA_TRY(read_batch(recorder, batch));
-    const auto start = Clock::now();
-    CRIA_TRY(recorder.submit());
-    CRIA_TRY(device.wait_idle());
-    engine_->pass_size().observe(count, position, seconds_since(start));
+    CRIA_TRY(engine_->run_pass(recorder, count, position));
     if (!is_wanted) continue;
     CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, device.read(model.logits().buffer, 0, count * row_bytes));
     for (uint32_t row = 0; row < count; ++row) {

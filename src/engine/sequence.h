@@ -48,7 +48,8 @@ struct GenerateOptions {
   uint32_t max_tokens = 256;
   std::vector<uint32_t> stop_tokens;  ///< end the text and are not part of it
   bool profile = false;
-  /// Called after each pass through the prompt with its tokens that have been read, and all of them.
+  /// Called after each pass through the prompt with its tokens that have been read, and all of them: for the last pass
+  /// when it has been submitted, since the first step follows it without a pause.
   std::function<void(uint32_t read, uint32_t total)> on_read = {};
 };
 

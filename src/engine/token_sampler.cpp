@@ -1,7 +1,5 @@
 #include "engine/token_sampler.h"
 
-#include <cstring>
-
 namespace cria::engine {
 
 Result<TokenSampler> TokenSampler::create(gpu::Device& device, uint32_t vocab_size, uint32_t slots) {
@@ -61,13 +59,6 @@ Result<gpu::PendingRead> TokenSampler::record(gpu::Device& device, gpu::Recorder
   CRIA_TRY(device.write(rows_, 0, std::as_bytes(std::span(rows))));
   sampler_.record(recorder, model.logits(), rows_, seen_, model.tokens(), results_, count, is_greedy);
   return recorder.read(results_, 0, count * sizeof(kernels::SampledToken));
-}
-
-Result<std::vector<kernels::SampledToken>> take_tokens(gpu::PendingRead& read) {
-  CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, read.wait());
-  std::vector<kernels::SampledToken> tokens(bytes.size() / sizeof(kernels::SampledToken));
-  std::memcpy(tokens.data(), bytes.data(), bytes.size());
-  return tokens;
 }
 
 }  // namespace cria::engine

@@ -27,7 +27,7 @@ class TokenSampler {
     uint32_t slot = 0;
   };
   /// Records a draw from each of the model's first rows of logits: row r's token becomes token r of its next batch.
-  /// Logit biases change the logits. What comes back is for take_tokens.
+  /// Logit biases change the logits. What comes back are values of SampledToken.
   Result<gpu::PendingRead> record(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
                                   std::span<const Draw> draws);
 
@@ -42,8 +42,5 @@ class TokenSampler {
   gpu::Buffer results_;  // SampledToken [slots]
   gpu::Buffer biases_;   // LogitBiasEntry, as many as were needed so far; not valid before the first
 };
-
-/// Waits for the tokens of TokenSampler::record.
-Result<std::vector<kernels::SampledToken>> take_tokens(gpu::PendingRead& read);
 
 }  // namespace cria::engine

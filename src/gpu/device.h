@@ -7,12 +7,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "base/error.h"
@@ -157,6 +159,15 @@ class PendingRead {
   [[nodiscard]] bool valid() const { return impl_ != nullptr; }
   /// Blocks until the submission that holds the read has run. Errors: kDevice.
   Result<std::vector<std::byte>> wait();
+  /// The same as values of a type.
+  template <typename T>
+    requires std::is_trivially_copyable_v<T>
+  Result<std::vector<T>> values() {
+    CRIA_TRY_ASSIGN(const std::vector<std::byte> bytes, wait());
+    std::vector<T> values(bytes.size() / sizeof(T));
+    std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
+    return values;
+  }
 
  private:
   std::shared_ptr<detail::ReadImpl> impl_;
