@@ -14,11 +14,6 @@ using kernels::kPageSize;
 
 constexpr std::string_view kVersion = "1";
 
-uint64_t page_bytes(Engine& engine) {
-  const uint64_t position = model::KvCache::bytes_per_position(engine.config(), engine.model().memory_plan().kv_type);
-  return position * kPageSize / (2 * uint64_t{engine.config().num_layers});
-}
-
 /// What the values in the cache depend on: the files of the model, by name, size and time, and the types in use.
 std::string model_mark(Engine& engine) {
   std::vector<std::string> parts;
@@ -51,7 +46,7 @@ std::vector<TensorView> layout(Engine& engine, size_t token_count) {
       TensorView& tensor = tensors.emplace_back();
       tensor.name = fmt::format("layers.{}.{}", layer, part);
       tensor.dtype = formats::DType::kU8;
-      tensor.shape = {pages, page_bytes(engine)};
+      tensor.shape = {pages, engine.model().kv_cache().page_bytes()};
     }
   }
   return tensors;
@@ -93,7 +88,7 @@ Status check_layout(const std::vector<TensorView>& wanted, const std::vector<con
 Status write_cache(Engine& engine, uint32_t slot, std::span<const uint32_t> tokens, const std::filesystem::path& path) {
   const std::vector<TensorView> tensors = layout(engine, tokens.size());
   const std::vector<uint32_t>& pages = engine.model().kv_cache().pages(slot);
-  const uint64_t bytes = page_bytes(engine);
+  const uint64_t bytes = engine.model().kv_cache().page_bytes();
   CRIA_CHECK(tensors.size() < 2 || pages.size() >= tensors[1].shape[0]);
   const auto produce = [&](const TensorView& tensor, const platform::WriteBytes& write) -> Status {
     const auto place = std::ranges::find(tensors, tensor.name, &TensorView::name);
@@ -134,7 +129,7 @@ Result<std::vector<uint32_t>> read_cache(Engine& engine, uint32_t slot, const st
   CRIA_TRY_ASSIGN(std::vector<uint32_t> tokens, check_tokens(engine, *stored, name));
   model::KvCache& cache = engine.model().kv_cache();
   CRIA_TRY(cache.reserve(engine.device(), slot, static_cast<uint32_t>(tokens.size())));
-  const uint64_t bytes = page_bytes(engine);
+  const uint64_t bytes = cache.page_bytes();
   for (size_t index = 1; index < wanted.size(); ++index) {
     for (uint64_t i = 0; i < wanted[index].shape[0]; ++i) {
       const Status written = engine.device().write(buffer_of(engine, index), cache.pages(slot)[i] * bytes,

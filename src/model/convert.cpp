@@ -18,7 +18,7 @@ using formats::TensorView;
 
 /// A K-quant where rows are whole super-blocks.
 DType k_quant(const MatrixSpec& spec, DType dtype) {
-  if (spec.columns % 256 != 0) return spec.columns % 32 == 0 ? DType::kQ8_0 : DType::kF16;
+  if (spec.columns % kernels::kSuperBlock != 0) return spec.columns % 32 == 0 ? DType::kQ8_0 : DType::kF16;
   return spec.keeps_precision ? DType::kQ6_K : dtype;
 }
 

@@ -40,6 +40,8 @@ class KvCache {
   [[nodiscard]] uint32_t holders(uint32_t page) const { return holders_[page]; }
   [[nodiscard]] const std::vector<uint32_t>& pages(uint32_t slot) const { return pages_of_slot_[slot]; }
 
+  /// Of the keys, or of the values, in one layer.
+  [[nodiscard]] uint64_t page_bytes() const { return page_bytes_; }
   [[nodiscard]] const kernels::KvLayer& layer(uint32_t index) const { return layers_[index]; }
   [[nodiscard]] const gpu::Buffer& page_table() const { return page_table_; }
   [[nodiscard]] uint32_t pages_per_slot() const { return pages_per_slot_; }
@@ -52,7 +54,7 @@ class KvCache {
 
   std::vector<kernels::KvLayer> layers_;
   gpu::Buffer page_table_;
-  uint64_t page_bytes_ = 0;  // of keys, or of values, in one layer
+  uint64_t page_bytes_ = 0;
   uint32_t max_pages_ = 0;
   uint32_t capacity_ = 0;
   uint32_t pages_per_slot_ = 0;

@@ -487,6 +487,37 @@ Status Model::record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, co
   return {};
 }
 
+void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs) {
+  for (uint32_t index = 0; index < config_.num_layers; ++index) {
+    if (matrix_units) {
+      record_matrix_layer(recorder, index);
+    } else {
+      record_layer(recorder, index);
+    }
+  }
+  if (outputs > 0) record_output(recorder, outputs);
+}
+
+void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs) {
+  const uint32_t tokens = batch_.tokens;
+  const bool on_matrix_units = matrix_tokens_.size() > 1 && !kernels_.matmul.empty() && tokens >= kMatrixStepTokens &&
+                               tokens <= matrix_tokens_.front();
+  for (uint32_t index = 0; index < config_.num_layers; ++index) {
+    if (on_matrix_units) {
+      record_matrix_step_layer(recorder, index, longest);
+    } else {
+      record_step_layer(recorder, index, longest);
+    }
+  }
+  if (outputs == tokens && !on_matrix_units) {
+    const kernels::Matrix& output = weights_.output();
+    const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
+    matvec(output_spec(output)).record(recorder, output, scratch_.hidden, final_norm, logits_, outputs);
+  } else if (outputs > 0) {
+    record_output(recorder, outputs);
+  }
+}
+
 Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch) {
   const auto outputs = static_cast<uint32_t>(batch.output_rows.size());
   if (outputs > 0) CRIA_TRY(reserve_output_rows(device, outputs));
@@ -496,33 +527,10 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
                                                                             : kernels_.attention.tile_tokens();
   CRIA_TRY(upload_batch(device, batch, step ? 0 : attention_tile));
   kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());
-  if (!step) {
-    for (uint32_t index = 0; index < config_.num_layers; ++index) {
-      if (matrix_units) {
-        record_matrix_layer(recorder, index);
-      } else {
-        record_layer(recorder, index);
-      }
-    }
-    if (outputs > 0) record_output(recorder, outputs);
-    return batch.sums_hidden ? record_hidden_sum(device, recorder, batch) : Status();
-  }
-  const uint32_t longest = *std::ranges::max_element(batch.positions) + 1;
-  const bool on_matrix_units = matrix_tokens_.size() > 1 && !kernels_.matmul.empty() &&
-                               batch.size() >= kMatrixStepTokens && batch.size() <= matrix_tokens_.front();
-  for (uint32_t index = 0; index < config_.num_layers; ++index) {
-    if (on_matrix_units) {
-      record_matrix_step_layer(recorder, index, longest);
-    } else {
-      record_step_layer(recorder, index, longest);
-    }
-  }
-  if (outputs == batch.size() && !on_matrix_units) {
-    const kernels::Matrix& output = weights_.output();
-    const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
-    matvec(output_spec(output)).record(recorder, output, scratch_.hidden, final_norm, logits_, outputs);
-  } else if (outputs > 0) {
-    record_output(recorder, outputs);
+  if (step) {
+    record_step(recorder, *std::ranges::max_element(batch.positions) + 1, outputs);
+  } else {
+    record_prompt(recorder, matrix_units, outputs);
   }
   return batch.sums_hidden ? record_hidden_sum(device, recorder, batch) : Status();
 }

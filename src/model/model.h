@@ -160,6 +160,8 @@ class Model {
                              const kernels::Activation& attended);
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
+  void record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs);
+  void record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs);
   void record_output(gpu::Recorder& recorder, uint32_t outputs);
   Status record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch);
   void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
