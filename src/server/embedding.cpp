@@ -3,8 +3,6 @@
 namespace cria::server {
 namespace {
 
-constexpr std::chrono::milliseconds kPoll{100};
-
 Checked<std::vector<uint32_t>> tokens_of(engine::Engine& engine, const EmbeddingRequest::Input& input, size_t index) {
   std::vector<uint32_t> tokens = input.tokens;
   if (tokens.empty()) {
@@ -26,9 +24,7 @@ Checked<std::vector<float>> wait_for(engine::Ticket& ticket, const std::function
     engine::Ticket::News news = ticket.wait(kPoll);
     if (news.error) return std::unexpected(refusal_of(*news.error));
     if (!news.embedding.empty()) return std::move(news.embedding);
-    if (news.has_ended) {
-      return std::unexpected(Refusal{.status = 503, .message = "the server is shutting down", .code = "shutting_down"});
-    }
+    if (news.has_ended) return std::unexpected(shutting_down());
     if (is_abandoned()) {
       ticket.cancel();
       return std::unexpected(Refusal{.status = 499, .message = "the client has gone away"});

@@ -3,10 +3,6 @@
 #include <algorithm>
 
 namespace cria::server {
-namespace {
-constexpr std::chrono::milliseconds kPoll{100};
-}  // namespace
-
 Checked<std::shared_ptr<engine::Ticket>> submit(engine::Scheduler& scheduler, engine::Job job) {
   auto ticket = scheduler.submit(std::move(job));
   if (!ticket) return std::unexpected(refusal_of(ticket.error()));
@@ -70,7 +66,7 @@ Checked<Generation::Part> Generation::poll(size_t index) {
   part.text += choice.stream.finish();
   part.reason = choice.stream.stopped() ? engine::StopReason::kStopText : news.reason;
   if (part.reason != engine::StopReason::kInterrupted) return part;
-  return std::unexpected(Refusal{.status = 503, .message = "the server is shutting down", .code = "shutting_down"});
+  return std::unexpected(shutting_down());
 }
 
 bool Generation::has_ended() const {

@@ -12,6 +12,9 @@
 
 namespace cria::server {
 
+/// How long to wait for news of a job before looking whether its client is still there.
+inline constexpr std::chrono::milliseconds kPoll{100};
+
 /// Queues a job. Refusals: 400 for what cannot be read, 429 where the queue is full, 503 where the device has failed.
 Checked<std::shared_ptr<engine::Ticket>> submit(engine::Scheduler& scheduler, engine::Job job);
 

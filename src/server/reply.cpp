@@ -48,6 +48,10 @@ Refusal refusal_of(const Error& error) {
   }
 }
 
+Refusal shutting_down() {
+  return {.status = kUnavailable, .message = "the server is shutting down", .code = "shutting_down"};
+}
+
 std::string_view finish_reason(engine::StopReason reason) {
   const bool is_whole = reason == engine::StopReason::kEndOfText || reason == engine::StopReason::kStopText;
   return is_whole ? "stop" : "length";

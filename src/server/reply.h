@@ -29,6 +29,8 @@ using Checked = std::expected<T, Refusal>;
 
 /// The status that an error of the engine has.
 [[nodiscard]] Refusal refusal_of(const Error& error);
+/// Of what cannot be done any more.
+[[nodiscard]] Refusal shutting_down();
 
 /// What kind of answer this is, with what all its parts have in common.
 struct ReplyHead {

@@ -23,7 +23,6 @@ constexpr const char* kJson = "application/json";
 constexpr time_t kIdleSeconds = 5;
 constexpr time_t kWriteSeconds = 10;
 constexpr std::chrono::milliseconds kDrainPoll{20};
-const Refusal kShuttingDown = {.status = 503, .message = "the server is shutting down", .code = "shutting_down"};
 
 std::vector<std::string> values(const httplib::Request& request, const char* header) {
   std::vector<std::string> list;
@@ -259,7 +258,7 @@ Checked<std::vector<uint32_t>> Server::Impl::prompt_tokens(const CompletionReque
 void Server::Impl::embed(const httplib::Request& request, httplib::Response& response) {
   const auto parsed = parse_embedding(request.body, options);
   if (!parsed) return answer(response, parsed.error());
-  if (is_stopping) return answer(response, kShuttingDown);
+  if (is_stopping) return answer(response, shutting_down());
   ++answering;
   const auto embeddings = embeddings_of(engine, scheduler, *parsed, [&] { return request.is_connection_closed(); });
   --answering;
@@ -294,7 +293,7 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
                                     .parameter = is_chat ? "messages" : "prompt",
                                     .code = "context_length_exceeded"});
   }
-  if (is_stopping) return answer(response, kShuttingDown);
+  if (is_stopping) return answer(response, shutting_down());
   auto begun = Generation::begin(engine, scheduler, *parsed, *tokens);
   if (!begun) return answer(response, begun.error());
   ++answering;
