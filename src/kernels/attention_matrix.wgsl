@@ -2,8 +2,8 @@
 //   y[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h / group]) * v[j, h / group]
 // causal (j up to the query's position) and within the sliding window.
 //
-// Shapes: as in attention_decode.wgsl, the cache in f16 or int8. A tile is up to QUERIES consecutive tokens of one sequence:
-// tiles[i] = (first token in the batch, count, slot, position of the first). HEAD_DIM is 4 or 8 times N; N = K.
+// Shapes: as in attention_decode.wgsl, the cache in f16 or int8. A tile is up to QUERIES consecutive tokens of one
+// sequence: tiles[i] = (first token in the batch, count, slot, position of the first). HEAD_DIM is 4 or 8 times N; N = K.
 // Bindings: 1 qkv f32 as vec4, 2 tiles vec4u, 3 page_table, 4 keys and 5 values (KvChunk module), 6 y f16.
 // Dispatch: x = head, y = tile; workgroups of WORKGROUP_SIZE in SUBGROUPS subgroups, each with M queries. Keys, then
 // values, pass through workgroup memory KEYS (2 N) at a time, on their way while the ones before are multiplied.
@@ -11,8 +11,8 @@
 // them row by row. Matrices cannot be scaled row by row: so weights are exp(score - reference) with a reference that
 // stays while scores are less than MARGIN above it; where one is not, all sums of the workgroup are scaled once, by way
 // of workgroup memory.
-// Numerics: queries (times scale), weights, and keys and values that are not cached in it, rounded to f16, sums f32. A weight is at most 2^MARGIN. Softmax in powers
-// of 2, with a finite lowest score.
+// Numerics: queries (times scale), weights, and keys and values that are not cached in it, rounded to f16, sums f32. A
+// weight is at most 2^MARGIN. Softmax in powers of 2, with a finite lowest score.
 // Source: Dao et al. 2022, "FlashAttention"; the reference that stays follows Shah et al. 2024's observation that
 // rescaling is rarely needed.
 

@@ -1,7 +1,8 @@
 // Module: the scales of weights quantised in blocks of BLOCK columns, as matvec_blocks.wgsl reads them.
 //
 // Gives: ROW_UNITS, units of 32 columns from one row to the next; Scale and load_scale, that of unit i of the shard.
-// Bindings: 2 the plane of scales, one f16 a block, two to a u32. Rows are padded to two blocks. Layout: quant/blocks.h.
+// Bindings: 2 the plane of scales, one f16 a block, two to a u32. Rows are padded to two blocks. Layout:
+// quant/blocks.h.
 // Numerics: exact; a device may flush scales that are subnormal halves to zero.
 
 alias Scale = f32;

@@ -1,7 +1,7 @@
 // Module: a unit of 32 columns quantised to 4 bits, as matvec_blocks.wgsl multiplies it.
 //
 // Gives: Unit (one vec4u), load_unit, which reads unit i of the shard, and unit_product, its product with 32 columns
-// of x. Needs block_scales.
+// of x. Needs block_scales and nibble_dot.
 // Bindings: 1 the plane of values, in units. Layout: weights_int4.wgsl.
 // Numerics: sums of products of integers, exact in i32 and, below 2^24, in f32.
 
@@ -14,11 +14,5 @@ fn load_unit(unit: u32) -> Unit { return weights[unit]; }
 /// scale * sum_k (w[k] - 8) * x[k]; x as stored by matvec_blocks.wgsl: integers, then their scale and
 /// their sum.
 fn unit_product(w: Unit, scale: Scale, unit: u32, x: array<vec2u, 4>, x_scale: vec2f) -> f32 {
-  let low = w & vec4u(0x0f0f0f0fu);
-  let high = (w >> vec4u(4u)) & vec4u(0x0f0f0f0fu);
-  var sum = dot4I8Packed(low.x, x[0].x) + dot4I8Packed(low.y, x[0].y);
-  sum += dot4I8Packed(low.z, x[1].x) + dot4I8Packed(low.w, x[1].y);
-  sum += dot4I8Packed(high.x, x[2].x) + dot4I8Packed(high.y, x[2].y);
-  sum += dot4I8Packed(high.z, x[3].x) + dot4I8Packed(high.w, x[3].y);
-  return scale * (x_scale.x * (f32(sum) - 8.0 * x_scale.y));
+  return scale * (x_scale.x * (f32(nibble_dot(w, x)) - 8.0 * x_scale.y));
 }

@@ -17,16 +17,10 @@ fn load_unit(unit: u32) -> Unit { return weights[unit]; }
 
 fn load_scale(unit: u32) -> Scale { return scales[unit / 8u]; }
 
-/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl: integers, then their scale and
-/// their sum.
+/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl: integers, then their scale
+/// and their sum.
 fn unit_product(w: Unit, scale: Scale, unit: u32, x: array<vec2u, 4>, x_scale: vec2f) -> f32 {
-  let low = w & vec4u(0x0f0f0f0fu);
-  let high = (w >> vec4u(4u)) & vec4u(0x0f0f0f0fu);
-  var sum = dot4I8Packed(low.x, x[0].x) + dot4I8Packed(low.y, x[0].y);
-  sum += dot4I8Packed(low.z, x[1].x) + dot4I8Packed(low.w, x[1].y);
-  sum += dot4I8Packed(high.x, x[2].x) + dot4I8Packed(high.y, x[2].y);
-  sum += dot4I8Packed(high.z, x[3].x) + dot4I8Packed(high.w, x[3].y);
   let integers = group_integers(scale, unit % 8u);
   let factors = block_factors(scale);
-  return x_scale.x * (factors.x * f32(i32(integers.x) * sum) - factors.y * (f32(integers.y) * x_scale.y));
+  return x_scale.x * (factors.x * f32(i32(integers.x) * nibble_dot(w, x)) - factors.y * (f32(integers.y) * x_scale.y));
 }

@@ -27,8 +27,8 @@ fn load_scale(unit: u32) -> Scale { return scales[unit / 8u]; }
 /// The fifth bits of the columns 4 i … 4 i + 3, where they belong.
 fn fifth_bits(fifth: u32, i: u32) -> u32 { return ((fifth >> i) & 0x01010101u) << 4u; }
 
-/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl: integers, then their scale and
-/// their sum.
+/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl: integers, then their scale
+/// and their sum.
 fn unit_product(w: Unit, scale: Scale, unit: u32, x: array<vec2u, 4>, x_scale: vec2f) -> f32 {
   let low = w.low & vec4u(0x0f0f0f0fu);
   let high = (w.low >> vec4u(4u)) & vec4u(0x0f0f0f0fu);

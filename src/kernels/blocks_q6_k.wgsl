@@ -38,8 +38,8 @@ fn group_dot(low: vec4u, high: u32, x_low: vec2u, x_high: vec2u) -> i32 {
   return sum;
 }
 
-/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl: integers, then their scale and
-/// their sum.
+/// sum_k w[k] * x[k] for unit number `unit` of its row; x as stored by matvec_blocks.wgsl: integers, then their scale
+/// and their sum.
 fn unit_product(w: Unit, scale: Scale, unit: u32, x: array<vec2u, 4>, x_scale: vec2f) -> f32 {
   let high = select(w.high.xy, w.high.zw, unit % 2u == 1u);
   let groups = scale.groups >> (unit % 2u * 16u);

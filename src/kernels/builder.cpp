@@ -79,6 +79,7 @@ SpecBuilder& SpecBuilder::blocks(const WeightFormat& format) {
   CRIA_CHECK(is_quantised(format.type));
   add_super_scales(format.type);
   if (!is_k_quant(format.type)) add_module("block_scales");
+  if (format.type == WeightType::kInt4 || format.type == WeightType::kQ4_K) add_module("nibble_dot");
   add_module(fmt::format("blocks_{}", weight_type_name(format.type)));
   return name_format(format, "");
 }

@@ -2,8 +2,8 @@
 //   keys[page, h, p % PAGE_SIZE, i] = k[t, h, i], values likewise, page = page_table[slot, p / PAGE_SIZE]
 // for a token t at position p of the sequence in `slot`.
 //
-// Shapes: PAIRS = head_dim / 2. qkv [tokens, …] holds keys at pair k_offset and values at pair v_offset of each row, each
-// [kv_heads, head_dim]; the cache is [pages, kv_heads, PAGE_SIZE, head_dim] for keys and for values.
+// Shapes: PAIRS = head_dim / 2. qkv [tokens, …] holds keys at pair k_offset and values at pair v_offset of each row,
+// each [kv_heads, head_dim]; the cache is [pages, kv_heads, PAGE_SIZE, head_dim] for keys and for values.
 // token_info[t] = (position in its sequence, slot of its sequence); page_table [slots, pages_per_slot].
 // Bindings: 1 qkv f32 pairs, 2 token_info, 3 page_table, 4 keys, 5 values (KvPair module).
 // Dispatch: x over kv_heads * head_dim / 2 in groups of WORKGROUP_SIZE, y = token.

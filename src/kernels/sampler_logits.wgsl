@@ -77,7 +77,8 @@ fn penalised_key(row: Row, token: u32, bits: u32) -> u32 {
   if (!has_penalties(row)) { return ordered_key(logit); }
   let word = seen[row.slot * params.vocab_size + token];
   if (word == 0u) { return ordered_key(logit); }
-  logit = select(max(logit * row.repetition_penalty, -LARGEST), min(logit / row.repetition_penalty, LARGEST), logit > 0.0);
+  let less = min(logit / row.repetition_penalty, LARGEST);
+  logit = select(max(logit * row.repetition_penalty, -LARGEST), less, logit > 0.0);
   let generated = word & GENERATED;
   if (generated > 0u) { logit -= row.presence_penalty + row.frequency_penalty * f32(generated); }
   return ordered_key(clamp(logit, -LARGEST, LARGEST));
