@@ -87,6 +87,9 @@ void set_environment(const std::string& name, const std::string& value);
 /// The largest resident set of this process so far, in bytes; 0 where the system does not tell.
 [[nodiscard]] uint64_t peak_memory_bytes();
 
+/// Bytes of memory that this machine has; 0 where the system does not tell.
+[[nodiscard]] uint64_t physical_memory_bytes();
+
 /// Processor time that all threads of this process have used so far, in seconds; 0 where the system does not tell.
 [[nodiscard]] double cpu_seconds();
 

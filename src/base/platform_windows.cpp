@@ -205,6 +205,12 @@ uint64_t peak_memory_bytes() {
   return counters.PeakWorkingSetSize;
 }
 
+uint64_t physical_memory_bytes() {
+  MEMORYSTATUSEX status{};
+  status.dwLength = sizeof(status);
+  return GlobalMemoryStatusEx(&status) ? status.ullTotalPhys : 0;
+}
+
 double cpu_seconds() {
   FILETIME created{}, ended{}, kernel{}, user{};
   if (!GetProcessTimes(GetCurrentProcess(), &created, &ended, &kernel, &user)) return 0;

@@ -220,7 +220,8 @@ Status run(const BenchFlags& flags) {
                    .is_made_up = source.folder.empty(),
                    .config = source.config,
                    .device = {},
-                   .bandwidth = {}};
+                   .bandwidth = {},
+                   .link_bytes_per_second = 0};
   {
     CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
     setup.device = device.info();
@@ -229,6 +230,9 @@ Status run(const BenchFlags& flags) {
       log::warning("{} has no timestamps: there is no profile", setup.device.name);
     }
     CRIA_TRY_ASSIGN(setup.bandwidth, engine::measure_read_bandwidth(device));
+    if (device.memory_budget() != 0) {
+      CRIA_TRY_ASSIGN(setup.link_bytes_per_second, engine::measure_link_bandwidth(device));
+    }
   }
   Printer printer(setup, flags.format);
   for (const std::string& weights : flags.weights) {

@@ -18,6 +18,11 @@ double share(const BenchSetup& setup, const BenchResult& result) {
   return result.bytes_per_second() / setup.bandwidth.bytes_per_second;
 }
 
+/// Of the link to the host's memory.
+double link_share(const BenchSetup& setup, const BenchResult& result) {
+  return result.speed() * result.streamed_bytes_per_token / setup.link_bytes_per_second;
+}
+
 double lowest(const BenchResult& result) { return *std::ranges::min_element(result.tokens_per_second); }
 double highest(const BenchResult& result) { return *std::ranges::max_element(result.tokens_per_second); }
 
@@ -37,11 +42,17 @@ std::string csv_field(const std::string& text) {
 std::string markdown_header(const BenchSetup& setup) {
   std::string text = fmt::format("{} ({}, {}), reads {:.1f} GB/s\n", setup.device.name, setup.device.backend,
                                  setup.device.driver, setup.bandwidth.bytes_per_second / 1e9);
+  if (setup.link_bytes_per_second > 0) {
+    text += fmt::format("copies {:.1f} GB/s from the host's memory\n", setup.link_bytes_per_second / 1e9);
+  }
   text += fmt::format("{}{}\n\n", setup.model, setup.is_made_up ? " (made-up weights)" : "");
   text +=
       "| weights | KV cache | test | batch | tokens/s | lowest to highest | read per token | GB/s | share of bandwidth "
-      "| CPU us/token | recording us/token |\n";
-  return text + "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+      "| CPU us/token | recording us/token |";
+  if (setup.link_bytes_per_second > 0) text += " from host per token | share of link |";
+  text += "\n|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|";
+  if (setup.link_bytes_per_second > 0) text += "--:|--:|";
+  return text + "\n";
 }
 
 std::string markdown_row(const BenchSetup& setup, const BenchEntry& entry) {
@@ -53,8 +64,13 @@ std::string markdown_row(const BenchSetup& setup, const BenchEntry& entry) {
               ? " | | |"
               : fmt::format(" {} | {:.1f} | {:.1f} % |", human_bytes(static_cast<uint64_t>(result.bytes_per_token)),
                             result.bytes_per_second() / 1e9, 100 * share(setup, result));
-  return text +
-         fmt::format(" {:.1f} | {:.1f} |\n", result.cpu_seconds_per_token * 1e6, result.record_seconds_per_token * 1e6);
+  text += fmt::format(" {:.1f} | {:.1f} |", result.cpu_seconds_per_token * 1e6, result.record_seconds_per_token * 1e6);
+  if (setup.link_bytes_per_second > 0 && is_prompt(result)) text += " | |";
+  if (setup.link_bytes_per_second > 0 && !is_prompt(result)) {
+    text += fmt::format(" {} | {:.1f} % |", human_bytes(static_cast<uint64_t>(result.streamed_bytes_per_token)),
+                        100 * link_share(setup, result));
+  }
+  return text + "\n";
 }
 
 std::string csv_header() {
@@ -80,7 +96,8 @@ Json setup_json(const BenchSetup& setup) {
             {"backend", setup.device.backend},
             {"driver", setup.device.driver},
             {"features", gpu::feature_names(setup.device.features)},
-            {"read_bytes_per_second", setup.bandwidth.bytes_per_second}}},
+            {"read_bytes_per_second", setup.bandwidth.bytes_per_second},
+            {"link_bytes_per_second", setup.link_bytes_per_second}}},
           {"model", setup.model},
           {"is_made_up", setup.is_made_up},
           {"shape", config_json(setup.config)}};
@@ -95,6 +112,7 @@ Json entry_json(const BenchSetup& setup, const BenchEntry& entry) {
                {"batch", result.what.batch},
                {"depth", result.what.depth},
                {"batch_tokens", entry.plan.max_batch_tokens},
+               {"memory", plan_json(entry.plan)},
                {"weight_bytes", entry.plan.weight_bytes},
                {"load_seconds", entry.load_seconds},
                {"tokens_per_second",
@@ -108,6 +126,10 @@ Json entry_json(const BenchSetup& setup, const BenchEntry& entry) {
     json["bytes_per_token"] = result.bytes_per_token;
     json["bytes_per_second"] = result.bytes_per_second();
     json["bandwidth_share"] = share(setup, result);
+    if (setup.link_bytes_per_second > 0) {
+      json["streamed_bytes_per_token"] = result.streamed_bytes_per_token;
+      json["link_share"] = link_share(setup, result);
+    }
   }
   if (!result.profile.kernels.empty()) {
     json["profile"] = profile_json(result.profile);

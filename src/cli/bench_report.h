@@ -16,6 +16,7 @@ struct BenchSetup {
   model::ModelConfig config;
   gpu::DeviceInfo device;
   engine::Bandwidth bandwidth;
+  double link_bytes_per_second = 0;  ///< from memory of the host; 0 where it does not matter
 };
 
 /// One measurement, with what held for it.

@@ -52,11 +52,12 @@ CLI::Validator number_from(T low, T high) {
   return CLI::Validator(check, fmt::format("{} to {}", low, high));
 }
 
-/// --device, --disable and --limit-binding.
+/// --device, --disable, --limit-binding and --memory-budget.
 struct DeviceFlags {
   std::string device;
   std::string disable;
   uint64_t limit_binding = 0;
+  std::string memory_budget;
 
   void add_to(CLI::App& command);
   [[nodiscard]] Result<gpu::DeviceOptions> options() const;
@@ -82,6 +83,9 @@ struct ModelFlags {
   /// The model named, or the one that Cria ships. Errors: kNotFound where there is neither.
   [[nodiscard]] Result<std::filesystem::path> path() const;
 };
+
+/// Reads a number of bytes: 1500000000, 10GiB, 512M (units of 1024). Errors: kInvalidInput.
+Result<uint64_t> parse_bytes(const std::string& text);
 
 /// --temperature, --top-k, --top-p, --min-p, the penalties, --logit-bias and --seed.
 void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling);

@@ -15,6 +15,26 @@ void DeviceFlags::add_to(CLI::App& command) {
   command.add_option("--limit-binding", limit_binding, "Lower the largest buffer binding; tensors above it are split")
       ->check(number_from(uint64_t{1}, UINT64_MAX))
       ->type_name("BYTES");
+  command
+      .add_option("--memory-budget", memory_budget,
+                  "Memory of the device to use at most, as 10GiB, or auto (nine tenths of it): weights, context and KV "
+                  "type that are not given are chosen to fit, and layers that do not fit lie in the host's memory")
+      ->type_name("BYTES");
+}
+
+Result<uint64_t> parse_bytes(const std::string& text) {
+  std::string number = text;
+  uint64_t bytes = 0;
+  bool is_number = true;
+  try {
+    CLI::AsSizeValue(/*kb_is_1000=*/false)(number);  // throws what it refuses
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), bytes);
+    is_number = error == std::errc() && end == number.data() + number.size();
+  } catch (const CLI::Error&) {
+    is_number = false;
+  }
+  if (is_number) return bytes;
+  return fail(ErrorCode::kInvalidInput, "\"{}\" is no number of bytes such as 1500000000, 512M or 10GiB", text);
 }
 
 Result<gpu::DeviceOptions> DeviceFlags::options() const {
@@ -23,6 +43,14 @@ Result<gpu::DeviceOptions> DeviceFlags::options() const {
   options.binding_limit = limit_binding;
   if (const std::filesystem::path folder = cache_folder(); !folder.empty()) options.cache_folder = folder / "pipelines";
   CRIA_TRY_ASSIGN(options.disabled, gpu::parse_features(disable));
+  if (memory_budget == "auto") {
+    options.memory_budget = gpu::kAutoBudget;
+  } else if (!memory_budget.empty()) {
+    auto bytes = parse_bytes(memory_budget);
+    if (!bytes) return std::unexpected(std::move(bytes).error().while_doing("reading --memory-budget"));
+    if (*bytes == 0) return fail(ErrorCode::kInvalidInput, "--memory-budget 0 leaves nothing for a model");
+    options.memory_budget = *bytes;
+  }
   return options;
 }
 

@@ -15,6 +15,7 @@ struct InspectFlags {
   DeviceFlags device;
   bool tensors = false;
   bool json = false;
+  bool fit = false;
 };
 
 /// Context lengths to show: powers of four up to the model's own limit, and that limit.
@@ -61,6 +62,28 @@ std::string model_text(const engine::OpenedModel& opened, bool tensors) {
   return text;
 }
 
+/// The bytes to compare with: the budget that was given, or nine tenths of the device's memory; 0: nothing.
+uint64_t budget_of(const InspectFlags& flags, const gpu::Device& device) {
+  if (device.memory_budget() != 0 || !flags.fit) return device.memory_budget();
+  return device.info().local_memory_bytes / 10 * 9;
+}
+
+Result<model::Fit> best_fit(const InspectFlags& flags, const gpu::Device& device, const engine::OpenedModel& opened,
+                            uint64_t budget) {
+  if (budget == 0) {
+    return fail(ErrorCode::kUnsupported, "{} does not tell how much memory it has: give --memory-budget",
+                device.info().name);
+  }
+  CRIA_TRY_ASSIGN(const model::ModelOptions options, flags.model.options());
+  const model::FormatsOfChoice formats = engine::formats_of(opened);
+  return model::fit({.limits = device.limits(),
+                     .is_software = device.info().is_software(),
+                     .config = opened.config,
+                     .formats = formats,
+                     .budget = budget},
+                    options);
+}
+
 Status run(const InspectFlags& flags) {
   CRIA_TRY_ASSIGN(const std::filesystem::path path, flags.model.path());
   CRIA_TRY_ASSIGN(const engine::OpenedModel opened, engine::open_model(path));
@@ -70,6 +93,7 @@ Status run(const InspectFlags& flags) {
   std::string text = model_text(opened, flags.tensors);
   text += fmt::format("memory on {}:\n  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", device.info().name, "weights",
                       "context", "KV", "weights", "KV cache", "scratch", "total");
+  const uint64_t budget = budget_of(flags, device);
   for (const model::Precision precision : kPrecisions) {
     for (const uint32_t context : context_lengths(opened.config.max_position_embeddings)) {
       CRIA_TRY_ASSIGN(model::ModelOptions options, flags.model.options());
@@ -81,21 +105,36 @@ Status run(const InspectFlags& flags) {
       if (plan.max_context < context) continue;  // beyond what the device can bind
       Json entry = plan_json(plan);
       entry["weights"] = model::precision_name(precision);
+      if (budget != 0) entry["fits"] = plan.total_bytes() <= budget;
       plans.push_back(entry);
-      text += fmt::format("  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}\n", model::precision_name(precision),
+      const std::string_view verdict = budget == 0 ? "" : plan.total_bytes() <= budget ? "  fits" : "  too large";
+      text += fmt::format("  {:<8}{:>10}{:>6}{:>12}{:>12}{:>12}{:>12}{}\n", model::precision_name(precision),
                           plan.max_context, kernels::kv_type_name(plan.kv_type), human_bytes(plan.weight_bytes),
-                          human_bytes(plan.kv_bytes), human_bytes(plan.scratch_bytes), human_bytes(plan.total_bytes()));
+                          human_bytes(plan.kv_bytes), human_bytes(plan.scratch_bytes + plan.working_bytes),
+                          human_bytes(plan.total_bytes()), verdict);
+    }
+  }
+  Json best;
+  if (flags.fit) {
+    CRIA_TRY_ASSIGN(const model::Fit fit, best_fit(flags, device, opened, budget));
+    best = fit_json(fit);
+    text += fmt::format("best in {}: {}\n", human_bytes(budget), fit_flags(fit));
+    if (fit.plan.streamed_layers > 0 || fit.plan.streamed_kv > 0) {
+      text += fmt::format("  slow: {} of layers lie in memory of the host\n",
+                          human_bytes(fit.plan.host_weight_bytes + fit.plan.host_kv_bytes));
     }
   }
   if (!flags.json) return write_output(text);
   Json tensors = Json::array();
   for (const std::string& name : opened.files.checkpoint().names())
     tensors.push_back(tensor_json(*opened.files.checkpoint().find(name)));
-  return write_json({{"model", config_json(opened.config)},
-                     {"parameters", parameter_count(opened.files.checkpoint())},
-                     {"device", device.info().name},
-                     {"memory", plans},
-                     {"tensors", tensors}});
+  Json report = {{"model", config_json(opened.config)},
+                 {"parameters", parameter_count(opened.files.checkpoint())},
+                 {"device", device.info().name},
+                 {"memory", plans},
+                 {"tensors", tensors}};
+  if (flags.fit) report["best"] = {{"budget_bytes", budget}, {"fit", best}};
+  return write_json(report);
 }
 
 }  // namespace
@@ -107,6 +146,7 @@ void add_inspect(CLI::App& app, Command& chosen) {
   command->add_option("--kv-type", flags->model.kv_type, "Type of the KV cache: auto, f32, f16, int8")
       ->capture_default_str();
   command->add_flag("--tensors", flags->tensors, "List every tensor");
+  command->add_flag("--fit", flags->fit, "Say what fits into --memory-budget (by default the device's memory)");
   command->add_flag("--json", flags->json, "Print as JSON");
   flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });

@@ -64,21 +64,48 @@ Json plan_json(const model::MemoryPlan& plan) {
           {"kv_bytes", plan.kv_bytes},
           {"kv_bytes_per_position", plan.kv_bytes_per_position},
           {"scratch_bytes", plan.scratch_bytes},
+          {"working_bytes", plan.working_bytes},
+          {"streamed_layers", plan.streamed_layers},
+          {"streamed_kv_layers", plan.streamed_kv},
+          {"host_weight_bytes", plan.host_weight_bytes},
+          {"host_kv_bytes", plan.host_kv_bytes},
           {"total_bytes", plan.total_bytes()}};
 }
 
-std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& device) {
-  std::string text = fmt::format("memory on {}:\n", device.name);
-  text += row("weights", human_bytes(plan.weight_bytes));
+Json fit_json(const model::Fit& fit) {
+  Json report = plan_json(fit.plan);
+  report["weights"] = model::precision_name(fit.options.weights.precision);
+  return report;
+}
+
+std::string fit_flags(const model::Fit& fit) {
+  return fmt::format("--weights {} --max-context {} --kv-type {} --batch-tokens {}",
+                     model::precision_name(fit.options.weights.precision), fit.plan.max_context,
+                     kernels::kv_type_name(fit.plan.kv_type), fit.plan.max_batch_tokens);
+}
+
+std::string fit_text(const model::Fit& fit, const gpu::Device& device) {
+  const model::MemoryPlan& plan = fit.plan;
+  const gpu::DeviceInfo& info = device.info();
+  std::string text = fmt::format("memory on {}:\n", info.name);
+  text += row("weights", fmt::format("{} ({})", human_bytes(plan.weight_bytes),
+                                     model::precision_name(fit.options.weights.precision)));
   text += row("KV cache", fmt::format("{} at {} positions ({} each, {})", human_bytes(plan.kv_bytes), plan.max_context,
                                       human_bytes(plan.kv_bytes_per_position), kernels::kv_type_name(plan.kv_type)));
   text +=
       row("scratch", fmt::format("{} for {} tokens at once", human_bytes(plan.scratch_bytes), plan.max_batch_tokens));
+  text += row("working", fmt::format("{} for uploads, parameters and sampling", human_bytes(plan.working_bytes)));
   text += row("total", human_bytes(plan.total_bytes()));
-  if (device.memory_bytes != 0) text += row("device", human_bytes(device.memory_bytes));
+  if (device.memory_budget() != 0) text += row("budget", human_bytes(device.memory_budget()));
+  if (info.local_memory_bytes != 0) text += row("device", human_bytes(info.local_memory_bytes));
+  if (plan.streamed_layers > 0 || plan.streamed_kv > 0) {
+    text += row("host", fmt::format("{} for the weights of {} layers, {} for the keys and values of {}",
+                                    human_bytes(plan.host_weight_bytes), plan.streamed_layers,
+                                    human_bytes(plan.host_kv_bytes), plan.streamed_kv));
+  }
   if (plan.context_limited_by_binding) {
     text += fmt::format("  the context is limited by the largest binding, {}\n",
-                        human_bytes(device.limits.max_binding_bytes));
+                        human_bytes(info.limits.max_binding_bytes));
   }
   return text;
 }

@@ -11,7 +11,12 @@ namespace cria::cli {
 
 [[nodiscard]] Json config_json(const model::ModelConfig& config);
 [[nodiscard]] Json plan_json(const model::MemoryPlan& plan);
-[[nodiscard]] std::string plan_text(const model::MemoryPlan& plan, const gpu::DeviceInfo& device);
+
+/// A fit: the plan, and the settings that lead to it.
+[[nodiscard]] Json fit_json(const model::Fit& fit);
+[[nodiscard]] std::string fit_text(const model::Fit& fit, const gpu::Device& device);
+/// The settings in one line, as flags.
+[[nodiscard]] std::string fit_flags(const model::Fit& fit);
 
 /// GPU time by kernel, the longest first.
 [[nodiscard]] Json profile_json(const engine::Profile& profile);

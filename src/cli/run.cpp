@@ -61,10 +61,9 @@ Result<std::string> read_prompt(const RunFlags& flags) {
 Status print_fit(const RunFlags& flags, const std::filesystem::path& path, const engine::EngineOptions& options) {
   CRIA_TRY_ASSIGN(const engine::OpenedModel opened, engine::open_model(path));
   CRIA_TRY_ASSIGN(const gpu::Device device, gpu::Device::open(options.device));
-  CRIA_TRY_ASSIGN(const model::MemoryPlan plan,
-                  model::plan(device.limits(), device.info().is_software(), opened.config,
-                              model::formats_from(opened.files.checkpoint(), options.model.weights), options.model));
-  return flags.json ? write_json(plan_json(plan)) : write_output(plan_text(plan, device.info()));
+  CRIA_TRY_ASSIGN(const model::Fit fit,
+                  engine::choose_fit(device, opened.config, engine::formats_of(opened), options.model));
+  return flags.json ? write_json(fit_json(fit)) : write_output(fit_text(fit, device));
 }
 
 /// The text on its way out: streamed to stdout, the prompt first, or only collected (for JSON).

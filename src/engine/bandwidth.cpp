@@ -21,6 +21,7 @@ constexpr double kWarmUpSeconds = 0.1;
 /// So long that submitting and waiting (some 0.1 ms) do not count.
 constexpr double kSampleSeconds = 0.04;
 constexpr uint32_t kSamples = 3;
+constexpr uint64_t kLinkBytes = 64ULL << 20;
 constexpr uint32_t kMaxReads = 1000;  // in one submission
 constexpr uint32_t kWorkgroups[] = {1024, 2048, 4096, 8192};
 
@@ -87,6 +88,30 @@ Result<Bandwidth> measure_read_bandwidth(gpu::Device& device) {
     bandwidth.bytes_per_second = std::max(bandwidth.bytes_per_second, median(std::move(samples)));
   }
   return bandwidth;
+}
+
+Result<double> measure_link_bandwidth(gpu::Device& device) {
+  const uint64_t budget = device.memory_budget();
+  const uint64_t bytes = budget == 0 ? kLinkBytes : std::min(kLinkBytes, budget / 4 / 4 * 4);
+  CRIA_TRY_ASSIGN(gpu::HostBuffer source, device.create_host_buffer("link test", bytes));
+  source.seal();
+  CRIA_TRY_ASSIGN(const gpu::Buffer target, device.create_buffer("link test", bytes, gpu::MemoryKind::kScratch));
+  const auto time = [&](uint32_t copies) -> Result<double> {
+    const auto start = Clock::now();
+    gpu::Recorder recorder = device.record("link test");
+    for (uint32_t i = 0; i < copies; ++i) recorder.copy(source, 0, target, 0, bytes);
+    CRIA_TRY(recorder.submit());
+    CRIA_TRY(device.wait_idle());
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  CRIA_TRY_ASSIGN(const double first, time(1));
+  const auto copies = static_cast<uint32_t>(std::clamp(kSampleSeconds / first, 1.0, double{kMaxReads}));
+  std::vector<double> samples;
+  for (uint32_t i = 0; i < kSamples; ++i) {
+    CRIA_TRY_ASSIGN(const double seconds, time(copies));
+    samples.push_back(static_cast<double>(bytes) * copies / seconds);
+  }
+  return median(std::move(samples));
 }
 
 }  // namespace cria::engine

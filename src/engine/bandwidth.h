@@ -15,4 +15,8 @@ struct Bandwidth {
 /// Errors: kOutOfMemory where not even 16 MiB can be had; kDevice.
 Result<Bandwidth> measure_read_bandwidth(gpu::Device& device);
 
+/// Bytes per second at which a device copies from memory of the host, as layers that are streamed are: 64 MiB over and
+/// over, the median of some samples. Errors: kOutOfMemory, kDevice.
+Result<double> measure_link_bandwidth(gpu::Device& device);
+
 }  // namespace cria::engine

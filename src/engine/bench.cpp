@@ -255,6 +255,7 @@ Result<BenchResult> Bench::measure(const BenchCase& what, const BenchOptions& op
     // Step s of the timed ones, from 1 to `tokens`, reads at depth + s: on average in the middle.
     result.bytes_per_token =
         (step_bytes(engine_->model(), what.batch, what.depth + (what.tokens + 1) / 2)) / what.batch;
+    result.streamed_bytes_per_token = static_cast<double>(engine_->model().streamed_bytes()) / what.batch;
   }
   if (options.profile) {
     BenchCase profiled = what;

@@ -33,6 +33,7 @@ struct BenchResult {
   double cpu_seconds_per_token = 0;       ///< processor time of the whole process; the median
   double record_seconds_per_token = 0;    ///< spent recording and submitting work; the median
   double bytes_per_token = 0;             ///< read from memory for each generated token; 0 for prompts
+  double streamed_bytes_per_token = 0;    ///< moved between host and device, where layers are streamed
   Profile profile;
   uint64_t profiled_tokens = 0;
 

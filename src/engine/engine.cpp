@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/platform.h"
 #include "base/progress.h"
+#include "model/synthetic.h"
 
 namespace cria::engine {
 
@@ -36,6 +37,56 @@ void warn_about_context(Engine& engine) {
 
 }  // namespace
 
+model::FormatsOfChoice formats_of(const OpenedModel& opened) {
+  return [&checkpoint = opened.files.checkpoint()](const model::WeightChoice& choice) {
+    return model::formats_from(checkpoint, choice);
+  };
+}
+
+Result<model::Fit> choose_fit(const gpu::Device& device, const model::ModelConfig& config,
+                              const model::FormatsOfChoice& formats, const model::ModelOptions& options) {
+  const gpu::DeviceInfo& info = device.info();
+  CRIA_TRY_ASSIGN(model::MemoryPlan plan,
+                  model::plan(info.limits, info.is_software(), config, formats(options.weights), options));
+  uint64_t budget = device.memory_budget();
+  if (budget == 0) {
+    const bool fits = plan.weight_bytes + plan.scratch_bytes + plan.working_bytes <= info.local_memory_bytes;
+    if (fits || info.local_memory_bytes == 0 || info.is_software()) return model::Fit{options, std::move(plan)};
+    budget = info.local_memory_bytes / 10 * 9;
+  }
+  const model::FitRequest request{
+      .limits = info.limits, .is_software = info.is_software(), .config = config, .formats = formats, .budget = budget};
+  CRIA_TRY_ASSIGN(model::Fit chosen, model::fit(request, options));
+  const uint64_t host_bytes = chosen.plan.host_weight_bytes + chosen.plan.host_kv_bytes;
+  const uint64_t machine_bytes = platform::physical_memory_bytes();
+  if (machine_bytes != 0 && host_bytes > machine_bytes) {
+    return fail(ErrorCode::kOutOfMemory,
+                "{} bytes of layers would have to lie in memory of the host, which has {}: take smaller weights",
+                with_commas(host_bytes), with_commas(machine_bytes));
+  }
+  return chosen;
+}
+
+namespace {
+
+/// Says what a budget, or a GPU that is too small, made of the options.
+void note_fit(const model::Fit& fit, const model::ModelOptions& asked, const gpu::DeviceInfo& info) {
+  const model::MemoryPlan& plan = fit.plan;
+  const bool is_streamed = plan.streamed_layers > 0 || plan.streamed_kv > 0;
+  if (fit.options.weights.precision == asked.weights.precision && fit.options.max_context == asked.max_context &&
+      fit.options.kv == asked.kv && !is_streamed) {
+    return;
+  }
+  log::info("to fit into memory: weights {}, {} positions of context, KV cache in {}, {} tokens at once: {} of {}",
+            model::precision_name(fit.options.weights.precision), with_commas(plan.max_context),
+            kernels::kv_type_name(plan.kv_type), plan.max_batch_tokens, human_bytes(plan.total_bytes()), info.name);
+  if (!is_streamed) return;
+  log::warning("slow: the weights of {} layers and the keys and values of {} lie in memory of the host ({})",
+               plan.streamed_layers, plan.streamed_kv, human_bytes(plan.host_weight_bytes + plan.host_kv_bytes));
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
@@ -53,9 +104,11 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
   for (const std::string& name : checkpoint.names()) {
     engine->checkpoint_bytes_ += checkpoint.find(name)->data.size();
   }
+  CRIA_TRY_ASSIGN(const model::Fit fit, choose_fit(engine->device_, opened.config, formats_of(opened), options.model));
+  note_fit(fit, options.model, engine->device_.info());
   {
     ProgressBar bar("loading", engine->checkpoint_bytes_, options.show_progress);
-    auto model = model::Model::load(engine->device_, checkpoint, opened.config, options.model,
+    auto model = model::Model::load(engine->device_, checkpoint, opened.config, fit.options,
                                     [&](uint64_t bytes) { bar.advance(bytes); });
     if (!model) {
       return std::unexpected(std::move(model).error().while_doing(fmt::format("loading {}", path.string())));
@@ -72,7 +125,9 @@ Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
   std::unique_ptr<Engine> engine(new Engine(std::move(device)));
-  auto model = model::Model::make_up(engine->device_, config, options.model);
+  CRIA_TRY_ASSIGN(const model::Fit fit, choose_fit(engine->device_, config, model::made_up_formats, options.model));
+  note_fit(fit, options.model, engine->device_.info());
+  auto model = model::Model::make_up(engine->device_, config, fit.options);
   if (!model) return std::unexpected(std::move(model).error().while_doing("making up weights"));
   engine->model_ = *std::move(model);
   engine->pass_size_ = PassSize(config, engine->model_.max_batch_tokens());

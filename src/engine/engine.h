@@ -8,6 +8,7 @@
 #include "engine/model_files.h"
 #include "engine/pass_size.h"
 #include "gpu/device.h"
+#include "model/fit.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -71,6 +72,15 @@ struct OpenedModel {
   model::ModelConfig config;
   model::GenerationDefaults defaults;
 };
+
+/// How a model is run on a device: what the options leave open is chosen so that it fits into the device's memory
+/// budget, or into the memory of a GPU that the model is larger than; else as the options say. Errors: kOutOfMemory
+/// where nothing fits, also in what the machine has beside the device; those of model::plan.
+Result<model::Fit> choose_fit(const gpu::Device& device, const model::ModelConfig& config,
+                              const model::FormatsOfChoice& formats, const model::ModelOptions& options);
+
+/// The formats of an opened model's matrices, which must live as long.
+[[nodiscard]] model::FormatsOfChoice formats_of(const OpenedModel& opened);
 
 /// Opens a folder or a GGUF file, maps its configuration and checks its tensors.
 Result<OpenedModel> open_model(const std::filesystem::path& path);

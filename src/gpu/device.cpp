@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "base/checked.h"
 #include "base/log.h"
@@ -85,11 +86,18 @@ Result<wgpu::Buffer> DeviceImpl::create_raw_buffer(std::string_view label, uint6
   auto status = scoped(*this, label, [&] { created = handle.CreateBuffer(&descriptor); });
   if (!status && status.error().code() == ErrorCode::kOutOfMemory) {
     return fail(ErrorCode::kOutOfMemory, "{}: {} refused to allocate {} bytes ({} are in use)", label, info.name,
-                with_commas(bytes), with_commas(memory[0] + memory[1] + memory[2] + memory[3]));
+                with_commas(bytes), with_commas(memory_in_use()));
   }
   if (!status) return std::unexpected(std::move(status).error());
   if (!created) return fail(ErrorCode::kDevice, "{}: the device made no buffer of {} bytes", label, with_commas(bytes));
   return created;
+}
+
+uint64_t DeviceImpl::memory_in_use() const { return std::accumulate(memory.begin(), memory.end(), uint64_t{0}); }
+
+HostBufferImpl::~HostBufferImpl() {
+  device->host_bytes -= bytes;
+  if (handle) handle.Destroy();
 }
 
 BufferImpl::~BufferImpl() {
@@ -163,6 +171,20 @@ Status apply_binding_limit(DeviceInfo& info, uint64_t limit) {
   return {};
 }
 
+Result<uint64_t> budget(const DeviceInfo& info, uint64_t wanted) {
+  if (wanted == 0 || (wanted >= kMinBudget && wanted != kAutoBudget)) return wanted;
+  if (wanted != kAutoBudget) {
+    return fail(ErrorCode::kInvalidInput,
+                "a memory budget of {} bytes is less than the {} that the smallest model needs", with_commas(wanted),
+                with_commas(kMinBudget));
+  }
+  if (info.local_memory_bytes == 0) {
+    return fail(ErrorCode::kUnsupported, "{} does not tell how much memory it has: name a memory budget in bytes",
+                info.name);
+  }
+  return info.local_memory_bytes / 10 * 9;
+}
+
 }  // namespace
 }  // namespace detail
 
@@ -178,6 +200,11 @@ Result<Device> Device::open(const DeviceOptions& options) {
   if (!impl->info.features.subgroup_matrix) impl->info.matrix_shapes.clear();
   if (!impl->info.features.subgroups) impl->info.subgroup_min_size = impl->info.subgroup_max_size = 0;
   CRIA_TRY(detail::apply_binding_limit(impl->info, options.binding_limit));
+  CRIA_TRY_ASSIGN(impl->memory_budget, detail::budget(impl->info, options.memory_budget));
+  if (impl->memory_budget != 0) {
+    uint64_t& upload = impl->info.limits.max_upload_bytes;
+    upload = std::min(upload, impl->memory_budget / 16 / 4 * 4);
+  }
   uint32_t& grid_limit = impl->info.limits.max_workgroups_per_dimension;
   if (options.grid_limit != 0) grid_limit = std::min(grid_limit, options.grid_limit);
 
@@ -227,10 +254,11 @@ Result<Device> Device::open(const DeviceOptions& options) {
                 impl->lost_reason.empty() ? "the driver gives no reason" : impl->lost_reason);
   }
   impl->queue = impl->handle.GetQueue();
-  impl->params_slot_bytes = std::max<uint32_t>(impl->info.limits.uniform_alignment, 64);
-  CRIA_TRY_ASSIGN(impl->params,
-                  impl->create_raw_buffer("kernel parameters", uint64_t{detail::kParamSlots} * impl->params_slot_bytes,
-                                          wgpu::BufferUsage::Uniform | wgpu::BufferUsage::CopyDst));
+  const uint64_t parameter_bytes = Device::parameter_bytes(impl->info.limits);
+  impl->params_slot_bytes = static_cast<uint32_t>(parameter_bytes / detail::kParamSlots);
+  CRIA_TRY_ASSIGN(impl->params, impl->create_raw_buffer("kernel parameters", parameter_bytes,
+                                                        wgpu::BufferUsage::Uniform | wgpu::BufferUsage::CopyDst));
+  impl->memory[static_cast<size_t>(MemoryKind::kStaging)] = parameter_bytes;
   return Device(std::move(impl));
 }
 
@@ -241,6 +269,14 @@ Result<Buffer> Device::create_buffer(std::string_view label, uint64_t bytes, Mem
   if (padded > impl_->info.limits.max_buffer_bytes) {
     return fail(ErrorCode::kOutOfMemory, "{}: needs a buffer of {} bytes, more than the {} that {} allows", label,
                 with_commas(bytes), with_commas(impl_->info.limits.max_buffer_bytes), impl_->info.name);
+  }
+  const uint64_t budget = impl_->memory_budget;
+  const uint64_t needed = impl_->memory_in_use() + padded + impl_->info.limits.max_upload_bytes;
+  if (budget != 0 && needed > budget) {
+    return fail(ErrorCode::kOutOfMemory,
+                "{}: {} bytes more do not fit into the memory budget of {}: {} are in use and {} kept for uploads",
+                label, with_commas(padded), with_commas(budget), with_commas(impl_->memory_in_use()),
+                with_commas(impl_->info.limits.max_upload_bytes));
   }
   CRIA_TRY_ASSIGN(
       wgpu::Buffer handle,
@@ -254,19 +290,56 @@ Result<Buffer> Device::create_buffer(std::string_view label, uint64_t bytes, Mem
   buffer->kind = kind;
   buffer->label = std::string(label);
   impl_->memory[static_cast<size_t>(kind)] += padded;
+  impl_->peak_memory = std::max(impl_->peak_memory, needed);
   return Buffer(std::move(buffer));
 }
 
 uint64_t Buffer::size_bytes() const { return impl_ ? impl_->bytes : 0; }
 
+Result<HostBuffer> Device::create_host_buffer(std::string_view label, uint64_t bytes) {
+  const uint64_t padded = round_up<uint64_t>(std::max<uint64_t>(bytes, 4), 4);
+  auto buffer = std::make_shared<detail::HostBufferImpl>();
+  buffer->device = impl_;
+  wgpu::BufferDescriptor descriptor;
+  descriptor.label = label;
+  descriptor.size = padded;
+  descriptor.usage = wgpu::BufferUsage::MapWrite | wgpu::BufferUsage::CopySrc;
+  descriptor.mappedAtCreation = true;
+  CRIA_TRY(detail::scoped(*impl_, label, [&] { buffer->handle = impl_->handle.CreateBuffer(&descriptor); }));
+  auto* mapped = buffer->handle ? static_cast<std::byte*>(buffer->handle.GetMappedRange(0, padded)) : nullptr;
+  if (mapped == nullptr) {
+    return fail(ErrorCode::kOutOfMemory, "{}: the host has no {} bytes of memory that {} can copy from", label,
+                with_commas(padded), impl_->info.name);
+  }
+  buffer->mapped = {mapped, padded};
+  buffer->bytes = padded;
+  impl_->host_bytes += padded;
+  return HostBuffer(std::move(buffer));
+}
+
+uint64_t HostBuffer::size_bytes() const { return impl_ ? impl_->bytes : 0; }
+
+std::span<std::byte> HostBuffer::writable() const { return impl_ ? impl_->mapped : std::span<std::byte>(); }
+
+void HostBuffer::seal() {
+  impl_->handle.Unmap();
+  impl_->mapped = {};
+}
+
 Status Device::write(const Buffer& buffer, uint64_t offset, std::span<const std::byte> bytes) {
   if (bytes.empty()) return {};
   CRIA_CHECK(offset % 4 == 0 && bytes.size() % 4 == 0 && offset + bytes.size() <= buffer.size_bytes());
-  impl_->queue.WriteBuffer(buffer.impl().handle, offset, bytes.data(), bytes.size());
-  impl_->pending_upload_bytes += bytes.size();
-  if (impl_->pending_upload_bytes >= kMaxUploadBytes) {
-    impl_->queue.Submit(0, nullptr);
-    return wait_idle();
+  const uint64_t most = impl_->info.limits.max_upload_bytes;
+  while (!bytes.empty()) {
+    const std::span<const std::byte> piece = bytes.first(std::min<uint64_t>(bytes.size(), most));
+    if (impl_->pending_upload_bytes + piece.size() > most) {
+      impl_->queue.Submit(0, nullptr);
+      CRIA_TRY(wait_idle());
+    }
+    impl_->queue.WriteBuffer(buffer.impl().handle, offset, piece.data(), piece.size());
+    impl_->pending_upload_bytes += piece.size();
+    offset += piece.size();
+    bytes = bytes.subspan(piece.size());
   }
   return {};
 }
@@ -296,6 +369,13 @@ Status Device::wait_idle() {
 Status Device::check() { return impl_->check(); }
 
 uint64_t Device::memory_bytes(MemoryKind kind) const { return impl_->memory[static_cast<size_t>(kind)]; }
+
+uint64_t Device::peak_memory_bytes() const { return impl_->peak_memory; }
+uint64_t Device::host_bytes() const { return impl_->host_bytes; }
+uint64_t Device::memory_budget() const { return impl_->memory_budget; }
+uint64_t Device::parameter_bytes(const Limits& limits) {
+  return uint64_t{detail::kParamSlots} * std::max<uint32_t>(limits.uniform_alignment, 64);
+}
 
 void Device::force_loss(std::string_view reason) {
   impl_->handle.ForceLoss(wgpu::DeviceLostReason::Unknown, reason);

@@ -44,6 +44,7 @@ struct Limits {
   uint32_t max_workgroup_invocations = 0;
   uint32_t max_workgroups_per_dimension = 0;
   uint32_t uniform_alignment = 256;
+  uint64_t max_upload_bytes = 64ULL << 20;  ///< that wait in staging memory; less where there is a memory budget
 };
 
 /// A shape of matrices that the matrix units multiply: sums [m, n] of f32 += [m, k] * [k, n] of f16.
@@ -61,8 +62,9 @@ struct DeviceInfo {
   std::string type;     ///< "discrete GPU", "integrated GPU", "CPU"
   FeatureSet features;
   Limits limits;
-  uint64_t memory_bytes = 0;       ///< all that it can reach, shared or its own; 0 where it does not tell
-  uint32_t subgroup_min_size = 0;  ///< 0 where there are no subgroups
+  uint64_t memory_bytes = 0;        ///< all that it can reach, shared or its own; 0 where it does not tell
+  uint64_t local_memory_bytes = 0;  ///< of that, what is nearest to it
+  uint32_t subgroup_min_size = 0;   ///< 0 where there are no subgroups
   uint32_t subgroup_max_size = 0;
   std::vector<MatrixShape> matrix_shapes;  ///< empty where there are no matrix units
 
@@ -79,7 +81,13 @@ struct DeviceOptions {
   uint64_t binding_limit = 0;          ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
   std::filesystem::path cache_folder;  ///< where compiled pipelines are kept; empty: nowhere
   uint32_t grid_limit = 0;  ///< lowers Limits::max_workgroups_per_dimension, for tests; 0 leaves the device's own
+  /// Bytes that all buffers may take together, uploads included; 0: no limit of our own; kAutoBudget: nine tenths of
+  /// DeviceInfo::local_memory_bytes.
+  uint64_t memory_budget = 0;
 };
+inline constexpr uint64_t kAutoBudget = UINT64_MAX;
+/// Less than this holds no model.
+inline constexpr uint64_t kMinBudget = 4ULL << 20;
 
 /// What a buffer is for, so that memory can be reported by kind.
 enum class MemoryKind : uint8_t { kWeights, kKv, kScratch, kStaging };
@@ -88,6 +96,7 @@ inline constexpr size_t kMemoryKinds = 4;
 namespace detail {
 struct DeviceImpl;
 struct BufferImpl;
+struct HostBufferImpl;
 struct PipelineImpl;
 struct ReadImpl;
 struct RecorderImpl;
@@ -104,6 +113,24 @@ class Buffer {
 
  private:
   std::shared_ptr<detail::BufferImpl> impl_;
+};
+
+/// Memory of the host that the GPU copies from by itself. The CPU writes it once, seals it, and has it copied as often
+/// as it likes; copies of the handle share it.
+class HostBuffer {
+ public:
+  HostBuffer() = default;
+  explicit HostBuffer(std::shared_ptr<detail::HostBufferImpl> impl) : impl_(std::move(impl)) {}
+  [[nodiscard]] bool valid() const { return impl_ != nullptr; }
+  [[nodiscard]] uint64_t size_bytes() const;
+  /// What the CPU writes to, until seal(); empty from then on.
+  [[nodiscard]] std::span<std::byte> writable() const;
+  /// Ends writing: from now on the buffer may be copied from.
+  void seal();
+  [[nodiscard]] const detail::HostBufferImpl& impl() const { return *impl_; }
+
+ private:
+  std::shared_ptr<detail::HostBufferImpl> impl_;
 };
 
 /// A range of a buffer, as bound to a shader. `size_bytes` 0 means up to the buffer's end.
@@ -202,6 +229,11 @@ class Recorder {
   void dispatch(const Pipeline& pipeline, std::span<const std::byte> params, std::span<const Binding> bindings,
                 std::array<uint32_t, 3> workgroups);
   void copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset, uint64_t bytes);
+  /// The same from memory of the host, which must be sealed.
+  void copy(const HostBuffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset,
+            uint64_t bytes);
+  /// Hands over what has been recorded so far, so that no submission takes long; recording goes on.
+  void split();
   /// Copies a range to the CPU when the work before it is done.
   Result<PendingRead> read(const Buffer& buffer, uint64_t offset, uint64_t bytes);
   /// The name of the pipeline that was dispatched last; empty before the first.
@@ -218,7 +250,7 @@ class Recorder {
 class Device {
  public:
   /// Opens a device. Errors: kNotFound where nothing matches the selector (the sentence lists what
-  /// there is), kInvalidInput for a binding limit out of range, kDevice.
+  /// there is), kInvalidInput for a binding limit or a budget out of range, kDevice.
   static Result<Device> open(const DeviceOptions& options);
 
   [[nodiscard]] const DeviceInfo& info() const;
@@ -226,17 +258,20 @@ class Device {
   [[nodiscard]] const Limits& limits() const { return info().limits; }
 
   /// A storage buffer, zeroed; the size is rounded up to a multiple of 4.
-  /// Errors: kOutOfMemory, naming the label, the bytes and the limit.
+  /// Errors: kOutOfMemory, naming the label, the bytes and the limit or the budget.
   Result<Buffer> create_buffer(std::string_view label, uint64_t bytes, MemoryKind kind);
+
+  /// Memory of the host for the GPU to copy from; the size is rounded up to a multiple of 4.
+  /// Errors: kOutOfMemory, naming the label and the bytes.
+  Result<HostBuffer> create_host_buffer(std::string_view label, uint64_t bytes);
 
   /// Builds a pipeline, or returns the one built before from an equal spec.
   /// Errors: kDevice with the shader's name and the compiler's message.
   Result<Pipeline> create_pipeline(const PipelineSpec& spec);
 
   /// Copies bytes to a buffer (offset and size multiples of 4), in order with submissions. Blocks now
-  /// and then so that at most kMaxUploadBytes wait in staging memory.
+  /// and then so that at most Limits::max_upload_bytes wait in staging memory.
   Status write(const Buffer& buffer, uint64_t offset, std::span<const std::byte> bytes);
-  static constexpr uint64_t kMaxUploadBytes = 64ULL << 20;
 
   /// `profile` asks for GPU times of each kernel; ignored without the timestamps feature.
   Recorder record(std::string_view label, Timing timing = Timing::kNone);
@@ -250,6 +285,14 @@ class Device {
   Status check();
   /// Bytes of live buffers of a kind.
   [[nodiscard]] uint64_t memory_bytes(MemoryKind kind) const;
+  /// The most that buffers of all kinds took together so far, uploads included.
+  [[nodiscard]] uint64_t peak_memory_bytes() const;
+  /// Bytes of live memory of the host (create_host_buffer).
+  [[nodiscard]] uint64_t host_bytes() const;
+  /// DeviceOptions::memory_budget in bytes; 0 where there is none.
+  [[nodiscard]] uint64_t memory_budget() const;
+  /// Bytes of the parameters of one submission's kernels, which every device has.
+  [[nodiscard]] static uint64_t parameter_bytes(const Limits& limits);
   /// Pretends that the driver lost the device; for tests.
   void force_loss(std::string_view reason);
 

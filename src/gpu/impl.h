@@ -65,6 +65,9 @@ struct DeviceImpl {
   uint64_t next_buffer_id = 1;
   uint64_t pending_upload_bytes = 0;
   std::array<uint64_t, kMemoryKinds> memory{};
+  uint64_t memory_budget = 0;  // 0: none
+  uint64_t peak_memory = 0;
+  uint64_t host_bytes = 0;
   std::string first_error;  // what Dawn reported outside an error scope
   std::string lost_reason;
 
@@ -75,6 +78,7 @@ struct DeviceImpl {
   void forget_bind_groups(uint64_t buffer_id);
   wgpu::BindGroup bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings);
   Result<wgpu::Buffer> create_raw_buffer(std::string_view label, uint64_t bytes, wgpu::BufferUsage usage);
+  [[nodiscard]] uint64_t memory_in_use() const;
 };
 
 struct BufferImpl {
@@ -85,6 +89,14 @@ struct BufferImpl {
   MemoryKind kind{};
   std::string label;
   ~BufferImpl();
+};
+
+struct HostBufferImpl {
+  std::shared_ptr<DeviceImpl> device;
+  wgpu::Buffer handle;
+  uint64_t bytes = 0;
+  std::span<std::byte> mapped;
+  ~HostBufferImpl();
 };
 
 struct PipelineImpl {

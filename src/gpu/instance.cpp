@@ -67,7 +67,14 @@ DeviceInfo describe(const wgpu::Instance& instance, const wgpu::Adapter& adapter
   }
   adapter.GetInfo(&details);
   info.matrix_shapes = matrix_shapes(matrices);
-  for (size_t i = 0; i < heaps.heapCount; ++i) info.memory_bytes += heaps.heapInfo[i].size;
+  for (size_t i = 0; i < heaps.heapCount; ++i) {
+    const wgpu::MemoryHeapInfo& heap = heaps.heapInfo[i];
+    info.memory_bytes += heap.size;
+    // Some devices have a second, small heap of their own that the host can write to: a part of the first.
+    if ((heap.properties & wgpu::HeapProperty::DeviceLocal) != wgpu::HeapProperty::None) {
+      info.local_memory_bytes = std::max<uint64_t>(info.local_memory_bytes, heap.size);
+    }
+  }
   info.name = to_string(details.device);
   info.vendor = to_string(details.vendor);
   info.driver = to_string(details.description);

@@ -104,8 +104,7 @@ void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> par
   detail::RecorderImpl& self = *impl_;
   // Where the uniform buffer or the query set is full, hand over what there is.
   if (self.used_slots == detail::kParamSlots || self.kernel_names.size() == detail::kMaxTimedKernels) {
-    self.flush();
-    self.encoder = self.device->handle.CreateCommandEncoder();
+    split();
   }
   const uint32_t offset = self.used_slots * self.device->params_slot_bytes;
   self.params.resize(offset + self.device->params_slot_bytes);
@@ -122,6 +121,18 @@ void Recorder::copy(const Buffer& source, uint64_t source_offset, const Buffer& 
                     uint64_t bytes) {
   impl_->end_pass();
   impl_->encoder.CopyBufferToBuffer(source.impl().handle, source_offset, target.impl().handle, target_offset, bytes);
+}
+
+void Recorder::copy(const HostBuffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset,
+                    uint64_t bytes) {
+  CRIA_CHECK(source.writable().empty());
+  impl_->end_pass();
+  impl_->encoder.CopyBufferToBuffer(source.impl().handle, source_offset, target.impl().handle, target_offset, bytes);
+}
+
+void Recorder::split() {
+  impl_->flush();
+  impl_->encoder = impl_->device->handle.CreateCommandEncoder();
 }
 
 Result<PendingRead> Recorder::read(const Buffer& buffer, uint64_t offset, uint64_t bytes) {

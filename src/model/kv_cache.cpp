@@ -1,8 +1,10 @@
 #include "model/kv_cache.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/checked.h"
+#include "model/layer_stream.h"
 
 namespace cria::model {
 namespace {
@@ -13,7 +15,40 @@ uint64_t kv_page_bytes(const ModelConfig& config, kernels::KvType type) {
   return uint64_t{config.num_kv_heads} * kernels::kPageSize * kernels::kv_row_bytes(type, config.head_dim);
 }
 
+/// Twice what a pass writes, so that the tail is not emptied at each pass.
+uint32_t tail_pages(uint32_t pages_of_pass) { return 2 * pages_of_pass; }
+
 }  // namespace
+
+uint64_t KvCache::device_bytes(const ModelConfig& config, kernels::KvType type, uint32_t pages,
+                               const Streamed& streamed) {
+  const uint64_t page = kv_page_bytes(config, type);
+  const uint64_t windows = std::min<uint64_t>(2, streamed.layers.size());
+  const uint64_t resident = config.num_layers - streamed.layers.size();
+  const uint64_t tails = uint64_t{2} * streamed.layers.size() * tail_pages(streamed.pages_of_pass) * page;
+  // While a buffer grows, the one of half its size exists beside it.
+  const uint64_t growth = resident > 0 && pages > kFirstPages ? page * pages / 2 : 0;
+  return 2 * (resident + windows) * pages * page + tails + growth;
+}
+
+Status KvCache::begin_pass(gpu::Device& device, gpu::Recorder& recorder, std::span<const uint32_t> slots,
+                           std::span<const uint32_t> positions) {
+  if (stream_.empty()) return {};
+  std::set<uint32_t> read;
+  std::set<uint32_t> written;
+  std::vector<uint32_t> pages_read(pages_of_slot_.size());
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const uint32_t last = positions[i] / kernels::kPageSize;
+    written.insert(pages_of_slot_[slots[i]][last]);
+    pages_read[slots[i]] = std::max(pages_read[slots[i]], last + 1);
+  }
+  for (size_t slot = 0; slot < pages_read.size(); ++slot) {
+    const std::vector<uint32_t>& pages = pages_of_slot_[slot];
+    read.insert(pages.begin(), pages.begin() + pages_read[slot]);
+  }
+  return stream_.begin_pass(device, recorder, std::vector(read.begin(), read.end()),
+                            std::vector(written.begin(), written.end()));
+}
 
 uint64_t KvCache::bytes_per_position(const ModelConfig& config, kernels::KvType type) {
   return uint64_t{2} * config.num_layers * config.num_kv_heads * kernels::kv_row_bytes(type, config.head_dim);
@@ -25,7 +60,7 @@ uint64_t KvCache::binding_positions(const gpu::Limits& limits, const ModelConfig
 }
 
 Result<KvCache> KvCache::create(gpu::Device& device, const ModelConfig& config, kernels::KvType type,
-                                uint32_t max_context, uint32_t slots) {
+                                uint32_t max_context, uint32_t slots, const Streamed& streamed) {
   KvCache cache;
   cache.page_bytes_ = kv_page_bytes(config, type);
   cache.max_context_ = max_context;
@@ -40,6 +75,10 @@ Result<KvCache> KvCache::create(gpu::Device& device, const ModelConfig& config, 
   CRIA_TRY_ASSIGN(cache.page_table_, device.create_buffer("KV page table", uint64_t{slots} * cache.pages_per_slot_ * 4,
                                                           gpu::MemoryKind::kKv));
   cache.layers_.resize(config.num_layers);
+  if (!streamed.layers.empty()) {
+    CRIA_TRY_ASSIGN(cache.stream_,
+                    KvStream::create(device, streamed.layers, cache.page_bytes_, tail_pages(streamed.pages_of_pass)));
+  }
   CRIA_TRY(cache.grow(device, std::min(kFirstPages, cache.max_pages_)));
   return cache;
 }
@@ -49,7 +88,10 @@ Status KvCache::grow(gpu::Device& device, uint32_t pages) {
   const uint64_t new_bytes = pages * page_bytes_;
   // One layer after the other, so that only one layer's cache exists twice at any time. Where a layer
   // fails, the ones before it are merely larger than needed, and the capacity stays.
-  for (kernels::KvLayer& layer : layers_) {
+  if (!stream_.empty()) CRIA_TRY(stream_.resize(device, pages));
+  for (uint32_t index = 0; index < layers_.size(); ++index) {
+    if (stream_.holds(index)) continue;
+    kernels::KvLayer& layer = layers_[index];
     for (gpu::Buffer* buffer : {&layer.keys, &layer.values}) {
       if (buffer->valid() && buffer->size_bytes() >= new_bytes) continue;
       CRIA_TRY_ASSIGN(gpu::Buffer larger, device.create_buffer("KV cache", new_bytes, gpu::MemoryKind::kKv));
@@ -106,7 +148,9 @@ Status KvCache::share(gpu::Device& device, uint32_t slot, std::span<const uint32
 
 void KvCache::let_go(uint32_t page) {
   CRIA_CHECK(holders_[page] > 0);
-  if (--holders_[page] == 0) free_pages_.push_back(page);
+  if (--holders_[page] > 0) return;
+  free_pages_.push_back(page);
+  stream_.forget(page);
 }
 
 void KvCache::truncate(uint32_t slot, uint32_t positions) {
@@ -116,6 +160,16 @@ void KvCache::truncate(uint32_t slot, uint32_t positions) {
     let_go(pages.back());
     pages.pop_back();
   }
+}
+
+KvCache::Streamed streamed_cache(const ModelConfig& config, uint32_t streamed, uint32_t batch_tokens, uint32_t slots) {
+  KvCache::Streamed cache;
+  for (uint32_t layer = 0; layer < config.num_layers; ++layer) {
+    if (is_streamed(layer, config.num_layers, streamed)) cache.layers.push_back(layer);
+  }
+  // A sequence's tokens may begin and end within a page.
+  if (streamed > 0) cache.pages_of_pass = divide_up(batch_tokens, kernels::kPageSize) + 2 * slots;
+  return cache;
 }
 
 }  // namespace cria::model

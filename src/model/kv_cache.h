@@ -7,6 +7,7 @@
 #include "gpu/device.h"
 #include "kernels/attention.h"
 #include "model/config.h"
+#include "model/kv_stream.h"
 
 namespace cria::model {
 
@@ -18,8 +19,16 @@ namespace cria::model {
 class KvCache {
  public:
   /// Errors: kOutOfMemory where not even one page fits the device's binding limit.
+  /// `streamed`: layers, and pages that one pass may write, of a cache that partly lies in memory of the host.
+  struct Streamed {
+    std::vector<uint32_t> layers = {};
+    uint32_t pages_of_pass = 0;
+  };
   static Result<KvCache> create(gpu::Device& device, const ModelConfig& config, kernels::KvType type,
-                                uint32_t max_context, uint32_t slots);
+                                uint32_t max_context, uint32_t slots, const Streamed& streamed);
+  /// Bytes on the device of a cache of so many pages, without its page table, and of what growing to it takes beside.
+  [[nodiscard]] static uint64_t device_bytes(const ModelConfig& config, kernels::KvType type, uint32_t pages,
+                                             const Streamed& streamed);
 
   /// Bytes of one position in all layers, keys and values.
   [[nodiscard]] static uint64_t bytes_per_position(const ModelConfig& config, kernels::KvType type);
@@ -42,7 +51,14 @@ class KvCache {
 
   /// Of the keys, or of the values, in one layer.
   [[nodiscard]] uint64_t page_bytes() const { return page_bytes_; }
-  [[nodiscard]] const kernels::KvLayer& layer(uint32_t index) const { return layers_[index]; }
+  [[nodiscard]] const kernels::KvLayer& layer(uint32_t index) const {
+    return stream_.holds(index) ? stream_.window(index) : layers_[index];
+  }
+  /// Begins a pass over tokens at positions of slots, whose pages were reserved. Errors: kOutOfMemory, kDevice.
+  Status begin_pass(gpu::Device& device, gpu::Recorder& recorder, std::span<const uint32_t> slots,
+                    std::span<const uint32_t> positions);
+  /// The layers in memory of the host, if any.
+  [[nodiscard]] const KvStream& stream() const { return stream_; }
   [[nodiscard]] const gpu::Buffer& page_table() const { return page_table_; }
   [[nodiscard]] uint32_t pages_per_slot() const { return pages_per_slot_; }
   [[nodiscard]] uint32_t max_context() const { return max_context_; }
@@ -52,7 +68,8 @@ class KvCache {
   Status grow(gpu::Device& device, uint32_t pages);
   Status write_table(gpu::Device& device, uint32_t slot, uint32_t first_page) const;
 
-  std::vector<kernels::KvLayer> layers_;
+  std::vector<kernels::KvLayer> layers_;  // not valid for the layers of stream_
+  KvStream stream_;
   gpu::Buffer page_table_;
   uint64_t page_bytes_ = 0;
   uint32_t max_pages_ = 0;
@@ -63,5 +80,9 @@ class KvCache {
   std::vector<uint32_t> holders_;  // of each page
   std::vector<std::vector<uint32_t>> pages_of_slot_;
 };
+
+/// The layers of a cache that lie in memory of the host where so many do, for passes of so many tokens.
+[[nodiscard]] KvCache::Streamed streamed_cache(const ModelConfig& config, uint32_t streamed, uint32_t batch_tokens,
+                                               uint32_t slots);
 
 }  // namespace cria::model

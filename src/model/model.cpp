@@ -76,15 +76,17 @@ Status check_memory(const gpu::DeviceInfo& device, const MemoryPlan& plan) {
 
 Result<Model> Model::load(gpu::Device& device, const formats::Checkpoint& checkpoint, const ModelConfig& config,
                           const ModelOptions& options, const std::function<void(uint64_t)>& on_progress) {
-  return create(device, config, options, formats_from(checkpoint, options.weights), [&](const WeightTable& table) {
-    return load_weights(device, table, checkpoint, options.weights, on_progress);
-  });
+  return create(device, config, options, formats_from(checkpoint, options.weights),
+                [&](const WeightTable& table, const LayerHook& on_layer) {
+                  return load_weights(device, table, checkpoint, options.weights, on_progress, on_layer);
+                });
 }
 
 Result<Model> Model::make_up(gpu::Device& device, const ModelConfig& config, const ModelOptions& options) {
   const FormatChoice formats = made_up_formats(options.weights);
-  return create(device, config, options, formats,
-                [&](const WeightTable& table) { return make_up_weights(device, table, formats); });
+  return create(device, config, options, formats, [&](const WeightTable& table, const LayerHook& on_layer) {
+    return make_up_weights(device, table, formats, on_layer);
+  });
 }
 
 Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, const ModelOptions& options,
@@ -98,7 +100,12 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
                             .kv_heads = config.num_kv_heads,
                             .head_dim = config.head_dim,
                             .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim)))};
-  CRIA_TRY_ASSIGN(model.weights_, make_weights(weight_table(config)));
+  const auto move_out = [&](uint32_t index, LayerWeights& layer) -> Status {
+    if (!is_streamed(index, config.num_layers, model.plan_.streamed_layers)) return {};
+    return model.layer_stream_.move_out(device, index, layer);
+  };
+  CRIA_TRY_ASSIGN(model.weights_, make_weights(weight_table(config), move_out));
+  CRIA_TRY(model.layer_stream_.make_places(device, model.weights_.layers));
   CRIA_TRY(model.create_kernels(device));
   Tuner tuner(device, options.tuning);
   CRIA_TRY(model.create_step_kernels(device, options, tuner));
@@ -268,7 +275,8 @@ Status Model::create_buffers(gpu::Device& device, uint32_t slots) {
   CRIA_TRY_ASSIGN(output_rows_, words("output rows", tokens));
   CRIA_TRY_ASSIGN(batch_.token_info, words("token info", uint64_t{tokens} * 2));
   CRIA_TRY_ASSIGN(batch_.tiles, words("attention tiles", uint64_t{tokens} * 4));
-  CRIA_TRY_ASSIGN(kv_cache_, KvCache::create(device, config_, plan_.kv_type, plan_.max_context, slots));
+  CRIA_TRY_ASSIGN(kv_cache_, KvCache::create(device, config_, plan_.kv_type, plan_.max_context, slots,
+                                             streamed_cache(config_, plan_.streamed_kv, tokens, slots)));
   batch_.page_table = kv_cache_.page_table();
   batch_.pages_per_slot = kv_cache_.pages_per_slot();
   return reserve_output_rows(device, 1);
@@ -487,14 +495,23 @@ Status Model::record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, co
   return {};
 }
 
-void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs) {
+void Model::record_layers(gpu::Recorder& recorder, const std::function<void(uint32_t)>& record) const {
   for (uint32_t index = 0; index < config_.num_layers; ++index) {
+    layer_stream_.before_layer(recorder, index);
+    kv_cache_.stream().before_layer(recorder, index);
+    record(index);
+    kv_cache_.stream().after_layer(recorder, index);
+  }
+}
+
+void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs) {
+  record_layers(recorder, [&](uint32_t index) {
     if (matrix_units) {
       record_matrix_layer(recorder, index);
     } else {
       record_layer(recorder, index);
     }
-  }
+  });
   if (outputs > 0) record_output(recorder, outputs);
 }
 
@@ -502,13 +519,13 @@ void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outp
   const uint32_t tokens = batch_.tokens;
   const bool on_matrix_units = matrix_tokens_.size() > 1 && !kernels_.matmul.empty() && tokens >= kMatrixStepTokens &&
                                tokens <= matrix_tokens_.front();
-  for (uint32_t index = 0; index < config_.num_layers; ++index) {
+  record_layers(recorder, [&](uint32_t index) {
     if (on_matrix_units) {
       record_matrix_step_layer(recorder, index, longest);
     } else {
       record_step_layer(recorder, index, longest);
     }
-  }
+  });
   if (outputs == tokens && !on_matrix_units) {
     const kernels::Matrix& output = weights_.output();
     const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
@@ -526,6 +543,7 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
   const uint32_t attention_tile = matrix_units && kernels_.attention_matrix ? kernels_.attention_matrix->tile_tokens()
                                                                             : kernels_.attention.tile_tokens();
   CRIA_TRY(upload_batch(device, batch, step ? 0 : attention_tile));
+  CRIA_TRY(kv_cache_.begin_pass(device, recorder, batch.slots, batch.positions));
   kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());
   if (step) {
     record_step(recorder, *std::ranges::max_element(batch.positions) + 1, outputs);

@@ -21,6 +21,7 @@
 #include "kernels/rope_kv.h"
 #include "model/config.h"
 #include "model/kv_cache.h"
+#include "model/layer_stream.h"
 #include "model/rope_table.h"
 #include "model/tuning.h"
 #include "model/weights.h"
@@ -34,6 +35,8 @@ struct ModelOptions {
   uint32_t max_context = 0;       ///< 0: the model's own limit
   uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
   uint32_t slots = 1;             ///< sequences that exist at once
+  uint32_t streamed_layers = 0;   ///< layers whose weights lie in memory of the host (LayerStream)
+  uint32_t streamed_kv = 0;       ///< layers whose keys and values do (KvStream)
   RopeRounding rope_rounding = RopeRounding::kNone;
   /// Whether prompts are read on matrix units, in f16, where the device has them: kAuto not on software devices, where
   /// they are no faster.
@@ -50,13 +53,19 @@ struct MemoryPlan {
   uint32_t max_context = 0;
   bool context_limited_by_binding = false;  ///< the device's binding limit is below the wanted context
   uint32_t max_batch_tokens = 0;
-  uint64_t weight_bytes = 0;
+  uint64_t weight_bytes = 0;       ///< on the device
   uint64_t step_weight_bytes = 0;  ///< that one decoding step reads: all but an embedding that is only looked up
   uint64_t kv_bytes_per_position = 0;
-  uint64_t kv_bytes = 0;  ///< at the full context
+  uint64_t kv_bytes = 0;  ///< on the device at the full context, with what growing to it takes for a moment
   uint64_t scratch_bytes = 0;
+  uint64_t working_bytes = 0;  ///< parameters of kernels, uploads, logits and sampling of all slots
+  uint32_t streamed_layers = 0;
+  uint32_t streamed_kv = 0;
+  uint64_t host_weight_bytes = 0;  ///< of streamed layers, in memory of the host
+  uint64_t host_kv_bytes = 0;      ///< of streamed layers at the full context
 
-  [[nodiscard]] uint64_t total_bytes() const { return weight_bytes + kv_bytes + scratch_bytes; }
+  /// The most that the device needs at any moment.
+  [[nodiscard]] uint64_t total_bytes() const { return weight_bytes + kv_bytes + scratch_bytes + working_bytes; }
 };
 
 /// Decides batch size, context and KV type for a device; options.weights is not used, as `formats` tells the
@@ -93,6 +102,8 @@ class Model {
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] const MemoryPlan& memory_plan() const { return plan_; }
   [[nodiscard]] KvCache& kv_cache() { return kv_cache_; }
+  /// Bytes that the last pass moved between host and device because layers are streamed.
+  [[nodiscard]] uint64_t streamed_bytes() const { return layer_stream_.bytes() + kv_cache_.stream().bytes_of_pass(); }
   /// Ids of the batch's tokens, u32 [max_batch_tokens]: written by forward or by the sampler.
   [[nodiscard]] const gpu::Buffer& tokens() const { return tokens_; }
   /// f32 [max_output_rows, vocab_size]: what the last forward pass gave.
@@ -153,6 +164,8 @@ class Model {
   Status upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile);  // 0: no tiles
   [[nodiscard]] bool is_step(const Batch& batch) const;
   [[nodiscard]] bool uses_matrix_units(const Batch& batch) const;
+  /// Records all layers, each by `record`, and what has to be copied between them where layers are streamed.
+  void record_layers(gpu::Recorder& recorder, const std::function<void(uint32_t)>& record) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
   void record_matrix_layer(gpu::Recorder& recorder, uint32_t index);
   void record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
@@ -175,6 +188,7 @@ class Model {
   ModelConfig config_;
   MemoryPlan plan_;
   Weights weights_;
+  LayerStream layer_stream_;
   KvCache kv_cache_;
   Kernels kernels_;
   Scratch scratch_;

@@ -12,6 +12,9 @@ constexpr uint32_t kDefaultBatchTokens = 512;
 /// A software device computes one token after the other; small chunks keep Ctrl-C prompt.
 constexpr uint32_t kSoftwareBatchTokens = 128;
 
+/// Of one slot, at most: parameters, results, biases.
+constexpr uint64_t kSamplerBytes = 16 * 1024;
+
 uint64_t row_bytes(uint32_t columns) { return uint64_t{kernels::padded_columns(columns)} * 4; }
 
 /// Bytes of scratch for one token of a batch, summed over the buffers that Model::create_buffers makes.
@@ -34,6 +37,22 @@ bool all_f32(const WeightTable& table, const FormatChoice& formats) {
   const auto matrices = all_matrices(table);
   return std::all_of(matrices.begin(), matrices.end(),
                      [&](const MatrixSpec* spec) { return formats(*spec) == kernels::WeightType::kF32; });
+}
+
+/// Counts the streamed layers to memory of the host, and their places to the device's.
+void move_layers_out(const gpu::Limits& limits, const WeightTable& table, const FormatChoice& formats,
+                     MemoryPlan& plan) {
+  std::vector<std::vector<uint64_t>> streamed;
+  const auto layers = static_cast<uint32_t>(table.layers.size());
+  for (uint32_t layer = 0; layer < layers; ++layer) {
+    if (!is_streamed(layer, layers, plan.streamed_layers)) continue;
+    streamed.push_back(buffer_sizes(limits, table.layers[layer], formats));
+    for (const uint64_t bytes : streamed.back()) plan.host_weight_bytes += bytes;
+  }
+  plan.weight_bytes -= plan.host_weight_bytes;
+  for (const std::vector<uint64_t>& place : place_sizes(streamed)) {
+    for (const uint64_t bytes : place) plan.weight_bytes += bytes;
+  }
 }
 
 Status check_row(std::string_view what, uint64_t bytes, uint64_t limit) {
@@ -85,6 +104,8 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.context_limited_by_binding = plan.max_context < context;
   plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
 
+  plan.streamed_layers = std::min(options.streamed_layers, config.num_layers);
+  plan.streamed_kv = std::min(options.streamed_kv, config.num_layers);
   for (const MatrixSpec* spec : all_matrices(table)) {
     const uint64_t bytes = placed_bytes(*spec, formats);
     plan.weight_bytes += bytes;
@@ -95,10 +116,18 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
     plan.weight_bytes += uint64_t{spec->size} * 4;
     plan.step_weight_bytes += uint64_t{spec->size} * 4;
   }
+  move_layers_out(limits, table, formats, plan);
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
-  plan.kv_bytes = plan.kv_bytes_per_position * round_up(plan.max_context, kernels::kPageSize);
+  const KvCache::Streamed streamed = streamed_cache(config, plan.streamed_kv, plan.max_batch_tokens, options.slots);
+  const uint32_t pages = divide_up(plan.max_context, kernels::kPageSize);
+  plan.kv_bytes = KvCache::device_bytes(config, plan.kv_type, pages, streamed);
+  plan.host_kv_bytes = plan.kv_bytes_per_position / config.num_layers * plan.streamed_kv * pages * kernels::kPageSize;
   plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + step_scratch(limits, config, options.slots) +
                        row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
+  // Beside a step's scratch: the logits of further slots, and for each of them the tokens seen and the sampler's words.
+  plan.working_bytes = gpu::Device::parameter_bytes(limits) + limits.max_upload_bytes +
+                       uint64_t{options.slots} * (uint64_t{config.vocab_size} * 4 + kSamplerBytes) +
+                       uint64_t{options.slots - 1} * (row_bytes(config.hidden_size) + row_bytes(config.vocab_size));
   return plan;
 }
 

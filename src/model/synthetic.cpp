@@ -120,11 +120,12 @@ FormatChoice made_up_formats(const WeightChoice& choice) {
   return [choice](const MatrixSpec& spec) { return chosen_format(spec, choice).value_or(WeightType::kF16); };
 }
 
-Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const FormatChoice& formats) {
+Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const FormatChoice& formats,
+                                const LayerHook& on_layer) {
   Maker maker(device, formats);
   CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
                                        table, formats, [&](const MatrixSpec& spec) { return maker.matrix(spec); },
-                                       [&](const VectorSpec& spec) { return maker.vector(spec); }));
+                                       [&](const VectorSpec& spec) { return maker.vector(spec); }, on_layer));
   CRIA_TRY(device.wait_idle());
   return weights;
 }

@@ -11,6 +11,7 @@ namespace cria::model {
 /// Matrices of about N(0, 0.018) (kernels::random_weight; the same values in f32, f16 and bf16; random integers in
 /// quantised types), norms of 1, biases like the matrices. Errors: kOutOfMemory naming the matrix, bytes and limit;
 /// kDevice.
-Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const FormatChoice& formats);
+Result<Weights> make_up_weights(gpu::Device& device, const WeightTable& table, const FormatChoice& formats,
+                                const LayerHook& on_layer);
 
 }  // namespace cria::model

@@ -96,7 +96,9 @@ class Loader {
     return {};
   }
 
-  [[nodiscard]] uint64_t piece_bytes() const { return std::min(kPieceBytes, device_.limits().max_binding_bytes); }
+  [[nodiscard]] uint64_t piece_bytes() const {
+    return std::min({kPieceBytes, device_.limits().max_binding_bytes, device_.limits().max_upload_bytes});
+  }
 
   Status quantize(const Matrix& matrix, const Matrix::Shard& shard, WeightType from, std::span<const std::byte> rows,
                   uint32_t first_row, uint32_t count) {
@@ -255,22 +257,33 @@ std::vector<MatrixSpec> placed_runs(const MatrixSpec& spec, const FormatChoice& 
   return has_k_quants && !spec.alternating ? runs : std::vector{spec};
 }
 
-Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const WeightFormat& format) {
-  Matrix matrix{.format = format, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
-  const uint64_t limit = std::min(device.limits().max_binding_bytes, device.limits().max_buffer_bytes);
+namespace {
+
+uint32_t rows_per_shard(const gpu::Limits& limits, const MatrixSpec& spec, const Matrix& matrix) {
+  const uint64_t limit = std::min(limits.max_binding_bytes, limits.max_buffer_bytes);
   const auto step = static_cast<uint32_t>(spec.alternating ? spec.parts.size() : 1);
-  const auto rows_per_shard =
-      static_cast<uint32_t>(std::min<uint64_t>(limit / matrix.row_bytes() / step * step, matrix.rows));
-  if (rows_per_shard == 0) {
+  return static_cast<uint32_t>(std::min<uint64_t>(limit / matrix.row_bytes() / step * step, matrix.rows));
+}
+
+Matrix empty_matrix(const MatrixSpec& spec, const WeightFormat& format) {
+  return {.format = format, .rows = spec.rows(), .columns = spec.columns, .shards = {}, .bias = {}};
+}
+
+}  // namespace
+
+Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const WeightFormat& format) {
+  Matrix matrix = empty_matrix(spec, format);
+  const uint32_t shard_rows = rows_per_shard(device.limits(), spec, matrix);
+  if (shard_rows == 0) {
+    const size_t step = spec.alternating ? spec.parts.size() : 1;
     return fail(ErrorCode::kOutOfMemory, "{}: {} takes {} bytes, more than the {} that {} can bind", spec.label,
                 step == 1 ? "one row" : fmt::format("a group of {} rows", step), with_commas(step * matrix.row_bytes()),
-                with_commas(limit), device.info().name);
+                with_commas(std::min(device.limits().max_binding_bytes, device.limits().max_buffer_bytes)),
+                device.info().name);
   }
-  for (uint32_t row = 0; row < matrix.rows; row += rows_per_shard) {
-    Matrix::Shard shard{.buffer = {},
-                        .scales = {},
-                        .first_row = spec.first_row + row,
-                        .rows = std::min(rows_per_shard, matrix.rows - row)};
+  for (uint32_t row = 0; row < matrix.rows; row += shard_rows) {
+    Matrix::Shard shard{
+        .buffer = {}, .scales = {}, .first_row = spec.first_row + row, .rows = std::min(shard_rows, matrix.rows - row)};
     CRIA_TRY_ASSIGN(shard.buffer,
                     device.create_buffer(spec.label, shard.rows * matrix.row_bytes(), gpu::MemoryKind::kWeights));
     if (format.block != 0) {
@@ -282,10 +295,26 @@ Result<Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const 
   return matrix;
 }
 
+std::vector<uint64_t> buffer_sizes(const gpu::Limits& limits, const LayerSpec& spec, const FormatChoice& formats) {
+  std::vector<uint64_t> sizes;
+  for (const MatrixSpec* stack : {&spec.qkv, &spec.o, &spec.gate_up, &spec.down}) {
+    for (const MatrixSpec& run : placed_runs(*stack, formats)) {
+      const Matrix matrix = empty_matrix(run, formats(run));
+      const uint32_t shard_rows = std::max(1U, rows_per_shard(limits, run, matrix));
+      for (uint32_t row = 0; row < matrix.rows; row += shard_rows) {
+        const uint64_t rows = std::min(shard_rows, matrix.rows - row);
+        sizes.push_back(round_up(rows * matrix.row_bytes(), uint64_t{4}));
+        if (matrix.format.block != 0) sizes.push_back(round_up(rows * matrix.scale_row_bytes(), uint64_t{4}));
+      }
+    }
+  }
+  return sizes;
+}
+
 uint64_t placed_bytes(const MatrixSpec& spec, const FormatChoice& formats) {
   uint64_t bytes = 0;
   for (const MatrixSpec& run : placed_runs(spec, formats)) {
-    const Matrix matrix{.format = formats(run), .rows = run.rows(), .columns = run.columns, .shards = {}, .bias = {}};
+    const Matrix matrix = empty_matrix(run, formats(run));
     bytes += matrix.rows * (matrix.row_bytes() + matrix.scale_row_bytes());
     if (run.has_bias()) bytes += uint64_t{run.first_row + matrix.rows} * 4;
   }
@@ -293,11 +322,12 @@ uint64_t placed_bytes(const MatrixSpec& spec, const FormatChoice& formats) {
 }
 
 Result<Weights> assemble_weights(const WeightTable& table, const FormatChoice& formats, const MatrixSource& matrix,
-                                 const VectorSource& vector) {
+                                 const VectorSource& vector, const LayerHook& on_layer) {
   Weights weights;
   CRIA_TRY_ASSIGN(weights.embedding, matrix(table.embedding));
   for (const LayerSpec& spec : table.layers) {
     CRIA_TRY_ASSIGN(LayerWeights layer, assemble_layer(spec, formats, matrix, vector));
+    CRIA_TRY(on_layer(static_cast<uint32_t>(weights.layers.size()), layer));
     weights.layers.push_back(std::move(layer));
   }
   CRIA_TRY_ASSIGN(weights.final_norm, vector(table.final_norm));
@@ -308,13 +338,14 @@ Result<Weights> assemble_weights(const WeightTable& table, const FormatChoice& f
 }
 
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::Checkpoint& checkpoint,
-                             const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress) {
+                             const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress,
+                             const LayerHook& on_layer) {
   note_conversions(table, checkpoint, choice);
   Loader loader(device, checkpoint, choice, on_progress);
   CRIA_TRY_ASSIGN(Weights weights, assemble_weights(
                                        table, formats_from(checkpoint, choice),
                                        [&](const MatrixSpec& spec) { return loader.matrix(spec); },
-                                       [&](const VectorSpec& spec) { return loader.vector(spec); }));
+                                       [&](const VectorSpec& spec) { return loader.vector(spec); }, on_layer));
   CRIA_TRY(device.wait_idle());
   return weights;
 }

@@ -63,13 +63,19 @@ using FormatChoice = std::function<kernels::WeightFormat(const MatrixSpec&)>;
 /// the same format, so that none of them is converted. Rows that alternate stay together.
 [[nodiscard]] std::vector<MatrixSpec> placed_runs(const MatrixSpec& spec, const FormatChoice& formats);
 
+/// Called with each layer, by its index, as soon as it is on the device.
+using LayerHook = std::function<Status(uint32_t, LayerWeights&)>;
 /// Makes the weights of a table, of the formats that a FormatChoice told.
-using WeightSource = std::function<Result<Weights>(const WeightTable&)>;
+using WeightSource = std::function<Result<Weights>(const WeightTable&, const LayerHook&)>;
 
 /// Creates the shards of a matrix (without its bias), as many rows in each as one binding holds, pairs of
 /// them where rows alternate.
 /// Errors: kOutOfMemory, naming the label, the bytes and the limit.
 Result<kernels::Matrix> create_matrix(gpu::Device& device, const MatrixSpec& spec, const kernels::WeightFormat& format);
+
+/// The sizes of the buffers that create_matrix makes for the matrices of a layer (matrix_buffers), in bytes.
+[[nodiscard]] std::vector<uint64_t> buffer_sizes(const gpu::Limits& limits, const LayerSpec& spec,
+                                                 const FormatChoice& formats);
 
 /// Bytes that a matrix takes on the GPU, row padding and bias included.
 [[nodiscard]] uint64_t placed_bytes(const MatrixSpec& spec, const FormatChoice& formats);
@@ -80,13 +86,14 @@ using VectorSource = std::function<Result<gpu::Buffer>(const VectorSpec&)>;
 
 /// Makes everything in the table, in the order of the forward pass. Errors: those of the sources.
 Result<Weights> assemble_weights(const WeightTable& table, const FormatChoice& formats, const MatrixSource& matrix,
-                                 const VectorSource& vector);
+                                 const VectorSource& vector, const LayerHook& on_layer);
 
 /// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress`
 /// gets the bytes of the checkpoint done since the last call. The tensors must have been checked (check_tensors).
 /// Errors: kOutOfMemory naming the tensor, bytes and limit; kInvalidInput where a value does not fit the
 /// requested precision.
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::Checkpoint& checkpoint,
-                             const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress);
+                             const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress,
+                             const LayerHook& on_layer);
 
 }  // namespace cria::model

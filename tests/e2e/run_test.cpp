@@ -190,9 +190,9 @@ TEST(Run, DryRunTellsTheMemoryWithoutRunning) {
   EXPECT_EQ(plan.at("kv_type"), "f32");
   EXPECT_EQ(plan.at("max_context"), 1024);
   EXPECT_GT(plan.at("weight_bytes"), 40'000'000) << "11 million parameters of 4 bytes";
-  EXPECT_EQ(plan.at("total_bytes").get<uint64_t>(), plan.at("weight_bytes").get<uint64_t>() +
-                                                        plan.at("kv_bytes").get<uint64_t>() +
-                                                        plan.at("scratch_bytes").get<uint64_t>());
+  EXPECT_EQ(plan.at("total_bytes").get<uint64_t>(),
+            plan.at("weight_bytes").get<uint64_t>() + plan.at("kv_bytes").get<uint64_t>() +
+                plan.at("scratch_bytes").get<uint64_t>() + plan.at("working_bytes").get<uint64_t>());
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ class PrefixPagesTest : public testing::Test {
   void SetUp() override {
     config_.num_layers = config_.num_kv_heads = 1;
     config_.head_dim = 8;
-    cache_ = KvCache::create(device_, config_, kernels::KvType::kF32, kPagesPerSlot * kPageSize, kSlots).value();
+    cache_ = KvCache::create(device_, config_, kernels::KvType::kF32, kPagesPerSlot * kPageSize, kSlots, {}).value();
   }
 
   /// Reads a text of whole pages into a slot and remembers it.
