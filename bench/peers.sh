@@ -4,9 +4,9 @@
 #
 #   peers.sh [ARCHIVE]        default: .peers/llama.tgz (26 MB; a name that ends in .txz gives 14 MB)
 #
-# The archive holds the folder llama with the programs llama-bench, llama-completion and llama-quantize, all libraries
-# that they need (their C library too), and make-gguf, which writes models with made-up weights (bench/make_gguf.cpp).
-# The packages are Debian's, their signatures checked; nothing is installed. The folder is also left in .deps/peers.
+# The archive holds the folder llama with the programs llama-bench, llama-completion, llama-quantize and llama-server,
+# all libraries that they need (their C library too), and make-gguf, which writes models with made-up weights
+# (bench/make_gguf.cpp). The packages are Debian's, their signatures checked; nothing is installed. The folder is also left in .deps/peers.
 #
 # Environment: CRIA_DEBIAN_MIRROR   where to get Debian's packages (default: the mirror apt uses here)
 set -euo pipefail
@@ -17,7 +17,7 @@ readonly ARCHIVE=${1:-$ROOT/.peers/llama.tgz}
 readonly DEPS=$ROOT/.deps
 readonly APT_ROOT=$DEPS/apt-peers
 readonly SUITE=forky
-readonly PROGRAMS="bench completion quantize"
+readonly PROGRAMS="bench completion quantize server"
 readonly PACKAGES="llama.cpp-tools libggml0-backend-vulkan libvulkan1 libx11-6 libxext6"
 # As in tools/setup.sh: NVIDIA's driver gives no Vulkan without these, and without what they depend on they are enough.
 readonly LONE_PACKAGES="libegl1 libglvnd0"
