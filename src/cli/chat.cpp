@@ -67,8 +67,9 @@ class Chat {
       const Status status = handle(line);
       if (status) continue;
       // Someone at a terminal can go on after an error; what a pipe says next may depend on what failed.
-      if (!editor_.is_terminal() || status.error().code() == ErrorCode::kDevice) return status;
+      if (!editor_.is_terminal()) return status;
       log::error("{}", status.error().message());
+      if (status.error().code() == ErrorCode::kDevice) CRIA_TRY(reload());
     }
   }
 
@@ -160,6 +161,16 @@ class Chat {
     return {};
   }
 
+  /// The device is lost, and the conversation is not.
+  Status reload() {
+    log::info("opening the device again and loading the model");
+    if (Status status = conversation_.reload(); !status) {
+      return std::unexpected(std::move(status).error().while_doing("opening the device again after it was lost"));
+    }
+    log::info("the conversation goes on; say it again");
+    return {};
+  }
+
   Status save(const std::string& file) const {
     const Json session = {{"cria_chat", 1},
                           {"model", engine_.path().string()},
@@ -215,8 +226,8 @@ Status run(const ChatFlags& flags) {
   for (const std::string& stop : flags.stops) {
     if (stop.empty()) return fail(ErrorCode::kInvalidInput, "--stop is empty: it would end every answer at once");
   }
-  CRIA_TRY_ASSIGN(const formats::HuggingFaceFolder folder, formats::HuggingFaceFolder::open(path));
-  CRIA_TRY_ASSIGN(text::ChatTemplate chat_template, choose_template(folder, flags.chat_template));
+  CRIA_TRY_ASSIGN(const engine::ModelFiles files, engine::ModelFiles::open(path));
+  CRIA_TRY_ASSIGN(text::ChatTemplate chat_template, choose_template(files, flags.chat_template));
   CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Engine> engine, engine::Engine::load(path, options));
   note_software_device(engine->device().info());
   CRIA_TRY_ASSIGN(engine::Conversation conversation, engine::Conversation::create(*engine, std::move(chat_template)));

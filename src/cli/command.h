@@ -95,7 +95,7 @@ void add_template_to(CLI::App& command, std::string& name);
 
 /// A template for conversations: the one named (a file, or the name of one that comes with Cria), or the model's own
 /// where the name is empty. Errors: kNotFound where the model has none, with what to do.
-Result<text::ChatTemplate> choose_template(const formats::HuggingFaceFolder& folder, const std::string& name);
+Result<text::ChatTemplate> choose_template(const engine::ModelFiles& files, const std::string& name);
 
 /// Where Cria keeps what it can make again (CRIA_CACHE_DIR, or cria/ in the user's cache folder); may be empty.
 [[nodiscard]] std::filesystem::path cache_folder();

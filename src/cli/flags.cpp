@@ -181,18 +181,28 @@ void add_template_to(CLI::App& command, std::string& name) {
       ->type_name("FILE|NAME");
 }
 
-Result<text::ChatTemplate> choose_template(const formats::HuggingFaceFolder& folder, const std::string& name) {
-  const std::string path = folder.path().string();
+Result<text::ChatTemplate> choose_template(const engine::ModelFiles& files, const std::string& name) {
+  const std::string path = files.path().string();
+  std::string jinja;
+  std::string settings;
+  if (files.folder() != nullptr) {
+    jinja = files.folder()->chat_template_jinja();
+    settings = files.folder()->tokenizer_config_json();
+  } else {
+    CRIA_TRY_ASSIGN(const auto text, files.chat_template());
+    CRIA_TRY_ASSIGN(const text::TokenizerFiles tokenizer, files.gguf_tokenizer_files());
+    jinja = text.value_or("");
+    settings = tokenizer.tokenizer_config;
+  }
   if (name.empty()) {
-    CRIA_TRY_ASSIGN(auto own,
-                    text::ChatTemplate::from_files(folder.chat_template_jinja(), folder.tokenizer_config_json(), path));
+    CRIA_TRY_ASSIGN(auto own, text::ChatTemplate::from_files(jinja, settings, path));
     if (own) return *std::move(own);
     return fail(ErrorCode::kNotFound,
                 "{}: has no chat template, as models that only continue texts: use `cria run`, or name a template with "
                 "--template (a file, or {})",
                 path, text::ChatTemplate::builtin_names());
   }
-  CRIA_TRY_ASSIGN(auto tokens, text::special_tokens(folder.tokenizer_config_json(), path));
+  CRIA_TRY_ASSIGN(auto tokens, text::special_tokens(settings, path));
   if (const auto source = text::ChatTemplate::builtin(name)) {
     return text::ChatTemplate::parse(*source, std::move(tokens), name);
   }

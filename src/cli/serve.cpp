@@ -1,16 +1,12 @@
 // `cria serve`: OpenAI's API over HTTP, on top of the scheduler.
-#include <thread>
-
+#include "server/serve.h"
 #include "base/log.h"
 #include "base/platform.h"
 #include "cli/command.h"
 #include "cli/streams.h"
-#include "server/server.h"
 
 namespace cria::cli {
 namespace {
-
-constexpr std::chrono::milliseconds kPoll{50};
 
 struct ServeFlags {
   ModelFlags model;
@@ -25,48 +21,13 @@ struct ServeFlags {
 
 /// The model's template, or the one that was named; nothing where the model has none, with a note.
 Result<std::optional<text::ChatTemplate>> open_template(const std::filesystem::path& path, const std::string& name) {
-  CRIA_TRY_ASSIGN(const formats::HuggingFaceFolder folder, formats::HuggingFaceFolder::open(path));
-  auto chosen = choose_template(folder, name);
+  CRIA_TRY_ASSIGN(const engine::ModelFiles files, engine::ModelFiles::open(path));
+  auto chosen = choose_template(files, name);
   if (chosen) return *std::move(chosen);
   if (!name.empty() || chosen.error().code() != ErrorCode::kNotFound) return std::unexpected(std::move(chosen).error());
   log::info("the model has no chat template: /v1/chat/completions is refused (see --template)");
   return std::nullopt;
 }
-
-/// Ends the server on Ctrl-C or a termination request: answers that have begun are finished, for a while.
-class Shutdown {
- public:
-  Shutdown(server::Server& server, engine::Scheduler& scheduler, std::chrono::seconds limit)
-      : server_(server), scheduler_(scheduler), limit_(limit), listener_([this] { listen(); }), watcher_([this] {
-          watch();
-        }) {}
-  ~Shutdown() {
-    watcher_.join();
-    listener_.join();
-  }
-  Shutdown(const Shutdown&) = delete;
-  Shutdown& operator=(const Shutdown&) = delete;
-
- private:
-  void listen() {
-    server_.listen();
-    scheduler_.stop(/*at_once=*/true);  // nobody is left to wait for an answer
-    has_ended_ = true;
-  }
-  void watch() {
-    while (!platform::interrupted() && !has_ended_) std::this_thread::sleep_for(kPoll);
-    if (has_ended_) return;
-    log::info("shutting down: answers that have begun have {} s (Ctrl-C again ends at once)", limit_.count());
-    server_.stop(limit_);
-    scheduler_.stop(/*at_once=*/true);
-  }
-
-  server::Server& server_;
-  engine::Scheduler& scheduler_;
-  std::chrono::seconds limit_;
-  std::atomic<bool> has_ended_ = false;
-  std::thread listener_, watcher_;
-};
 
 /// The key of the flag, or of the environment, where it does not show in lists of processes.
 std::string api_key(const std::string& flag) {
@@ -101,9 +62,7 @@ Status run(const ServeFlags& flags) {
   const bool is_v6 = server_options.host.find(':') != std::string::npos;
   CRIA_TRY(write_output(
       fmt::format("http://{}{}{}:{}\n", is_v6 ? "[" : "", server_options.host, is_v6 ? "]" : "", server->port())));
-  const Shutdown shutdown(*server, *scheduler, std::chrono::seconds(server_options.drain_seconds));
-  scheduler->run();  // this thread owns the device
-  return {};
+  return server::serve(*server, *scheduler, std::chrono::seconds(server_options.drain_seconds));
 }
 
 void add_limits(CLI::App& command, ServeFlags& flags) {

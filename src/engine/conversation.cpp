@@ -57,6 +57,12 @@ Result<std::vector<uint32_t>> Conversation::fit(uint32_t max_tokens, uint32_t& d
   }
 }
 
+Status Conversation::reload() {
+  CRIA_TRY(engine_->reload());
+  CRIA_TRY_ASSIGN(sequence_, Sequence::create(*engine_));
+  return {};
+}
+
 Result<Answer> Conversation::answer(const GenerateOptions& options, const std::vector<std::string>& stops,
                                     const AnswerCallback& on_text) {
   Answer answer;

@@ -41,6 +41,9 @@ class Conversation {
   Status save_cache(const std::filesystem::path& path) const { return sequence_.save_cache(path); }
   Status load_cache(const std::filesystem::path& path) { return sequence_.load_cache(path); }
 
+  /// Opens the device again after it was lost (Engine::reload): the next answer reads the whole conversation anew.
+  Status reload();
+
   /// Reads what is new in the conversation and generates the assistant's answer, which becomes the last message (also
   /// where it was interrupted). Where prompt and `options.max_tokens` (or a quarter of the context, if that is less)
   /// do not fit the context, the oldest messages behind the system prompt are dropped, a user's and its answers

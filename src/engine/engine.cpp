@@ -87,6 +87,28 @@ void note_fit(const model::Fit& fit, const model::ModelOptions& asked, const gpu
 
 }  // namespace
 
+Status Engine::load_model(const formats::Checkpoint& checkpoint) {
+  ProgressBar bar("loading", checkpoint_bytes_, options_.show_progress);
+  auto model =
+      model::Model::load(device_, checkpoint, config_, options_.model, [&](uint64_t bytes) { bar.advance(bytes); });
+  if (!model) return std::unexpected(std::move(model).error().while_doing(fmt::format("loading {}", path_.string())));
+  model_ = *std::move(model);
+  return {};
+}
+
+Status Engine::make_up_model() {
+  auto model = model::Model::make_up(device_, config_, options_.model);
+  if (!model) return std::unexpected(std::move(model).error().while_doing("making up weights"));
+  model_ = *std::move(model);
+  return {};
+}
+
+/// What a loaded model says of itself.
+void Engine::take_figures() {
+  max_context_ = model_.memory_plan().max_context;
+  pass_size_ = PassSize(config_, model_.max_batch_tokens());
+}
+
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
@@ -96,26 +118,21 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
     tokenizer = std::make_unique<text::Tokenizer>(std::move(read));
   }
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
-  std::unique_ptr<Engine> engine(new Engine(std::move(device)));
+  std::unique_ptr<Engine> engine(new Engine(std::move(device), options));
   engine->path_ = path;
+  engine->config_ = std::move(opened.config);
   engine->defaults_ = std::move(opened.defaults);
   engine->tokenizer_ = std::move(tokenizer);
   const formats::Checkpoint& checkpoint = opened.files.checkpoint();
   for (const std::string& name : checkpoint.names()) {
     engine->checkpoint_bytes_ += checkpoint.find(name)->data.size();
   }
-  CRIA_TRY_ASSIGN(const model::Fit fit, choose_fit(engine->device_, opened.config, formats_of(opened), options.model));
+  CRIA_TRY_ASSIGN(const model::Fit fit,
+                  choose_fit(engine->device_, engine->config_, formats_of(opened), options.model));
   note_fit(fit, options.model, engine->device_.info());
-  {
-    ProgressBar bar("loading", engine->checkpoint_bytes_, options.show_progress);
-    auto model = model::Model::load(engine->device_, checkpoint, opened.config, fit.options,
-                                    [&](uint64_t bytes) { bar.advance(bytes); });
-    if (!model) {
-      return std::unexpected(std::move(model).error().while_doing(fmt::format("loading {}", path.string())));
-    }
-    engine->model_ = *std::move(model);
-  }
-  engine->pass_size_ = PassSize(engine->config(), engine->model_.max_batch_tokens());
+  engine->options_.model = fit.options;
+  CRIA_TRY(engine->load_model(checkpoint));
+  engine->take_figures();
   warn_about_context(*engine);
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
@@ -124,15 +141,36 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
 Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config, const EngineOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
-  std::unique_ptr<Engine> engine(new Engine(std::move(device)));
+  std::unique_ptr<Engine> engine(new Engine(std::move(device), options));
+  engine->config_ = config;
   CRIA_TRY_ASSIGN(const model::Fit fit, choose_fit(engine->device_, config, model::made_up_formats, options.model));
   note_fit(fit, options.model, engine->device_.info());
-  auto model = model::Model::make_up(engine->device_, config, fit.options);
-  if (!model) return std::unexpected(std::move(model).error().while_doing("making up weights"));
-  engine->model_ = *std::move(model);
-  engine->pass_size_ = PassSize(config, engine->model_.max_batch_tokens());
+  engine->options_.model = fit.options;
+  CRIA_TRY(engine->make_up_model());
+  engine->take_figures();
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
+}
+
+Status Engine::reload() {
+  model_ = {};  // before there is another one: the memory may not hold both
+  CRIA_TRY_ASSIGN(device_, gpu::Device::open(options_.device));
+  if (path_.empty()) {
+    CRIA_TRY(make_up_model());
+  } else {
+    CRIA_TRY_ASSIGN(const OpenedModel opened, open_model(path_));
+    if (opened.config != config_) {
+      return fail(ErrorCode::kUnsupported, "{}: is another model than the one that was loaded before", path_.string());
+    }
+    CRIA_TRY(load_model(opened.files.checkpoint()));
+  }
+  if (const uint32_t context = model_.memory_plan().max_context; context != max_context_) {
+    model_ = {};
+    return fail(ErrorCode::kUnsupported, "{}: the device opened again has room for a context of {}, and before of {}",
+                device_.info().name, with_commas(context), with_commas(max_context_));
+  }
+  take_figures();
+  return {};
 }
 
 Status Engine::run_pass(gpu::Recorder& recorder, uint32_t tokens, uint32_t position) {

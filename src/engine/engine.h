@@ -36,6 +36,12 @@ class Engine {
   /// The same with made-up weights and without a tokenizer, for measurements without a checkpoint.
   static Result<std::unique_ptr<Engine>> make_up(const model::ModelConfig& config, const EngineOptions& options);
 
+  /// Opens the device anew, after it was lost, and loads the model again. What was made with the old device (sequences,
+  /// samplers, pages, recorders) is of no use any more. Tokenizer, config(), max_context(), defaults() and path() stay
+  /// as they are, so that other threads may read them meanwhile. Errors: those of load; kUnsupported where the files
+  /// are not those of before. There is no model then.
+  Status reload();
+
   [[nodiscard]] gpu::Device& device() { return device_; }
   [[nodiscard]] const gpu::Device& device() const { return device_; }
   [[nodiscard]] model::Model& model() { return model_; }
@@ -46,7 +52,9 @@ class Engine {
   Status run_pass(gpu::Recorder& recorder, uint32_t tokens, uint32_t position);
   /// Only with EngineOptions::needs_tokenizer, or where the model has one.
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
-  [[nodiscard]] const model::ModelConfig& config() const { return model_.config(); }
+  [[nodiscard]] const model::ModelConfig& config() const { return config_; }
+  /// Positions of one text at most.
+  [[nodiscard]] uint32_t max_context() const { return max_context_; }
   [[nodiscard]] const model::GenerationDefaults& defaults() const { return defaults_; }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] double load_seconds() const { return load_seconds_; }
@@ -54,11 +62,17 @@ class Engine {
   [[nodiscard]] MemoryUse memory() const;
 
  private:
-  explicit Engine(gpu::Device device) : device_(std::move(device)) {}
+  Engine(gpu::Device device, EngineOptions options) : options_(std::move(options)), device_(std::move(device)) {}
+  Status load_model(const formats::Checkpoint& checkpoint);
+  Status make_up_model();
+  void take_figures();
 
-  std::filesystem::path path_;
+  EngineOptions options_;
+  std::filesystem::path path_;  // empty: the weights are made up
   gpu::Device device_;
   model::Model model_;
+  model::ModelConfig config_;
+  uint32_t max_context_ = 0;
   PassSize pass_size_;
   std::unique_ptr<text::Tokenizer> tokenizer_;
   model::GenerationDefaults defaults_;

@@ -1,8 +1,8 @@
+// The scheduler's jobs: their queue, their slots, and what slots share. scheduler_steps.cpp has the passes of the
+// model.
 #include "engine/scheduler.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numeric>
 #include <utility>
 
 namespace cria::engine {
@@ -36,7 +36,7 @@ Status Scheduler::check(const Job& job) const {
                   engine_.config().vocab_size);
     }
   }
-  const uint32_t context = engine_.model().memory_plan().max_context;
+  const uint32_t context = engine_.max_context();
   if (job.prompt.size() > context) {
     return fail(ErrorCode::kInvalidInput, "the prompt has {} tokens, more than the context of {}",
                 with_commas(job.prompt.size()), with_commas(context));
@@ -77,17 +77,17 @@ SchedulerState Scheduler::state() const {
   return state;
 }
 
-void Scheduler::run() {
+Status Scheduler::run() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
       const auto has_work = [&] { return state_.busy_slots > 0 || !queue_.empty() || flight_.valid(); };
       wake_.wait(lock, [&] { return has_work() || is_stopping_; });
-      if (is_stopping_ && !has_work()) return;
+      if (is_stopping_ && !has_work()) return {};
     }
     drop_cancelled();
     admit();
-    if (const Status status = iterate(); !status) fail_all(status.error());
+    if (const Status status = iterate(); !status) CRIA_TRY(recover(status.error()));
   }
 }
 
@@ -202,256 +202,18 @@ void Scheduler::publish_pages(Slot& slot) {
   }
 }
 
-/// One chunk of a prompt, where there is one, then a step for all texts that are being generated.
-Status Scheduler::iterate() {
-  for (uint32_t turn = 0; turn < slots_.size(); ++turn) {
-    const uint32_t index = (next_prompt_ + turn) % static_cast<uint32_t>(slots_.size());
-    const Slot& slot = slots_[index];
-    if (!slot.ticket || slot.generated > 0) continue;
-    next_prompt_ = index + 1;
-    CRIA_TRY(collect(std::exchange(flight_, {})));
-    if (slot.ticket) CRIA_TRY(read_chunk(index));
-    break;
-  }
-  return decode();
-}
-
-/// Makes room for positions of a slot, at the cost of pages and texts that only wait to be used again.
-Status Scheduler::reserve(uint32_t index, uint32_t positions) {
-  for (;;) {
-    const Status status = engine_.model().kv_cache().reserve(engine_.device(), index, positions);
-    if (status || status.error().code() != ErrorCode::kOutOfMemory) return status;
-    if (prefix_pages_.forget_oldest()) continue;
-    Slot* oldest = nullptr;
-    for (Slot& slot : slots_) {
-      const bool waits = !slot.ticket && slot.cached > 0;
-      if (waits && (oldest == nullptr || slot.last_used < oldest->last_used)) oldest = &slot;
-    }
-    if (oldest == nullptr) return status;
-    engine_.model().kv_cache().truncate(static_cast<uint32_t>(oldest - slots_.data()), 0);
-    oldest->tokens.clear();
-    oldest->cached = 0;
-  }
-}
-
-Status Scheduler::read_chunk(uint32_t index) {
-  Slot& slot = slots_[index];
-  gpu::Device& device = engine_.device();
-  model::Model& model = engine_.model();
-  const auto length = static_cast<uint32_t>(slot.tokens.size());
-  const bool embeds = slot.ticket->job().embeds;
-  if (slot.ticket->job().options.max_tokens == 0 && !embeds) {
-    end(slot, StopReason::kMaxTokens);
-    return {};
-  }
-  CRIA_TRY(adopt_pages(slot, index));
-  if (const Status status = reserve(index, length); !status) {
-    if (status.error().code() != ErrorCode::kOutOfMemory) return status;
-    fail_job(slot, status.error());
-    return {};
-  }
-  const uint32_t position = slot.cached;
-  const uint32_t count = std::min({engine_.pass_size().tokens(position), options_.chunk_tokens, length - position});
-  model::Batch batch;
-  batch.tokens.assign(slot.tokens.begin() + slot.cached, slot.tokens.begin() + slot.cached + count);
-  batch.positions.resize(count);
-  std::iota(batch.positions.begin(), batch.positions.end(), slot.cached);
-  batch.slots.assign(count, index);
-  batch.rope_length = length;
-  const bool is_last = slot.cached + count == length;
-  if (is_last && !embeds) batch.output_rows = {count - 1};
-  batch.sums_hidden = embeds;
-  gpu::Recorder recorder = device.record("prefill");
-  CRIA_TRY(model.forward(device, recorder, batch));
-  sampler_.record_prompt(recorder, model, count, index);
-  slot.cached += count;
-  publish_pages(slot);
-  if (is_last && embeds) {
-    const uint64_t row_bytes = uint64_t{model.hidden_sums().stride()} * 4;
-    CRIA_TRY_ASSIGN(gpu::PendingRead sums, recorder.read(model.hidden_sums().buffer, index * row_bytes,
-                                                         uint64_t{model.hidden_sums().columns} * 4));
-    CRIA_TRY(recorder.submit());
-    return finish_embedding(slot, std::move(sums));
-  }
-  if (!is_last) return engine_.run_pass(recorder, count, position);
-  Flight flight{.slots = {index}, .tickets = {slot.ticket}, .results = {}, .logits = {}};
-  CRIA_TRY(submit_draws(recorder, flight));
-  return collect(std::move(flight));
-}
-
-/// The direction of the mean is that of the sum: scaled to length 1, they are the same.
-Status Scheduler::finish_embedding(Slot& slot, gpu::PendingRead sums) {
-  CRIA_TRY_ASSIGN(std::vector<float> embedding, sums.values<float>());
-  double square = 0;
-  for (const float value : embedding) square += double{value} * double{value};
-  if (!std::isfinite(square) || square == 0) {
-    fail_job(slot, Error(ErrorCode::kNotFinite,
-                         "the model's hidden states are NaN, infinite or all 0: there is no embedding of this text"));
-    return {};
-  }
-  for (float& value : embedding) value = static_cast<float>(value / std::sqrt(square));
-  slot.ticket->set_embedding(std::move(embedding));
-  end(slot, StopReason::kEndOfText);
-  return {};
-}
-
-/// Slots whose last token is known and not yet read by the model.
-std::vector<uint32_t> Scheduler::decoding() const {
-  std::vector<uint32_t> rows;
-  for (uint32_t index = 0; index < slots_.size(); ++index) {
-    if (slots_[index].ticket && slots_[index].generated > 0) rows.push_back(index);
-  }
-  return rows;
-}
-
-Status Scheduler::decode() {
-  if (!flight_.valid()) {
-    std::vector<uint32_t> rows;
-    std::vector<uint32_t> tokens;
-    for (const uint32_t index : decoding()) {
-      Slot& slot = slots_[index];
-      const Status status = reserve(index, static_cast<uint32_t>(slot.tokens.size()));
-      if (!status) {
-        if (status.error().code() != ErrorCode::kOutOfMemory) return status;
-        end(slot, StopReason::kContextFull);
-        continue;
-      }
-      rows.push_back(index);
-      tokens.push_back(slot.tokens.back());
-    }
-    // Dynamic RoPE turns every text by its own length, and a pass knows one.
-    const bool is_alone = engine_.config().rope.scaling == model::RopeScaling::kDynamic;
-    for (size_t row = 0; is_alone && row + 1 < rows.size(); ++row) {
-      CRIA_TRY_ASSIGN(Flight single, launch({rows[row]}, {tokens[row]}, false));
-      CRIA_TRY(collect(std::move(single)));
-    }
-    if (is_alone && rows.size() > 1) {
-      rows = {rows.back()};
-      tokens = {tokens.back()};
-    }
-    if (rows.empty()) return {};
-    CRIA_TRY_ASSIGN(flight_, launch(rows, tokens, false));
-  }
-  Flight ahead;
-  if (can_look_ahead()) {
-    CRIA_TRY_ASSIGN(ahead, launch(flight_.slots, {}, true));
-  }
-  CRIA_TRY(collect(std::exchange(flight_, std::move(ahead))));
-  return {};
-}
-
-/// Whether the step behind the one in flight can begin before its tokens are known: for the same texts, all of which
-/// go on, and nobody else who wants to join.
-bool Scheduler::can_look_ahead() const {
-  {
-    const std::scoped_lock lock(mutex_);
-    if (!queue_.empty() || stops_at_once_) return false;
-  }
-  if (flight_.slots != decoding()) return false;
-  const uint32_t context = engine_.model().memory_plan().max_context;
-  for (size_t row = 0; row < flight_.slots.size(); ++row) {
-    const Slot& slot = slots_[flight_.slots[row]];
-    if (slot.ticket != flight_.tickets[row] || slot.ticket->is_cancelled()) return false;
-    if (slot.generated + 1 >= slot.ticket->job().options.max_tokens || slot.tokens.size() >= context) return false;
-  }
-  return std::ranges::none_of(slots_, [](const Slot& slot) { return slot.ticket && slot.generated == 0; });
-}
-
-/// Begins a step for these slots. `tokens` are their last ones; ahead, they are still on the GPU.
-Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens,
-                                            bool is_ahead) {
-  gpu::Device& device = engine_.device();
-  model::Model& model = engine_.model();
-  Flight flight;
-  model::Batch batch;
-  batch.tokens = tokens;
-  batch.slots = slots;
-  for (const uint32_t index : slots) {
-    Slot& slot = slots_[index];
-    const auto position = static_cast<uint32_t>(slot.tokens.size()) - (is_ahead ? 0 : 1);
-    if (is_ahead && !reserve(index, position + 1)) return Flight{};  // the step as it is will tell
-    batch.positions.push_back(position);
-    batch.output_rows.push_back(static_cast<uint32_t>(batch.output_rows.size()));
-    batch.rope_length = position + 1;
-    flight.tickets.push_back(slot.ticket);
-  }
-  flight.slots = slots;
-  gpu::Recorder recorder = device.record("decode");
-  CRIA_TRY(model.forward(device, recorder, batch));
-  CRIA_TRY(submit_draws(recorder, flight));
-  const std::scoped_lock lock(mutex_);
-  ++state_.steps;
-  return flight;
-}
-
-Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
-  const kernels::Activation& logits = engine_.model().logits();
-  std::vector<TokenSampler::Draw> draws;
-  for (uint32_t row = 0; row < flight.slots.size(); ++row) {
-    Slot& slot = slots_[flight.slots[row]];
-    const Job& job = slot.ticket->job();
-    draws.push_back({.params = &job.options.sampling, .step = slot.drawn++, .slot = flight.slots[row]});
-    gpu::PendingRead& read = flight.logits.emplace_back();
-    if (!job.top_logprobs) continue;
-    // Copied before biases change them.
-    CRIA_TRY_ASSIGN(read, recorder.read(logits.buffer, uint64_t{row} * logits.stride() * 4, logits.columns * 4ULL));
-  }
-  CRIA_TRY_ASSIGN(flight.results, sampler_.record(engine_.device(), recorder, engine_.model(), draws));
-  return recorder.submit();
-}
-
-/// Waits for a step's tokens and hands them out.
-Status Scheduler::collect(Flight flight) {
-  if (!flight.valid()) return {};
-  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, flight.results.values<kernels::SampledToken>());
-  for (size_t row = 0; row < flight.slots.size(); ++row) {
-    Slot& slot = slots_[flight.slots[row]];
-    if (slot.ticket != flight.tickets[row] || !slot.ticket) continue;  // it ended meanwhile
-    std::optional<TokenLogprobs> logprobs;
-    if (flight.logits[row].valid() && sampled[row].status == kernels::SamplerStatus::kOk) {
-      CRIA_TRY_ASSIGN(const std::vector<float> logits, flight.logits[row].values<float>());
-      logprobs = token_logprobs(logits, sampled[row].token, *slot.ticket->job().top_logprobs);
-    }
-    take(slot, sampled[row], std::move(logprobs));
-  }
-  return {};
-}
-
-void Scheduler::take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs) {
-  slot.cached = static_cast<uint32_t>(slot.tokens.size());
-  const GenerateOptions& options = slot.ticket->job().options;
-  const uint32_t token = sampled.token;
-  if (sampled.status != kernels::SamplerStatus::kOk) {
-    fail_job(slot, Error(ErrorCode::kNotFinite,
-                         fmt::format("the model produced NaN or infinite logits at position {}", slot.tokens.size())));
-    return;
-  }
-  publish_pages(slot);
-  if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) {
-    end(slot, StopReason::kEndOfText);
-    return;
-  }
-  slot.tokens.push_back(token);
-  ++slot.generated;
-  {
-    const std::scoped_lock lock(mutex_);
-    ++state_.generated_tokens;
-  }
-  slot.ticket->add(token, std::move(logprobs));
-  if (slot.generated >= options.max_tokens) {
-    end(slot, StopReason::kMaxTokens);
-  } else if (slot.tokens.size() > engine_.model().memory_plan().max_context) {
-    end(slot, StopReason::kContextFull);
-  } else if (slot.ticket->is_cancelled()) {
-    end(slot, StopReason::kInterrupted);
-  }
-}
-
 /// The slot is free; its text stays in the cache for a job that begins with it.
 void Scheduler::release(Slot& slot) {
   slot.ticket = nullptr;
   slot.tokens.resize(slot.cached);
   slot.last_used = ++clock_;
+}
+
+/// A free slot gives its pages back, and with them its text.
+void Scheduler::forget(Slot& slot) {
+  engine_.model().kv_cache().truncate(static_cast<uint32_t>(&slot - slots_.data()), 0);
+  slot.tokens.clear();
+  slot.cached = slot.published = 0;
 }
 
 void Scheduler::end(Slot& slot, StopReason reason) {
@@ -476,22 +238,6 @@ void Scheduler::fail_job(Slot& slot, const Error& error) {
     ++state_.failed;
   }
   ticket->fail(error);
-}
-
-/// The device does not answer: all jobs end with its error, and no more are taken.
-void Scheduler::fail_all(const Error& error) {
-  flight_ = {};
-  std::deque<std::shared_ptr<Ticket>> waiting;
-  {
-    const std::scoped_lock lock(mutex_);
-    waiting = std::exchange(queue_, {});
-    state_.is_broken = true;
-    state_.failed += waiting.size();
-  }
-  for (Slot& slot : slots_) {
-    if (slot.ticket) fail_job(slot, error);
-  }
-  for (const auto& ticket : waiting) ticket->fail(error);
 }
 
 }  // namespace cria::engine

@@ -5,8 +5,10 @@
 // begin with is read once: its full pages of the cache are shared (model/prefix_pages.h), and kept for a while.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -24,6 +26,8 @@ struct SchedulerOptions {
   /// Tokens of texts whose pages are remembered, so that others that begin alike share them; 0: none. Unset: as many as
   /// the context has.
   std::optional<uint32_t> shared_tokens = {};
+  /// Called by run()'s thread after the device was lost and the jobs that ran have ended, before it is opened again.
+  std::function<void(const Error&)> on_device_loss = {};
 };
 
 /// Counts since the start, and what is the case now.
@@ -34,7 +38,9 @@ struct SchedulerState {
   uint64_t kept_tokens = 0;    ///< of prompts, which were in the cache
   uint64_t shared_tokens = 0;  ///< of these, what came from pages of other texts
   uint64_t steps = 0;
-  bool is_broken = false;  ///< the device failed: nothing will be generated any more
+  uint64_t device_losses = 0;
+  bool is_recovering = false;  ///< the device was lost, and is being opened again
+  bool is_broken = false;      ///< the device failed for good: nothing will be generated any more
 };
 
 class Scheduler {
@@ -46,14 +52,18 @@ class Scheduler {
   /// Errors (kInvalidInput): settings out of range, a prompt that is empty, too long or outside the vocabulary.
   Result<std::shared_ptr<Ticket>> submit(Job job);
 
-  /// Generates until stop() was called and all jobs have ended.
-  void run();
+  /// Generates until stop() was called and all jobs have ended. Where the device is lost, the jobs that run end with an
+  /// error, the device is opened and the model loaded again, and the jobs that wait go on.
+  /// Errors, when all jobs have ended and no more are taken: kDevice where the device is lost three times within a
+  /// minute, or what the loading failed with.
+  Status run();
   /// No more jobs are taken. With `at_once` those that have begun end before the next step, else they are finished.
   void stop(bool at_once);
 
   [[nodiscard]] SchedulerState state() const;
 
  private:
+  using Clock = std::chrono::steady_clock;
   /// A place in the cache, and the text in it.
   struct Slot {
     std::shared_ptr<Ticket> ticket;  ///< of the job that has it; nullptr: free, with the text of the last one
@@ -94,9 +104,14 @@ class Scheduler {
   void take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs);
   Status reserve(uint32_t index, uint32_t positions);
   void release(Slot& slot);
+  void forget(Slot& slot);
   void end(Slot& slot, StopReason reason);
   void fail_job(Slot& slot, const Error& error);
-  void fail_all(const Error& error);
+  Status recover(const Error& error);
+  void count_loss();
+  void forget_all(const Error& error);
+  Status reload();
+  Status give_up(Error error);
 
   Engine& engine_;
   SchedulerOptions options_;
@@ -107,6 +122,7 @@ class Scheduler {
   TokenSampler sampler_;
   model::PrefixPages prefix_pages_;
   size_t most_prefix_pages_ = 0;
+  std::vector<Clock::time_point> losses_;  // of the device, within the last minute
 
   mutable std::mutex mutex_;  // for all below
   std::condition_variable wake_;

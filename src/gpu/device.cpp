@@ -9,6 +9,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "gpu/faults.h"
 #include "gpu/impl.h"
 
 namespace cria::gpu {
@@ -32,6 +33,11 @@ Status DeviceImpl::check() {
     return fail(ErrorCode::kDevice, "{}: {}", info.name, message);
   }
   return {};
+}
+
+void DeviceImpl::force_loss(std::string_view reason) {
+  handle.ForceLoss(wgpu::DeviceLostReason::Unknown, reason);
+  instance->handle.ProcessEvents();
 }
 
 void DeviceImpl::forget_bind_groups(uint64_t buffer_id) {
@@ -83,7 +89,12 @@ Result<wgpu::Buffer> DeviceImpl::create_raw_buffer(std::string_view label, uint6
   descriptor.size = bytes;
   descriptor.usage = usage;
   wgpu::Buffer created;
-  auto status = scoped(*this, label, [&] { created = handle.CreateBuffer(&descriptor); });
+  Status status;
+  if (faults::refuses_buffer_now()) {
+    status = fail(ErrorCode::kOutOfMemory, "the test refused");
+  } else {
+    status = scoped(*this, label, [&] { created = handle.CreateBuffer(&descriptor); });
+  }
   if (!status && status.error().code() == ErrorCode::kOutOfMemory) {
     return fail(ErrorCode::kOutOfMemory, "{}: {} refused to allocate {} bytes ({} are in use)", label, info.name,
                 with_commas(bytes), with_commas(memory_in_use()));
@@ -240,7 +251,10 @@ Result<Device> Device::open(const DeviceOptions& options) {
   descriptor.SetDeviceLostCallback(
       wgpu::CallbackMode::AllowSpontaneous,
       [](const wgpu::Device&, wgpu::DeviceLostReason reason, wgpu::StringView message, detail::DeviceImpl* self) {
-        if (reason != wgpu::DeviceLostReason::Destroyed) self->lost_reason = std::string(std::string_view(message));
+        if (reason == wgpu::DeviceLostReason::Destroyed) return;
+        const std::string_view whole = message;
+        self->lost_reason = whole.substr(0, whole.find('\n'));  // behind it stands where in Dawn that was
+        if (self->lost_reason.empty()) self->lost_reason = "the driver gives no reason";
       },
       impl.get());
   descriptor.SetUncapturedErrorCallback(
@@ -377,9 +391,6 @@ uint64_t Device::parameter_bytes(const Limits& limits) {
   return uint64_t{detail::kParamSlots} * std::max<uint32_t>(limits.uniform_alignment, 64);
 }
 
-void Device::force_loss(std::string_view reason) {
-  impl_->handle.ForceLoss(wgpu::DeviceLostReason::Unknown, reason);
-  impl_->instance->handle.ProcessEvents();
-}
+void Device::force_loss(std::string_view reason) { impl_->force_loss(reason); }
 
 }  // namespace cria::gpu

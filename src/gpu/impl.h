@@ -75,6 +75,7 @@ struct DeviceImpl {
   /// Blocks until the future completes, running callbacks.
   Status wait(wgpu::Future future);
   Status check();
+  void force_loss(std::string_view reason);
   void forget_bind_groups(uint64_t buffer_id);
   wgpu::BindGroup bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings);
   Result<wgpu::Buffer> create_raw_buffer(std::string_view label, uint64_t bytes, wgpu::BufferUsage usage);

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/checked.h"
+#include "gpu/faults.h"
 #include "gpu/impl.h"
 
 namespace cria::gpu {
@@ -49,6 +50,7 @@ void RecorderImpl::flush() {
     kernel_names.clear();
   }
   if (used_slots > 0) device->queue.WriteBuffer(device->params, 0, params.data(), params.size());
+  if (faults::loses_device_now()) device->force_loss("the test pulled the plug");
   const wgpu::CommandBuffer commands = encoder.Finish();
   device->queue.Submit(1, &commands);
   for (const auto& read : reads) read->start();

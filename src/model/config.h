@@ -63,6 +63,7 @@ struct ModelConfig {
 
   [[nodiscard]] uint32_t q_size() const { return num_heads * head_dim; }
   [[nodiscard]] uint32_t kv_size() const { return num_kv_heads * head_dim; }
+  bool operator==(const ModelConfig&) const = default;
 };
 
 /// Maps config.json; `name` begins every message. What a file leaves out is what transformers takes for

@@ -60,7 +60,8 @@ uint64_t KvCache::binding_positions(const gpu::Limits& limits, const ModelConfig
 }
 
 Result<KvCache> KvCache::create(gpu::Device& device, const ModelConfig& config, kernels::KvType type,
-                                uint32_t max_context, uint32_t slots, const Streamed& streamed) {
+                                uint32_t max_context, uint32_t slots, const Streamed& streamed,
+                                uint32_t max_positions) {
   KvCache cache;
   cache.page_bytes_ = kv_page_bytes(config, type);
   cache.max_context_ = max_context;
@@ -68,6 +69,7 @@ Result<KvCache> KvCache::create(gpu::Device& device, const ModelConfig& config, 
   cache.pages_of_slot_.resize(slots);
   const uint64_t fitting = binding_positions(device.limits(), config, type) / kernels::kPageSize;
   cache.max_pages_ = static_cast<uint32_t>(std::min<uint64_t>(fitting, uint64_t{cache.pages_per_slot_} * slots));
+  if (max_positions != 0) cache.max_pages_ = std::min(cache.max_pages_, divide_up(max_positions, kernels::kPageSize));
   if (cache.max_pages_ == 0) {
     return fail(ErrorCode::kOutOfMemory, "KV cache: one page takes {} bytes, more than the {} that {} can bind",
                 with_commas(cache.page_bytes_), with_commas(device.limits().max_binding_bytes), device.info().name);
@@ -116,7 +118,7 @@ Status KvCache::reserve(gpu::Device& device, uint32_t slot, uint32_t positions) 
   if (needed <= pages.size()) return {};
   const auto missing = static_cast<uint32_t>(needed - pages.size());
   if (missing > free_pages_.size()) {
-    const auto used = static_cast<uint32_t>(capacity_ - free_pages_.size());
+    const uint32_t used = used_pages();
     if (used + missing > max_pages_) {
       return fail(ErrorCode::kOutOfMemory, "KV cache: {} more pages of {} positions do not fit: {} of {} are in use",
                   missing, kernels::kPageSize, used, max_pages_);

@@ -18,14 +18,16 @@ namespace cria::model {
 /// when the last one lets it go. A page with several holders must not be written.
 class KvCache {
  public:
-  /// Errors: kOutOfMemory where not even one page fits the device's binding limit.
-  /// `streamed`: layers, and pages that one pass may write, of a cache that partly lies in memory of the host.
+  /// Layers, and pages that one pass may write, of a cache that partly lies in memory of the host.
   struct Streamed {
     std::vector<uint32_t> layers = {};
     uint32_t pages_of_pass = 0;
   };
+  /// `max_positions` of all sequences together at most; 0: whatever they may need.
+  /// Errors: kOutOfMemory where not even one page fits the device's binding limit.
   static Result<KvCache> create(gpu::Device& device, const ModelConfig& config, kernels::KvType type,
-                                uint32_t max_context, uint32_t slots, const Streamed& streamed);
+                                uint32_t max_context, uint32_t slots, const Streamed& streamed,
+                                uint32_t max_positions = 0);
   /// Bytes on the device of a cache of so many pages, without its page table, and of what growing to it takes beside.
   [[nodiscard]] static uint64_t device_bytes(const ModelConfig& config, kernels::KvType type, uint32_t pages,
                                              const Streamed& streamed);
@@ -48,6 +50,10 @@ class KvCache {
   void let_go(uint32_t page);
   [[nodiscard]] uint32_t holders(uint32_t page) const { return holders_[page]; }
   [[nodiscard]] const std::vector<uint32_t>& pages(uint32_t slot) const { return pages_of_slot_[slot]; }
+
+  /// Pages that the cache may have, and those that somebody holds.
+  [[nodiscard]] uint32_t max_pages() const { return max_pages_; }
+  [[nodiscard]] uint32_t used_pages() const { return capacity_ - static_cast<uint32_t>(free_pages_.size()); }
 
   /// Of the keys, or of the values, in one layer.
   [[nodiscard]] uint64_t page_bytes() const { return page_bytes_; }

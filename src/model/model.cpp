@@ -111,7 +111,7 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
   CRIA_TRY(model.create_step_kernels(device, options, tuner));
   CRIA_TRY(model.create_matrix_kernels(device, options, tuner));
   tuner.save();
-  CRIA_TRY(model.create_buffers(device, options.slots));
+  CRIA_TRY(model.create_buffers(device, options));
   return model;
 }
 
@@ -257,7 +257,7 @@ Status Model::join_qk_norms(gpu::Device& device) {
   return recorder.submit();
 }
 
-Status Model::create_buffers(gpu::Device& device, uint32_t slots) {
+Status Model::create_buffers(gpu::Device& device, const ModelOptions& options) {
   const uint32_t tokens = plan_.max_batch_tokens;
   const uint32_t hidden = config_.hidden_size;
   CRIA_TRY_ASSIGN(scratch_.hidden, create_activation(device, "hidden", tokens, hidden));
@@ -275,8 +275,10 @@ Status Model::create_buffers(gpu::Device& device, uint32_t slots) {
   CRIA_TRY_ASSIGN(output_rows_, words("output rows", tokens));
   CRIA_TRY_ASSIGN(batch_.token_info, words("token info", uint64_t{tokens} * 2));
   CRIA_TRY_ASSIGN(batch_.tiles, words("attention tiles", uint64_t{tokens} * 4));
-  CRIA_TRY_ASSIGN(kv_cache_, KvCache::create(device, config_, plan_.kv_type, plan_.max_context, slots,
-                                             streamed_cache(config_, plan_.streamed_kv, tokens, slots)));
+  CRIA_TRY_ASSIGN(kv_cache_,
+                  KvCache::create(device, config_, plan_.kv_type, plan_.max_context, options.slots,
+                                  streamed_cache(config_, plan_.streamed_kv, tokens, options.slots),
+                                  options.cache_positions));
   batch_.page_table = kv_cache_.page_table();
   batch_.pages_per_slot = kv_cache_.pages_per_slot();
   return reserve_output_rows(device, 1);

@@ -37,6 +37,8 @@ struct ModelOptions {
   uint32_t slots = 1;             ///< sequences that exist at once
   uint32_t streamed_layers = 0;   ///< layers whose weights lie in memory of the host (LayerStream)
   uint32_t streamed_kv = 0;       ///< layers whose keys and values do (KvStream)
+  /// Positions in the KV cache, of all sequences together; 0: as many as the context times slots. No context is longer.
+  uint32_t cache_positions = 0;
   RopeRounding rope_rounding = RopeRounding::kNone;
   /// Whether prompts are read on matrix units, in f16, where the device has them: kAuto not on software devices, where
   /// they are no faster.
@@ -56,7 +58,7 @@ struct MemoryPlan {
   uint64_t weight_bytes = 0;       ///< on the device
   uint64_t step_weight_bytes = 0;  ///< that one decoding step reads: all but an embedding that is only looked up
   uint64_t kv_bytes_per_position = 0;
-  uint64_t kv_bytes = 0;  ///< on the device at the full context, with what growing to it takes for a moment
+  uint64_t kv_bytes = 0;  ///< on the device at the full context of all slots, with what growing to it takes meanwhile
   uint64_t scratch_bytes = 0;
   uint64_t working_bytes = 0;  ///< parameters of kernels, uploads, logits and sampling of all slots
   uint32_t streamed_layers = 0;
@@ -160,7 +162,7 @@ class Model {
   Status create_step_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner);
   Status create_matrix_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner);
   Status join_qk_norms(gpu::Device& device);
-  Status create_buffers(gpu::Device& device, uint32_t slots);
+  Status create_buffers(gpu::Device& device, const ModelOptions& options);
   Status upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile);  // 0: no tiles
   [[nodiscard]] bool is_step(const Batch& batch) const;
   [[nodiscard]] bool uses_matrix_units(const Batch& batch) const;

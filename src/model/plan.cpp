@@ -55,6 +55,14 @@ void move_layers_out(const gpu::Limits& limits, const WeightTable& table, const 
   }
 }
 
+/// What one binding, and the options, let the cache of all slots have.
+uint64_t most_pages(const gpu::Limits& limits, const ModelConfig& config, const MemoryPlan& plan,
+                    const ModelOptions& options) {
+  const uint64_t bound = KvCache::binding_positions(limits, config, plan.kv_type) / kernels::kPageSize;
+  if (options.cache_positions == 0) return bound;
+  return std::min<uint64_t>(bound, divide_up(options.cache_positions, kernels::kPageSize));
+}
+
 Status check_row(std::string_view what, uint64_t bytes, uint64_t limit) {
   if (bytes <= limit) return {};
   return fail(ErrorCode::kOutOfMemory, "one row of {} takes {} bytes, more than the binding limit of {} bytes", what,
@@ -99,7 +107,8 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
                                                         : kDefaultBatchTokens;
 
   const uint64_t positions = KvCache::binding_positions(limits, config, plan.kv_type);
-  const uint32_t context = options.max_context != 0 ? options.max_context : config.max_position_embeddings;
+  uint32_t context = options.max_context != 0 ? options.max_context : config.max_position_embeddings;
+  if (options.cache_positions != 0) context = std::min(context, options.cache_positions);
   plan.max_context = static_cast<uint32_t>(std::min<uint64_t>(context, std::max<uint64_t>(positions, 1)));
   plan.context_limited_by_binding = plan.max_context < context;
   plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
@@ -119,7 +128,9 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   move_layers_out(limits, table, formats, plan);
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
   const KvCache::Streamed streamed = streamed_cache(config, plan.streamed_kv, plan.max_batch_tokens, options.slots);
-  const uint32_t pages = divide_up(plan.max_context, kernels::kPageSize);
+  const auto pages = static_cast<uint32_t>(
+      std::min<uint64_t>(uint64_t{divide_up(plan.max_context, kernels::kPageSize)} * options.slots,
+                         most_pages(limits, config, plan, options)));
   plan.kv_bytes = KvCache::device_bytes(config, plan.kv_type, pages, streamed);
   plan.host_kv_bytes = plan.kv_bytes_per_position / config.num_layers * plan.streamed_kv * pages * kernels::kPageSize;
   plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + step_scratch(limits, config, options.slots) +

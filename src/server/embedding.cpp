@@ -10,7 +10,7 @@ Checked<std::vector<uint32_t>> tokens_of(engine::Engine& engine, const Embedding
     if (!encoded) return std::unexpected(refusal_of(encoded.error()));
     tokens = *std::move(encoded);
   }
-  const uint32_t context = engine.model().memory_plan().max_context;
+  const uint32_t context = engine.max_context();
   if (tokens.size() <= context) return tokens;
   return std::unexpected(Refusal{
       .message = fmt::format("input {} has {} tokens, more than the context of {}", index, tokens.size(), context),

@@ -23,7 +23,7 @@ Checked<std::unique_ptr<Generation>> Generation::begin(engine::Engine& engine, e
   job.options.sampling = engine::resolve_sampling(request.sampling, engine.defaults());
   job.options.max_tokens = request.max_tokens;
   job.top_logprobs = request.top_logprobs;
-  job.options.stop_tokens = engine::stop_tokens(engine.config(), engine.defaults());
+  if (!request.ignores_eos) job.options.stop_tokens = engine::stop_tokens(engine.config(), engine.defaults());
   for (uint32_t i = 0; i < request.count; ++i) {
     CRIA_TRY_ASSIGN(auto ticket, submit(scheduler, job));
     engine::TextStream stream(engine.tokenizer(), request.stops);

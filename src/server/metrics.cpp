@@ -34,6 +34,8 @@ std::string Metrics::text(const engine::SchedulerState& state, size_t connection
       state.shared_tokens);
   add(text, "generated_tokens_total", "counter", "Tokens that were generated.", state.generated_tokens);
   add(text, "steps_total", "counter", "Decode steps.", state.steps);
+  add(text, "gpu_losses_total", "counter", "Times that the device was lost.", state.device_losses);
+  add(text, "device_loading", "gauge", "1 while a lost device is opened again.", state.is_recovering ? 1 : 0);
   add(text, "device_failed", "gauge", "1 where the device has failed.", state.is_broken ? 1 : 0);
   return text;
 }

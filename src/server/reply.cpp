@@ -10,14 +10,19 @@ constexpr int kUnavailable = 503;
 
 std::string event(const Json& json) { return "data: " + dumped(json) + "\n\n"; }
 
-/// A streamed part with one choice.
-std::string part(const ReplyHead& head, Json choice) {
-  return event({{"id", head.id},
-                {"object", head.is_chat ? "chat.completion.chunk" : "text_completion"},
-                {"created", head.created},
-                {"model", head.model},
-                {"choices", Json::array({std::move(choice)})}});
+/// A streamed part.
+std::string part(const ReplyHead& head, Json choices, Json usage) {
+  Json json = {{"id", head.id},
+               {"object", head.is_chat ? "chat.completion.chunk" : "text_completion"},
+               {"created", head.created},
+               {"model", head.model},
+               {"choices", std::move(choices)}};
+  if (head.has_usage) json["usage"] = std::move(usage);
+  return event(json);
 }
+
+/// A streamed part with one choice.
+std::string part(const ReplyHead& head, Json choice) { return part(head, Json::array({std::move(choice)}), nullptr); }
 
 }  // namespace
 
@@ -42,8 +47,8 @@ Refusal refusal_of(const Error& error) {
   switch (error.code()) {
     case ErrorCode::kInvalidInput:
     case ErrorCode::kUnsupported: return {.status = 400, .message = error.message()};
-    case ErrorCode::kOutOfMemory:
-    case ErrorCode::kDevice: return {.status = kUnavailable, .message = error.message()};
+    case ErrorCode::kOutOfMemory: return {.status = kUnavailable, .message = error.message(), .code = "out_of_memory"};
+    case ErrorCode::kDevice: return {.status = kUnavailable, .message = error.message(), .code = "device_failed"};
     default: return {.status = kInternal, .message = error.message()};
   }
 }
@@ -165,12 +170,7 @@ std::string finish_event(const ReplyHead& head, size_t index, engine::StopReason
 }
 
 std::string usage_event(const ReplyHead& head, const Usage& usage) {
-  return event({{"id", head.id},
-                {"object", head.is_chat ? "chat.completion.chunk" : "text_completion"},
-                {"created", head.created},
-                {"model", head.model},
-                {"choices", Json::array()},
-                {"usage", usage_json(usage)}});
+  return part(head, Json::array(), usage_json(usage));
 }
 
 std::string error_event(const Refusal& refusal) { return "data: " + refusal.body() + "\n\n"; }

@@ -39,6 +39,7 @@ struct ReplyHead {
   std::string model;
   int64_t created = 0;        ///< seconds since 1970
   bool has_logprobs = false;  ///< log-probabilities were asked for
+  bool has_usage = false;     ///< a stream ends with the usage; then all its parts have the field
 };
 
 struct Usage {

@@ -280,6 +280,7 @@ Checked<bool> read_length(Fields& fields, const ServerOptions& options, Completi
   request.max_tokens = static_cast<uint32_t>(max_tokens.value_or(newer.value_or(options.max_tokens)));
   CRIA_TRY_ASSIGN(const auto count, fields.whole("n", 1, kMaxCount));
   request.count = static_cast<uint32_t>(count.value_or(1));
+  CRIA_TRY_ASSIGN(request.ignores_eos, fields.boolean("ignore_eos", false));
   return true;
 }
 

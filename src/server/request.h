@@ -23,6 +23,7 @@ struct CompletionRequest {
   std::optional<uint32_t> top_logprobs;  ///< asks for log-probabilities, and those of so many of the likeliest
   uint32_t count = 1;                    ///< answers to the one prompt ("n")
   std::vector<std::string> stops;
+  bool ignores_eos = false;  ///< goes on behind a token that ends texts
   bool stream = false;
   bool include_usage = false;  ///< a last event with the usage
 };

@@ -112,7 +112,7 @@ struct Server::Impl {
   void answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
                     Generation& generation) const;
   static void answer_streaming(httplib::Response& response, const ReplyHead& head,
-                               std::shared_ptr<Generation> generation, bool include_usage);
+                               std::shared_ptr<Generation> generation);
 
   engine::Engine& engine;
   engine::Scheduler& scheduler;
@@ -210,16 +210,19 @@ Json Server::Impl::model_json() const {
           {"object", "model"},
           {"created", 0},
           {"owned_by", "cria"},
-          {"max_context", engine.model().memory_plan().max_context},
+          {"max_context", engine.max_context()},
           {"has_chat_template", chat.has_value()}};
 }
 
-/// Health is about the process, readiness about whether a request would be taken now.
+/// Health is about the process, readiness about whether a request would be answered now.
 void Server::Impl::health(httplib::Response& response, bool readiness) const {
-  const bool is_broken = scheduler.state().is_broken;
-  const bool is_well = !is_broken && !(readiness && is_stopping);
+  const engine::SchedulerState state = scheduler.state();
+  const bool is_well = !state.is_broken && !(readiness && (is_stopping || state.is_recovering));
   if (!is_well) response.status = 503;
-  answer(response, Json{{"status", is_broken ? "device failed" : is_well ? "ok" : "shutting down"}});
+  answer(response, Json{{"status", state.is_broken       ? "device failed"
+                                   : state.is_recovering ? "device lost: loading the model again"
+                                   : is_stopping         ? "shutting down"
+                                                         : "ok"}});
 }
 
 void Server::Impl::tokenize(const httplib::Request& request, httplib::Response& response) const {
@@ -285,7 +288,7 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
   if (!parsed) return answer(response, parsed.error());
   const auto tokens = prompt_tokens(*parsed);
   if (!tokens) return answer(response, tokens.error());
-  const uint32_t context = engine.model().memory_plan().max_context;
+  const uint32_t context = engine.max_context();
   if (tokens->size() >= context) {
     return answer(response, Refusal{.message = fmt::format(
                                         "the prompt has {} tokens, and the context of {} must hold the answer too",
@@ -305,9 +308,10 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
                        .id = random_id(is_chat ? "chatcmpl-" : "cmpl-"),
                        .model = options.model_name,
                        .created = std::time(nullptr),
-                       .has_logprobs = parsed->top_logprobs.has_value()};
+                       .has_logprobs = parsed->top_logprobs.has_value(),
+                       .has_usage = parsed->include_usage};
   if (!parsed->stream) return answer_whole(request, response, head, *generation);
-  answer_streaming(response, head, generation, parsed->include_usage);
+  answer_streaming(response, head, generation);
 }
 
 void Server::Impl::answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
@@ -335,10 +339,10 @@ void Server::Impl::answer_whole(const httplib::Request& request, httplib::Respon
 }
 
 void Server::Impl::answer_streaming(httplib::Response& response, const ReplyHead& head,
-                                    std::shared_ptr<Generation> generation, bool include_usage) {
+                                    std::shared_ptr<Generation> generation) {
   response.set_header("Cache-Control", "no-cache");
-  const auto provide = [head, generation, include_usage, began = false,
-                        offsets = std::vector<size_t>(generation->count())](size_t, httplib::DataSink& sink) mutable {
+  const auto provide = [head, generation, began = false, offsets = std::vector<size_t>(generation->count())](
+                           size_t, httplib::DataSink& sink) mutable {
     std::string events;
     for (size_t i = 0; !began && head.is_chat && i < generation->count(); ++i) events += role_event(head, i);
     began = true;
@@ -359,7 +363,7 @@ void Server::Impl::answer_streaming(httplib::Response& response, const ReplyHead
       if (part->ends_now) events += finish_event(head, i, part->reason);
     }
     const bool ends = generation->has_ended();
-    if (ends && include_usage) events += usage_event(head, generation->usage());
+    if (ends && head.has_usage) events += usage_event(head, generation->usage());
     if (ends) events += kDoneEvent;
     if (!sink.is_writable() || (!events.empty() && !sink.write(events.data(), events.size()))) return false;
     if (ends) sink.done();

@@ -219,13 +219,5 @@ TEST_F(ServerTest, StoppingFinishesAnswersThatHaveBegun) {
   stopper.join();
 }
 
-TEST_F(ServerTest, ALostDeviceIsToldAndNotHidden) {
-  start();
-  engine_->device().force_loss("the test pulled the plug");
-  expect_refused(post("/v1/completions", Json{{"prompt", "a"}}), 503, "the test pulled the plug");
-  expect_refused(post("/v1/completions", Json{{"prompt", "a"}}), 503, "the device has failed");
-  EXPECT_EQ(get("/health").status, 503);
-}
-
 }  // namespace
 }  // namespace cria::server

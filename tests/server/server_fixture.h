@@ -16,13 +16,21 @@ class ServerTest : public testing::Test {
  protected:
   using Clock = std::chrono::steady_clock;
 
-  /// The default model writes texts; the tiny one is faster and makes any token.
+  /// A server of the default model, whose threads run.
   void start(ServerOptions options = {}, uint32_t slots = 2, engine::SchedulerOptions scheduling = {},
              bool has_template = true) {
+    create(std::move(options), slots, std::move(scheduling), has_template);
+    listener_ = std::thread([this] { server_->listen(); });
+    runner_ = std::thread([this] { run_status_ = scheduler_->run(); });
+  }
+
+  void create(ServerOptions options = {}, uint32_t slots = 2, engine::SchedulerOptions scheduling = {},
+              bool has_template = true) {
     engine::EngineOptions engine_options;
     engine_options.needs_tokenizer = true;
     engine_options.model.slots = slots;
     engine_options.model.max_context = 256;
+    engine_options.model.cache_positions = cache_positions_;
     auto engine = engine::Engine::load(default_model_path(), engine_options);
     ASSERT_TRUE(engine) << engine.error().message();
     engine_ = *std::move(engine);
@@ -36,16 +44,16 @@ class ServerTest : public testing::Test {
     auto server = Server::create(*engine_, *scheduler_, std::move(chat), options);
     ASSERT_TRUE(server) << server.error().message();
     server_ = *std::move(server);
-    listener_ = std::thread([this] { server_->listen(); });
-    runner_ = std::thread([this] { scheduler_->run(); });
   }
 
   void finish() {
     if (!server_) return;
-    server_->stop(std::chrono::seconds(0));
-    scheduler_->stop(true);
-    runner_.join();
-    listener_.join();
+    if (runner_.joinable()) {
+      server_->stop(std::chrono::seconds(0));
+      scheduler_->stop(true);
+      runner_.join();
+      listener_.join();
+    }
     server_ = nullptr;
   }
   void TearDown() override { finish(); }
@@ -106,6 +114,8 @@ class ServerTest : public testing::Test {
   std::unique_ptr<engine::Scheduler> scheduler_;
   std::unique_ptr<Server> server_;
   std::thread listener_, runner_;
+  Status run_status_;             // what the scheduler ended with
+  uint32_t cache_positions_ = 0;  // of all slots together; 0: as many as they may need
 };
 
 /// A connection of bytes.

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <thread>
 
+#include "gpu/faults.h"
 #include "tiny_model.h"
 
 namespace cria::engine {
@@ -26,13 +27,15 @@ class SchedulerTest : public testing::Test {
     scheduler_ = Scheduler::create(*engine_, options).value();
   }
   void run() {
-    thread_ = std::thread([this] { scheduler_->run(); });
+    thread_ = std::thread([this] { run_status_ = scheduler_->run(); });
   }
   void finish(bool at_once = false) {
     scheduler_->stop(at_once);
     if (thread_.joinable()) thread_.join();
   }
   void TearDown() override {
+    gpu::faults::lose_device_at(0);
+    gpu::faults::refuse_buffer(0);
     if (scheduler_) finish(true);
   }
 
@@ -65,6 +68,7 @@ class SchedulerTest : public testing::Test {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Scheduler> scheduler_;
   std::thread thread_;
+  Status run_status_;
 };
 
 TEST_F(SchedulerTest, TogetherTheyGiveWhatEachGivesAlone) {
@@ -327,16 +331,90 @@ TEST_F(SchedulerTest, WhatCannotBeReadIsRefused) {
   EXPECT_FALSE(scheduler_->submit(hot));
 }
 
-TEST_F(SchedulerTest, ALostDeviceEndsAllJobs) {
+TEST_F(SchedulerTest, ALostDeviceEndsWhatRunsAndThenTheRestGoesOn) {
+  start(2);
+  auto alone = scheduler_->submit(job(9, 40, 30)).value();
+  run();
+  const std::vector<uint32_t> expected = all_of(*alone).tokens;
+  finish();
   start(2);
   std::vector<std::shared_ptr<Ticket>> tickets;
+  for (uint32_t i = 0; i < 4; ++i) tickets.push_back(scheduler_->submit(job(9, 40, 30)).value());
+  gpu::faults::lose_device_at(4);
+  run();
+  for (const size_t running : {0, 1}) {
+    const Ticket::News news = all_of(*tickets[running]);
+    ASSERT_TRUE(news.error);
+    EXPECT_NE(news.error->message().find("the device was lost: the test pulled the plug"), std::string::npos);
+  }
+  for (const size_t waiting : {2, 3}) EXPECT_EQ(all_of(*tickets[waiting]).tokens, expected);
+  finish();
+  EXPECT_TRUE(run_status_);
+  const SchedulerState state = scheduler_->state();
+  EXPECT_EQ(state.device_losses, 1U);
+  EXPECT_EQ(state.busy_slots, 0U);
+  EXPECT_FALSE(state.is_recovering || state.is_broken);
+}
+
+TEST_F(SchedulerTest, ThreeLossesWithinAMinuteEndAllJobs) {
+  start(1, {.on_device_loss = [](const Error&) { gpu::faults::lose_device_at(1); }});
+  std::vector<std::shared_ptr<Ticket>> tickets;
   for (uint32_t i = 0; i < 4; ++i) tickets.push_back(scheduler_->submit(job(i, 4, 100)).value());
-  engine_->device().force_loss("the test pulled the plug");
+  gpu::faults::lose_device_at(1);
   run();
   for (auto& ticket : tickets) EXPECT_TRUE(all_of(*ticket).error);
+  thread_.join();
+  ASSERT_FALSE(run_status_);
+  EXPECT_NE(run_status_.error().message().find("the device was lost 3 times within 60 s"), std::string::npos);
   EXPECT_TRUE(scheduler_->state().is_broken);
   EXPECT_EQ(scheduler_->state().busy_slots, 0U);
   EXPECT_EQ(scheduler_->submit(job(1, 4, 1)).value(), nullptr);
+}
+
+TEST_F(SchedulerTest, LoadingAgainSaysWhatItLacksWhateverThatIs) {
+  for (const uint32_t nth : {1U, 2U, 10U, 30U}) {
+    SCOPED_TRACE(nth);
+    start(1, {.on_device_loss = [=](const Error&) { gpu::faults::refuse_buffer(nth); }});
+    auto running = scheduler_->submit(job(1, 4, 100)).value();
+    auto waiting = scheduler_->submit(job(2, 4, 100)).value();
+    gpu::faults::lose_device_at(2);
+    run();
+    EXPECT_TRUE(all_of(*running).error);
+    EXPECT_TRUE(all_of(*waiting).error);
+    thread_.join();
+    ASSERT_FALSE(run_status_);
+    EXPECT_EQ(run_status_.error().code(), ErrorCode::kOutOfMemory);
+    EXPECT_NE(run_status_.error().message().find("refused to allocate"), std::string::npos)
+        << run_status_.error().message();
+  }
+}
+
+TEST_F(SchedulerTest, AModelThatChangedMeanwhileIsNotTakenForTheSame) {
+  const TinyModel model;
+  auto engine = Engine::load(model.path(), {}).value();
+  engine->device().force_loss("the test pulled the plug");
+  ASSERT_TRUE(engine->reload()) << "the same files";
+  EXPECT_TRUE(Sequence::create(*engine));
+  model.replace("config.json", "\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": 1e-04");
+  const Status status = engine->reload();
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message().find("is another model than the one that was loaded before"), std::string::npos);
+}
+
+TEST_F(SchedulerTest, APassWithoutMemoryEndsItsJobsAndNoOthers) {
+  start(1);
+  auto first = scheduler_->submit(job(1, 4, 100)).value();
+  auto second = scheduler_->submit(job(2, 4, 5)).value();
+  // Of the first job's first pass: what comes back is read through a buffer that is made for it.
+  gpu::faults::refuse_buffer(1);
+  run();
+  const Ticket::News news = all_of(*first);
+  ASSERT_TRUE(news.error);
+  EXPECT_EQ(news.error->code(), ErrorCode::kOutOfMemory);
+  EXPECT_EQ(all_of(*second).tokens.size(), 5U);
+  finish();
+  EXPECT_TRUE(run_status_);
+  EXPECT_EQ(scheduler_->state().device_losses, 0U);
 }
 
 }  // namespace
