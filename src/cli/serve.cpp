@@ -16,6 +16,8 @@ struct ServeFlags {
   uint32_t max_queue = 64;
   uint32_t chunk_tokens = 256;
   std::optional<uint32_t> shared_tokens;
+  uint32_t cache_tokens = 0;
+  uint64_t spill_bytes = engine::SchedulerOptions{}.spill_bytes;
   server::ServerOptions server;
 };
 
@@ -41,6 +43,7 @@ Status run(const ServeFlags& flags) {
   CRIA_TRY_ASSIGN(options.device, flags.device.options());
   CRIA_TRY_ASSIGN(options.model, flags.model.options());
   options.model.slots = flags.slots;
+  options.model.cache_positions = flags.cache_tokens;
   options.show_progress = platform::stderr_is_terminal();
   options.needs_tokenizer = true;
   server::ServerOptions server_options = flags.server;
@@ -55,7 +58,8 @@ Status run(const ServeFlags& flags) {
   CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Scheduler> scheduler,
                   engine::Scheduler::create(*engine, {.max_queue = flags.max_queue,
                                                       .chunk_tokens = flags.chunk_tokens,
-                                                      .shared_tokens = flags.shared_tokens}));
+                                                      .shared_tokens = flags.shared_tokens,
+                                                      .spill_bytes = flags.spill_bytes}));
   CRIA_TRY_ASSIGN(const std::unique_ptr<server::Server> server,
                   server::Server::create(*engine, *scheduler, std::move(chat), server_options));
   platform::catch_interrupts();
@@ -81,6 +85,15 @@ void add_limits(CLI::App& command, ServeFlags& flags) {
                   "Tokens kept for prompts that begin alike, 0 shares nothing [the context]")
       ->check(number_from(0U, 1U << 30U))
       ->type_name("TOKENS");
+  command.add_option("--cache-tokens", flags.cache_tokens, "Positions of the KV cache, of all texts together [all]")
+      ->check(number_from(32U, 1U << 30U))
+      ->type_name("TOKENS");
+  command
+      .add_option("--spill-memory", flags.spill_bytes,
+                  "Host memory for texts that must wait when the KV cache is full; 0 reads them again")
+      ->check(number_from(uint64_t{0}, uint64_t{1} << 44U))
+      ->capture_default_str()
+      ->type_name("BYTES");
   command.add_option("--max-tokens", server.max_tokens, "Tokens of one answer at most")
       ->check(number_from(1U, 1U << 24U))
       ->capture_default_str();

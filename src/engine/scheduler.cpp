@@ -23,6 +23,8 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(Engine& engine, const Sched
   scheduler->slots_.resize(slots);
   scheduler->state_.slots = slots;
   CRIA_TRY_ASSIGN(scheduler->sampler_, TokenSampler::create(engine.device(), engine.config().vocab_size, slots));
+  CRIA_TRY_ASSIGN(scheduler->spill_, PageSpill::create(engine));
+  scheduler->tell_pages();
   return scheduler;
 }
 
@@ -50,7 +52,7 @@ Result<std::shared_ptr<Ticket>> Scheduler::submit(Job job) {
   {
     const std::scoped_lock lock(mutex_);
     // A free slot counts as a place in the queue: the job will have it before the next step.
-    const size_t free_slots = state_.slots - state_.busy_slots;
+    const size_t free_slots = state_.preempted > 0 ? 0 : state_.slots - state_.busy_slots;
     if (is_stopping_ || state_.is_broken || queue_.size() >= options_.max_queue + free_slots) {
       ++state_.refused;
       return nullptr;
@@ -77,18 +79,34 @@ SchedulerState Scheduler::state() const {
   return state;
 }
 
+bool Scheduler::has_work() const {
+  return state_.busy_slots > 0 || !queue_.empty() || !preempted_.empty() || flight_.valid();
+}
+
 Status Scheduler::run() {
   for (;;) {
     {
       std::unique_lock lock(mutex_);
-      const auto has_work = [&] { return state_.busy_slots > 0 || !queue_.empty() || flight_.valid(); };
       wake_.wait(lock, [&] { return has_work() || is_stopping_; });
       if (is_stopping_ && !has_work()) return {};
     }
     drop_cancelled();
-    admit();
-    if (const Status status = iterate(); !status) CRIA_TRY(recover(status.error()));
+    Status status = admit();
+    if (status) status = iterate();
+    if (!status) CRIA_TRY(recover(status.error()));
+    tell_pages();
   }
+}
+
+void Scheduler::tell_pages() {
+  const model::KvCache& cache = engine_.model().kv_cache();
+  const uint32_t busy = busy_pages();
+  const std::scoped_lock lock(mutex_);
+  state_.pages = cache.max_pages();
+  state_.used_pages = cache.used_pages();
+  state_.busy_pages = busy;
+  state_.preempted = preempted_.size();
+  state_.spilled_bytes = spilled_bytes_;
 }
 
 /// Ends the jobs that nobody waits for; before a step, so that they cost no more than the one in flight.
@@ -104,18 +122,21 @@ void Scheduler::drop_cancelled() {
     state_.cancelled += dropped.size();
   }
   for (const auto& ticket : dropped) ticket->end(StopReason::kInterrupted);
+  drop_preempted(all);
   for (Slot& slot : slots_) {
     if (slot.ticket && (all || slot.ticket->is_cancelled())) end(slot, StopReason::kInterrupted);
   }
 }
 
-/// First come, first served: the oldest job takes the free slot that holds most of what it begins with.
-void Scheduler::admit() {
-  while (std::ranges::any_of(slots_, [](const Slot& slot) { return slot.ticket == nullptr; })) {
+/// First come, first served: those that had to give way, then the oldest job, which takes the free slot that holds most
+/// of what it begins with.
+Status Scheduler::admit() {
+  CRIA_TRY(resume());
+  while (preempted_.empty() && std::ranges::any_of(slots_, [](const Slot& slot) { return slot.ticket == nullptr; })) {
     std::shared_ptr<Ticket> ticket;
     {
       const std::scoped_lock lock(mutex_);
-      if (queue_.empty()) return;
+      if (queue_.empty()) break;
       ticket = std::move(queue_.front());
       queue_.pop_front();
       ++state_.busy_slots;
@@ -125,6 +146,7 @@ void Scheduler::admit() {
     const uint32_t index = best_slot(ticket->job().embeds ? nothing : ticket->job().prompt);
     admit_to(index, std::move(ticket));
   }
+  return {};
 }
 
 uint32_t Scheduler::best_slot(const std::vector<uint32_t>& prompt) const {
@@ -146,6 +168,7 @@ void Scheduler::admit_to(uint32_t index, std::shared_ptr<Ticket> ticket) {
   Slot& slot = slots_[index];
   slot.ticket = std::move(ticket);
   slot.last_used = ++clock_;
+  slot.arrival = ++arrivals_;
   slot.generated = slot.drawn = 0;
   if (const Status status = begin_text(slot, index); !status) fail_job(slot, status.error());
 }
@@ -167,27 +190,36 @@ Status Scheduler::begin_text(Slot& slot, uint32_t index) {
     state_.kept_tokens += slot.cached;
     state_.prompt_tokens += prompt.size();
   }
-  return sampler_.begin(engine_.device(), index, std::span(prompt).first(slot.cached));
+  return begin_sampler(slot, index);
+}
+
+/// Tells the sampler what it has not seen: of a prompt that is being read the tokens that are in the cache, of a text
+/// that goes on all.
+Status Scheduler::begin_sampler(const Slot& slot, uint32_t index) {
+  const std::span<const uint32_t> tokens = slot.tokens;
+  if (slot.generated == 0) return sampler_.begin(engine_.device(), index, tokens.first(slot.cached));
+  const size_t prompt = tokens.size() - slot.generated;
+  return sampler_.begin(engine_.device(), index, tokens.first(prompt), tokens.subspan(prompt));
 }
 
 /// Takes over pages of another text that begins as this prompt does, where they hold more of it than the slot does.
 /// Before each chunk, so that of several prompts that come together one reads what the others wait for.
 Status Scheduler::adopt_pages(Slot& slot, uint32_t index) {
   if (slot.ticket->job().embeds || most_prefix_pages_ == 0) return {};
-  const std::span<const uint32_t> prompt = slot.tokens;
-  const std::vector<uint32_t> pages = prefix_pages_.find(prompt.first(prompt.size() - 1));  // the last one is read
+  const std::span<const uint32_t> tokens = slot.tokens;
+  const std::vector<uint32_t> pages = prefix_pages_.find(tokens.first(tokens.size() - 1));  // the last one is read
   const auto count = static_cast<uint32_t>(pages.size()) * kPageSize;
   if (count <= slot.cached) return {};
   CRIA_TRY(engine_.model().kv_cache().share(engine_.device(), index, pages));
-  slot.ticket->set_kept_tokens(slot.ticket->kept_tokens() + count - slot.cached);
-  {
+  if (slot.generated == 0) {
+    slot.ticket->set_kept_tokens(slot.ticket->kept_tokens() + count - slot.cached);
     const std::scoped_lock lock(mutex_);
     state_.kept_tokens += count - slot.cached;
     state_.shared_tokens += count - slot.cached;
   }
   slot.cached = count;
   slot.published = static_cast<uint32_t>(pages.size());
-  return sampler_.begin(engine_.device(), index, prompt.first(count));
+  return begin_sampler(slot, index);
 }
 
 /// Lets others share the pages that have become full; passes that read them come after the one that writes them.

@@ -2,7 +2,8 @@
 //
 // One thread, the one that calls run(), owns the device. Others submit jobs and wait for their tickets. Prompts are
 // read in chunks, and between two chunks every text that is being generated gets its next token. What several prompts
-// begin with is read once: its full pages of the cache are shared (model/prefix_pages.h), and kept for a while.
+// begin with is read once: its full pages of the cache are shared (model/prefix_pages.h), and kept for a while. Where
+// pages run out, the texts that came last wait in host memory (engine/spill.h).
 #pragma once
 
 #include <chrono>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/spill.h"
 #include "engine/ticket.h"
 #include "engine/token_sampler.h"
 #include "model/prefix_pages.h"
@@ -26,6 +28,8 @@ struct SchedulerOptions {
   /// Tokens of texts whose pages are remembered, so that others that begin alike share them; 0: none. Unset: as many as
   /// the context has.
   std::optional<uint32_t> shared_tokens = {};
+  /// Host memory for pages of texts that had to give way when pages ran out; beyond it they are read again.
+  uint64_t spill_bytes = uint64_t{2} << 30U;
   /// Called by run()'s thread after the device was lost and the jobs that ran have ended, before it is opened again.
   std::function<void(const Error&)> on_device_loss = {};
 };
@@ -38,6 +42,13 @@ struct SchedulerState {
   uint64_t kept_tokens = 0;    ///< of prompts, which were in the cache
   uint64_t shared_tokens = 0;  ///< of these, what came from pages of other texts
   uint64_t steps = 0;
+  uint32_t pages = 0;           ///< that the cache may have
+  uint32_t used_pages = 0;      ///< that hold anything, if only to be used again
+  uint32_t busy_pages = 0;      ///< of texts that are being generated
+  size_t preempted = 0;         ///< jobs that had to give way, and wait to go on
+  uint64_t spilled_bytes = 0;   ///< of their pages, in host memory
+  uint64_t preemptions = 0;     ///< times that a job had to give way
+  uint64_t recomputations = 0;  ///< of these, times that its pages were not kept
   uint64_t device_losses = 0;
   bool is_recovering = false;  ///< the device was lost, and is being opened again
   bool is_broken = false;      ///< the device failed for good: nothing will be generated any more
@@ -64,15 +75,26 @@ class Scheduler {
 
  private:
   using Clock = std::chrono::steady_clock;
-  /// A place in the cache, and the text in it.
-  struct Slot {
-    std::shared_ptr<Ticket> ticket;  ///< of the job that has it; nullptr: free, with the text of the last one
-    std::vector<uint32_t> tokens;    ///< prompt, and what was generated
-    uint32_t cached = 0;             ///< positions that are in the cache
-    uint32_t published = 0;          ///< full pages that others may share
+  /// A job that was begun, and what there is of it.
+  struct Text {
+    std::shared_ptr<Ticket> ticket;
+    std::vector<uint32_t> tokens;  ///< prompt, and what was generated
+    uint32_t cached = 0;           ///< positions that are in the cache, or in copies of its pages
     uint32_t generated = 0;
     uint32_t drawn = 0;  ///< counts the draws: a step ahead may be thrown away
+    uint64_t arrival = 0;
+    /// Positions that must be in the cache before the next token is drawn by a step.
+    [[nodiscard]] uint32_t to_read() const { return static_cast<uint32_t>(tokens.size()) - (generated > 0 ? 1 : 0); }
+    /// A prompt, or a text whose pages were not kept when it had to give way.
+    [[nodiscard]] bool is_reading() const { return ticket && (generated == 0 || cached < to_read()); }
+  };
+  /// A place in the cache, and the text in it; free where that has no ticket, with the text of the last job.
+  struct Slot : Text {
+    uint32_t published = 0;  ///< full pages that others may share
     uint64_t last_used = 0;
+  };
+  struct Preempted : Text {
+    PageCopies copies;  ///< of the pages of its `cached` positions
   };
   /// A step whose tokens are on their way back.
   struct Flight {
@@ -85,7 +107,7 @@ class Scheduler {
 
   Scheduler(Engine& engine, const SchedulerOptions& options);
   Status check(const Job& job) const;
-  void admit();
+  Status admit();
   void admit_to(uint32_t index, std::shared_ptr<Ticket> ticket);
   [[nodiscard]] uint32_t best_slot(const std::vector<uint32_t>& prompt) const;
   Status begin_text(Slot& slot, uint32_t index);
@@ -95,6 +117,7 @@ class Scheduler {
   Status iterate();
   Status read_chunk(uint32_t index);
   Status finish_embedding(Slot& slot, gpu::PendingRead sums);
+  Status make_room_for_step();
   Status decode();
   [[nodiscard]] std::vector<uint32_t> decoding() const;
   Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
@@ -102,7 +125,17 @@ class Scheduler {
   Status submit_draws(gpu::Recorder& recorder, Flight& flight);
   Status collect(Flight flight);
   void take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs);
+  Status begin_sampler(const Slot& slot, uint32_t index);
   Status reserve(uint32_t index, uint32_t positions);
+  Result<bool> make_room(uint32_t index, uint32_t positions);
+  Status preempt(Slot& slot);
+  Status resume();
+  Status restore(uint32_t index, const Preempted& text);
+  [[nodiscard]] bool has_room(const Text& text) const;
+  [[nodiscard]] uint32_t running() const;
+  [[nodiscard]] uint32_t busy_pages() const;
+  void drop_preempted(bool all);
+  void tell_pages();
   void release(Slot& slot);
   void forget(Slot& slot);
   void end(Slot& slot, StopReason reason);
@@ -112,14 +145,19 @@ class Scheduler {
   void forget_all(const Error& error);
   Status reload();
   Status give_up(Error error);
+  [[nodiscard]] bool has_work() const;
 
   Engine& engine_;
   SchedulerOptions options_;
   std::vector<Slot> slots_;  // of run()'s thread
   Flight flight_;
+  std::deque<Preempted> preempted_;  // in the order of their arrival
+  uint64_t spilled_bytes_ = 0;       // of their copies
   uint64_t clock_ = 0;
+  uint64_t arrivals_ = 0;
   uint32_t next_prompt_ = 0;  // slots take turns in reading their prompts
   TokenSampler sampler_;
+  PageSpill spill_;
   model::PrefixPages prefix_pages_;
   size_t most_prefix_pages_ = 0;
   std::vector<Clock::time_point> losses_;  // of the device, within the last minute

@@ -56,7 +56,8 @@ void Scheduler::count_loss() {
   ++state_.device_losses;
 }
 
-/// Ends the jobs that run, and forgets what the cache holds: nobody knows how much of it was written.
+/// Ends the jobs that run, and forgets what the cache holds: nobody knows how much of it was written. What waits in
+/// host memory is whole.
 void Scheduler::forget_all(const Error& error) {
   flight_ = {};
   for (Slot& slot : slots_) {
@@ -67,10 +68,12 @@ void Scheduler::forget_all(const Error& error) {
 
 Status Scheduler::reload() {
   sampler_ = {};
+  spill_ = {};
   CRIA_TRY(engine_.reload());
   prefix_pages_ = model::PrefixPages(engine_.model().kv_cache());
   const auto slots = static_cast<uint32_t>(slots_.size());
   CRIA_TRY_ASSIGN(sampler_, TokenSampler::create(engine_.device(), engine_.config().vocab_size, slots));
+  CRIA_TRY_ASSIGN(spill_, PageSpill::create(engine_));
   return {};
 }
 
@@ -82,9 +85,12 @@ Status Scheduler::give_up(Error error) {
     waiting = std::exchange(queue_, {});
     state_.is_broken = true;
     state_.is_recovering = false;
-    state_.failed += waiting.size();
+    state_.preempted = state_.spilled_bytes = 0;
+    state_.failed += waiting.size() + preempted_.size();
   }
   for (const auto& ticket : waiting) ticket->fail(error);
+  for (const Preempted& text : preempted_) text.ticket->fail(error);
+  preempted_.clear();
   return std::unexpected(std::move(error));
 }
 

@@ -13,47 +13,33 @@ Status Scheduler::iterate() {
   for (uint32_t turn = 0; turn < slots_.size(); ++turn) {
     const uint32_t index = (next_prompt_ + turn) % static_cast<uint32_t>(slots_.size());
     const Slot& slot = slots_[index];
-    if (!slot.ticket || slot.generated > 0) continue;
+    if (!slot.is_reading()) continue;
     next_prompt_ = index + 1;
     CRIA_TRY(collect(std::exchange(flight_, {})));
-    if (slot.ticket) CRIA_TRY(read_chunk(index));
+    if (slot.is_reading()) CRIA_TRY(read_chunk(index));
     break;
   }
   return decode();
-}
-
-/// Makes room for positions of a slot, at the cost of pages and texts that only wait to be used again.
-Status Scheduler::reserve(uint32_t index, uint32_t positions) {
-  for (;;) {
-    const Status status = engine_.model().kv_cache().reserve(engine_.device(), index, positions);
-    if (status || status.error().code() != ErrorCode::kOutOfMemory) return status;
-    if (prefix_pages_.forget_oldest()) continue;
-    Slot* oldest = nullptr;
-    for (Slot& slot : slots_) {
-      const bool waits = !slot.ticket && slot.cached > 0;
-      if (waits && (oldest == nullptr || slot.last_used < oldest->last_used)) oldest = &slot;
-    }
-    if (oldest == nullptr) return status;
-    forget(*oldest);
-  }
 }
 
 Status Scheduler::read_chunk(uint32_t index) {
   Slot& slot = slots_[index];
   gpu::Device& device = engine_.device();
   model::Model& model = engine_.model();
-  const auto length = static_cast<uint32_t>(slot.tokens.size());
+  const uint32_t length = slot.to_read();
   const bool embeds = slot.ticket->job().embeds;
   if (slot.ticket->job().options.max_tokens == 0 && !embeds) {
     end(slot, StopReason::kMaxTokens);
     return {};
   }
   CRIA_TRY(adopt_pages(slot, index));
-  if (const Status status = reserve(index, length); !status) {
-    if (status.error().code() != ErrorCode::kOutOfMemory) return status;
-    fail_job(slot, status.error());
-    return {};
+  if (!slot.is_reading()) return {};
+  const Result<bool> has_room = make_room(index, length);
+  if (!has_room) {
+    if (has_room.error().code() != ErrorCode::kOutOfMemory) return std::unexpected(has_room.error());
+    fail_job(slot, has_room.error());
   }
+  if (!has_room || !*has_room) return {};
   const uint32_t position = slot.cached;
   const uint32_t count = std::min({engine_.pass_size().tokens(position), options_.chunk_tokens, length - position});
   model::Batch batch;
@@ -62,12 +48,12 @@ Status Scheduler::read_chunk(uint32_t index) {
   std::iota(batch.positions.begin(), batch.positions.end(), slot.cached);
   batch.slots.assign(count, index);
   batch.rope_length = length;
-  const bool is_last = slot.cached + count == length;
+  const bool is_last = slot.cached + count == length && slot.generated == 0;
   if (is_last && !embeds) batch.output_rows = {count - 1};
   batch.sums_hidden = embeds;
   gpu::Recorder recorder = device.record("prefill");
   CRIA_TRY(model.forward(device, recorder, batch));
-  sampler_.record_prompt(recorder, model, count, index);
+  if (slot.generated == 0) sampler_.record_prompt(recorder, model, count, index);
   slot.cached += count;
   publish_pages(slot);
   if (is_last && embeds) {
@@ -99,30 +85,36 @@ Status Scheduler::finish_embedding(Slot& slot, gpu::PendingRead sums) {
   return {};
 }
 
-/// Slots whose last token is known and not yet read by the model.
+/// Slots whose last token is known, and the only one that the model has not read.
 std::vector<uint32_t> Scheduler::decoding() const {
   std::vector<uint32_t> rows;
   for (uint32_t index = 0; index < slots_.size(); ++index) {
-    if (slots_[index].ticket && slots_[index].generated > 0) rows.push_back(index);
+    if (slots_[index].ticket && !slots_[index].is_reading()) rows.push_back(index);
   }
   return rows;
 }
 
+/// Makes room for the next token of each, first come, first served: who came last may have to give way.
+Status Scheduler::make_room_for_step() {
+  std::vector<uint32_t> rows = decoding();
+  std::ranges::sort(rows, {}, [&](uint32_t index) { return slots_[index].arrival; });
+  for (const uint32_t index : rows) {
+    Slot& slot = slots_[index];
+    if (!slot.ticket) continue;  // it had to
+    const Result<bool> has_room = make_room(index, static_cast<uint32_t>(slot.tokens.size()));
+    if (has_room) continue;
+    if (has_room.error().code() != ErrorCode::kOutOfMemory) return std::unexpected(has_room.error());
+    end(slot, StopReason::kContextFull);
+  }
+  return {};
+}
+
 Status Scheduler::decode() {
   if (!flight_.valid()) {
-    std::vector<uint32_t> rows;
+    CRIA_TRY(make_room_for_step());
+    std::vector<uint32_t> rows = decoding();
     std::vector<uint32_t> tokens;
-    for (const uint32_t index : decoding()) {
-      Slot& slot = slots_[index];
-      const Status status = reserve(index, static_cast<uint32_t>(slot.tokens.size()));
-      if (!status) {
-        if (status.error().code() != ErrorCode::kOutOfMemory) return status;
-        end(slot, StopReason::kContextFull);
-        continue;
-      }
-      rows.push_back(index);
-      tokens.push_back(slot.tokens.back());
-    }
+    for (const uint32_t index : rows) tokens.push_back(slots_[index].tokens.back());
     // Dynamic RoPE turns every text by its own length, and a pass knows one.
     const bool is_alone = engine_.config().rope.scaling == model::RopeScaling::kDynamic;
     for (size_t row = 0; is_alone && row + 1 < rows.size(); ++row) {
@@ -158,7 +150,7 @@ bool Scheduler::can_look_ahead() const {
     if (slot.ticket != flight_.tickets[row] || slot.ticket->is_cancelled()) return false;
     if (slot.generated + 1 >= slot.ticket->job().options.max_tokens || slot.tokens.size() >= context) return false;
   }
-  return std::ranges::none_of(slots_, [](const Slot& slot) { return slot.ticket && slot.generated == 0; });
+  return std::ranges::none_of(slots_, &Slot::is_reading);
 }
 
 /// Begins a step for these slots. `tokens` are their last ones; ahead, they are still on the GPU.

@@ -15,9 +15,11 @@ Result<TokenSampler> TokenSampler::create(gpu::Device& device, uint32_t vocab_si
   return sampler;
 }
 
-Status TokenSampler::begin(gpu::Device& device, uint32_t slot, std::span<const uint32_t> prompt) {
+Status TokenSampler::begin(gpu::Device& device, uint32_t slot, std::span<const uint32_t> prompt,
+                           std::span<const uint32_t> generated) {
   std::vector<uint32_t> seen(vocab_size_);
   for (const uint32_t token : prompt) seen[token] = kernels::kInPrompt;
+  for (const uint32_t token : generated) ++seen[token];
   return device.write(seen_, uint64_t{slot} * vocab_size_ * 4, std::as_bytes(std::span(seen)));
 }
 

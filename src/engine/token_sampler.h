@@ -15,8 +15,9 @@ class TokenSampler {
   /// For sequences in as many slots. Errors: kUnsupported for the vocabulary, kOutOfMemory, kDevice.
   static Result<TokenSampler> create(gpu::Device& device, uint32_t vocab_size, uint32_t slots);
 
-  /// The slot holds a text that begins with these tokens, none of them generated.
-  Status begin(gpu::Device& device, uint32_t slot, std::span<const uint32_t> prompt);
+  /// The slot holds a text that begins with these tokens: those of the prompt, and others that were generated.
+  Status begin(gpu::Device& device, uint32_t slot, std::span<const uint32_t> prompt,
+               std::span<const uint32_t> generated = {});
   /// Records that the tokens [0, count) of the model's batch stand in a slot's prompt too.
   void record_prompt(gpu::Recorder& recorder, const model::Model& model, uint32_t count, uint32_t slot) const;
 

@@ -123,7 +123,11 @@ Status KvCache::reserve(gpu::Device& device, uint32_t slot, uint32_t positions) 
       return fail(ErrorCode::kOutOfMemory, "KV cache: {} more pages of {} positions do not fit: {} of {} are in use",
                   missing, kernels::kPageSize, used, max_pages_);
     }
-    CRIA_TRY(grow(device, std::min(std::max(2 * capacity_, used + missing), max_pages_)));
+    Status grown = grow(device, std::min(std::max(2 * capacity_, used + missing), max_pages_));
+    const auto is_refused = [&] { return !grown && grown.error().code() == ErrorCode::kOutOfMemory; };
+    if (is_refused()) grown = grow(device, used + missing);
+    if (is_refused()) max_pages_ = capacity_;  // there is no more memory, and asking for it costs time
+    CRIA_TRY(grown);
   }
   const auto first = static_cast<uint32_t>(pages.size());
   for (uint32_t i = 0; i < missing; ++i) {

@@ -34,6 +34,13 @@ std::string Metrics::text(const engine::SchedulerState& state, size_t connection
       state.shared_tokens);
   add(text, "generated_tokens_total", "counter", "Tokens that were generated.", state.generated_tokens);
   add(text, "steps_total", "counter", "Decode steps.", state.steps);
+  add(text, "kv_pages", "gauge", "Pages that the cache may have.", state.pages);
+  add(text, "kv_pages_used", "gauge", "Pages that hold anything, if only to be used again.", state.used_pages);
+  add(text, "kv_pages_busy", "gauge", "Pages of texts that are being generated.", state.busy_pages);
+  add(text, "jobs_preempted", "gauge", "Jobs that had to give way, and wait to go on.", state.preempted);
+  add(text, "spilled_bytes", "gauge", "Bytes of their pages in host memory.", state.spilled_bytes);
+  add(text, "preemptions_total", "counter", "Times that a job had to give way.", state.preemptions);
+  add(text, "recomputations_total", "counter", "Of these, times that its pages were not kept.", state.recomputations);
   add(text, "gpu_losses_total", "counter", "Times that the device was lost.", state.device_losses);
   add(text, "device_loading", "gauge", "1 while a lost device is opened again.", state.is_recovering ? 1 : 0);
   add(text, "device_failed", "gauge", "1 where the device has failed.", state.is_broken ? 1 : 0);

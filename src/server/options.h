@@ -15,7 +15,7 @@ struct ServerOptions {
   std::vector<std::string> allowed_hosts = {};    ///< names that Host may have, besides addresses and localhost
   std::vector<std::string> allowed_origins = {};  ///< of browsers' pages of other sites; "*" is any
   uint64_t max_body_bytes = 8 << 20;
-  uint32_t max_connections = 64;
+  uint32_t max_connections = 512;
   uint32_t max_tokens = 4096;     ///< of one answer
   uint32_t request_seconds = 30;  ///< for a request to arrive whole
   uint32_t drain_seconds = 30;    ///< for answers that have begun, when the server ends

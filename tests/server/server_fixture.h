@@ -31,7 +31,7 @@ class ServerTest : public testing::Test {
     engine_options.model.slots = slots;
     engine_options.model.max_context = 256;
     engine_options.model.cache_positions = cache_positions_;
-    auto engine = engine::Engine::load(default_model_path(), engine_options);
+    auto engine = engine::Engine::load(model_path_, engine_options);
     ASSERT_TRUE(engine) << engine.error().message();
     engine_ = *std::move(engine);
     scheduler_ = engine::Scheduler::create(*engine_, scheduling).value();
@@ -114,7 +114,8 @@ class ServerTest : public testing::Test {
   std::unique_ptr<engine::Scheduler> scheduler_;
   std::unique_ptr<Server> server_;
   std::thread listener_, runner_;
-  Status run_status_;             // what the scheduler ended with
+  Status run_status_;  // what the scheduler ended with
+  std::filesystem::path model_path_ = default_model_path();
   uint32_t cache_positions_ = 0;  // of all slots together; 0: as many as they may need
 };
 
