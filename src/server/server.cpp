@@ -65,6 +65,9 @@ class HttpServer : public httplib::Server {
 
   void finish_reading() { connections_.end_reading(Connections::current()); }
 
+  /// cpp-httplib lets 5 connections wait until they are accepted: where many come at once, others had to try again.
+  void let_many_wait() { ::listen(svr_sock_, SOMAXCONN); }
+
  private:
   bool process_and_close_socket(socket_t socket) override {
     const Connections::Entry connection(connections_, static_cast<int>(socket));
@@ -397,6 +400,7 @@ Result<std::unique_ptr<Server>> Server::create(engine::Engine& engine, engine::S
     return fail(ErrorCode::kIo, "the address {}:{} cannot be listened on: it is in use, or not this machine's", host,
                 wanted);
   }
+  impl->http.let_many_wait();
   impl->port = static_cast<uint16_t>(port);
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }

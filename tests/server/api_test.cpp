@@ -1,4 +1,5 @@
 // What the API answers, and each parameter below, at and above its limits, and of the wrong type.
+#include "server/parameters.h"
 #include "server/server_fixture.h"
 
 namespace cria::server {
@@ -65,6 +66,49 @@ TEST_F(ServerTest, AnswersWholeAndStreamed) {
   EXPECT_GT(usage.at("prompt_tokens_details").at("cached_tokens"), 0) << "the first answer's prompt was the same";
 }
 
+/// As OpenAI has it: whoever asks for the usage gets it in a last event without choices, and null in those before it.
+TEST_F(ServerTest, StreamsTellTheUsageWhereItIsAskedFor) {
+  start();
+  for (const bool is_chat : {true, false}) {
+    for (const Json& options : {Json{{"include_usage", true}}, Json{{"include_usage", false}}, Json()}) {
+      SCOPED_TRACE(options.dump());
+      const Json more = {{"stream", true}, {"stream_options", options}, {"n", 2}, {"ignore_eos", true}};
+      const std::vector<std::string> events = is_chat ? events_of(post("/v1/chat/completions", chat_body(more)).text)
+                                                      : events_of(post("/v1/completions", text_body(more)).text);
+      const bool is_wanted = options.is_object() && options.at("include_usage") == true;
+      ASSERT_GE(events.size(), 6U);
+      EXPECT_EQ(events.back(), "[DONE]");
+      for (size_t i = 0; i + 1 < events.size(); ++i) {
+        const Json event = parse_json(events[i], "event").value();
+        const bool is_last = is_wanted && i + 2 == events.size();
+        EXPECT_EQ(event.at("choices").size(), is_last ? 0U : 1U) << events[i];
+        EXPECT_EQ(event.contains("usage"), is_wanted) << events[i];
+        if (!is_wanted) continue;
+        if (is_last) {
+          EXPECT_EQ(event.at("usage").at("completion_tokens"), 8) << events[i];
+          EXPECT_EQ(event.at("usage").at("total_tokens"), event.at("usage").at("prompt_tokens").get<int>() + 8);
+        } else {
+          EXPECT_TRUE(event.at("usage").is_null()) << events[i];
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ServerTest, TheEndOfATextCanBeIgnored) {
+  start();
+  const uint32_t end_of_text = engine_->config().eos_token_ids.at(0);
+  const Json body = text_body({{"max_tokens", 6}, {"logit_bias", {{std::to_string(end_of_text), 100}}}});
+  const Reply ended = post("/v1/completions", body);
+  EXPECT_EQ(ended.json.at("choices").at(0).at("finish_reason"), "stop");
+  EXPECT_EQ(ended.json.at("usage").at("completion_tokens"), 0);
+  Json more = body;
+  more["ignore_eos"] = true;
+  const Reply whole = post("/v1/completions", more);
+  EXPECT_EQ(whole.json.at("choices").at(0).at("finish_reason"), "length");
+  EXPECT_EQ(whole.json.at("usage").at("completion_tokens"), 6);
+}
+
 TEST_F(ServerTest, CompletesTextsAndTokens) {
   start();
   const Reply text = post("/v1/completions", text_body({{"max_tokens", 8}}));
@@ -103,41 +147,9 @@ TEST_F(ServerTest, TellsAboutItself) {
   expect_refused(get("/v1/completions"), 405, "does not take this method");
 }
 
-struct Parameter {
-  const char* name;
-  std::vector<Json> taken, refused;
-};
-
 TEST_F(ServerTest, EachParameterHasItsLimits) {
   start({.max_tokens = 200});
-  const Json wrong = {{"a", 1}};
-  const std::vector<Parameter> parameters = {
-      {"temperature", {0, 0.5, 2, nullptr}, {-0.1, 2.01, "1", true, wrong, Json::array()}},
-      {"top_p", {1e-6, 0.5, 1, nullptr}, {0, -1, 1.01, "1", false, wrong}},
-      {"min_p", {0, 0.5, 1, nullptr}, {-0.1, 1.1, "0", wrong}},
-      {"top_k", {0, 1, 4294967295U, nullptr}, {-1, 4294967296ULL, 1.5, "1", wrong}},
-      {"repetition_penalty", {0.01, 1, 100, nullptr}, {0, -1, 100.5, "1", wrong}},
-      {"seed", {0, 18446744073709551615ULL, nullptr}, {-1, 1.5, "1", wrong}},
-      {"max_tokens", {1, 3, nullptr}, {0, -1, 201, 1.5, "1", wrong}},
-      {"n", {1, 8, nullptr}, {0, -1, 9, 1.5, "1", wrong}},
-      {"stop",
-       {"x", Json::array(), Json::array({"a", "b", "c", "d"}), std::string(256, 'x'), nullptr},
-       {"", 1, Json::array({""}), Json::array({1}), Json::array({"a", "b", "c", "d", "e"}), std::string(257, 'x'),
-        wrong}},
-      {"stream", {true, false, nullptr}, {1, "true", wrong}},
-      {"stream_options", {nullptr}, {Json{{"include_usage", true}}, 1, wrong}},
-      {"model", {"stories", nullptr}, {1, wrong}},
-      {"user", {"me", nullptr}, {1, wrong}},
-      {"presence_penalty", {-2, 0, 2, nullptr}, {-2.1, 2.1, "0", true, wrong}},
-      {"frequency_penalty", {-2, 0, 2, nullptr}, {-2.1, 2.1, "0", true, wrong}},
-      {"logit_bias",
-       {Json::object(), Json{{"5", 1}}, Json{{"0", -100}, {"4095", 100}}, nullptr},
-       {1, "5", Json::array({5}), wrong, Json{{"-5", 1}}, Json{{"", 1}}, Json{{"5.5", 1}}, Json{{"99999999999", 1}},
-        Json{{"5", 100.5}}, Json{{"5", "1"}}, Json{{"5", nullptr}}, Json{{"4096", 1}}, Json{{"5", 1}, {"05", 1}}}},
-      {"logprobs", {nullptr}, {-1, 6, 1.5, "1", wrong}},
-      {"unheard_of", {}, {1, nullptr, wrong}},
-  };
-  for (const Parameter& parameter : parameters) {
+  for (const Parameter& parameter : parameters()) {
     for (const bool is_chat : {true, false}) {
       const std::string path = is_chat ? "/v1/chat/completions" : "/v1/completions";
       const auto with = [&](const Json& value) {

@@ -1,4 +1,5 @@
 // Requests that mean harm, and clients that vanish: refused, bounded, and nothing stays behind.
+#include <cstdlib>
 #include <random>
 
 #include "server/server_fixture.h"
@@ -162,22 +163,79 @@ TEST_F(ServerTest, AddressesThatOthersReachNeedAKey) {
 
 TEST_F(ServerTest, ARequestThatDripsInIsEnded) {
   start({.request_seconds = 2});
-  RawClient client(server_->port());
-  const auto begin = Clock::now();
-  ASSERT_TRUE(client.send("POST /v1/completions HTTP/1.1\r\n"));
-  while (!client.is_closed() && Clock::now() < begin + seconds(20)) {
-    client.send("a");
-    client.receive(milliseconds(300));
+  for (const std::string& begun :
+       {std::string("POST /v1/completions HTTP/1.1\r\n"), head("Content-Length: 1000\r\n") + "{",
+        head("Transfer-Encoding: chunked\r\n") + "3e8\r\n{"}) {
+    SCOPED_TRACE(begun);
+    RawClient client(server_->port());
+    const auto begin = Clock::now();
+    ASSERT_TRUE(client.send(begun));
+    while (!client.is_closed() && Clock::now() < begin + seconds(20)) {
+      client.send("a");
+      client.receive(milliseconds(300));
+    }
+    EXPECT_TRUE(client.is_closed());
+    EXPECT_LT(Clock::now() - begin, seconds(8));
   }
-  EXPECT_TRUE(client.is_closed());
-  EXPECT_LT(Clock::now() - begin, seconds(8));
+  EXPECT_EQ(get("/health").status, 200);
+}
+
+TEST_F(ServerTest, HeadersThatNeverEndAreCutOff) {
+  start();
+  RawClient client(server_->port());
+  ASSERT_TRUE(client.send("GET /health HTTP/1.1\r\n"));
+  const std::string line = "X-A: " + std::string(1000, 'a') + "\r\n";
+  int sent = 0;
+  while (sent < 100'000 && client.send(line)) ++sent;
+  EXPECT_LT(sent, 100'000) << "100 MB of headers were taken";
+  EXPECT_EQ(get("/health").status, 200);
+}
+
+TEST_F(ServerTest, BodiesAreBoundedWhateverTheyClaim) {
+  start({.max_body_bytes = 10'000});
+  const std::string body = "{\"prompt\":\"" + std::string(20'000, 'a') + "\"}";
+  for (const std::string& bytes :
+       {head("Content-Length: 20013\r\n") + body,
+        head("Transfer-Encoding: chunked\r\n") + fmt::format("{:x}\r\n{}\r\n0\r\n\r\n", body.size(), body),
+        head("Transfer-Encoding: chunked\r\n") + "7fffffff\r\n" + body, head("") + body}) {
+    SCOPED_TRACE(bytes.substr(0, 160));
+    RawClient client(server_->port());
+    client.send(bytes);
+    const std::string reply = client.receive(seconds(15));
+    if (!reply.empty()) expect_status(reply, "400 411 413");
+    EXPECT_TRUE(client.is_closed());
+  }
+  EXPECT_EQ(get("/health").status, 200);
+}
+
+TEST_F(ServerTest, SchemasAndPatternsThatMeanHarmAreRefused) {
+  start();
+  const auto ask = [&](const Json& format) {
+    return post("/v1/chat/completions",
+                Json{{"messages", Json::array({{{"role", "user"}, {"content", "Hi"}}})}, {"response_format", format}});
+  };
+  const auto schema = [](const Json& content) {
+    return Json{{"type", "json_schema"}, {"json_schema", {{"name", "a"}, {"schema", content}}}};
+  };
+  std::string groups(60'000, '(');
+  groups += std::string(60'000, ')');
+  Json alternatives = Json::array();
+  for (int i = 0; i < 100'000; ++i) alternatives.push_back(i);
+  for (const Json& format : {schema({{"$ref", "#"}}), schema({{"type", "string"}, {"pattern", groups}}),
+                             schema({{"enum", alternatives}}), Json{{"type", "grammar"}, {"grammar", groups}}}) {
+    const Reply reply = ask(format);
+    EXPECT_EQ(reply.status, 400) << reply.text.substr(0, 300);
+    EXPECT_LT(reply.text.size(), 1000U);
+  }
   EXPECT_EQ(get("/health").status, 200);
 }
 
 TEST_F(ServerTest, ConnectionsThatNeverSpeakDoNotLockOthersOut) {
   start({.max_connections = 8});
   std::vector<std::unique_ptr<RawClient>> silent;
-  for (int i = 0; i < 100; ++i) silent.push_back(std::make_unique<RawClient>(server_->port()));
+  const char* const full = std::getenv("CRIA_TEST_FULL");
+  const int count = full != nullptr && std::string_view(full) == "1" ? 10'000 : 100;
+  for (int i = 0; i < count; ++i) silent.push_back(std::make_unique<RawClient>(server_->port()));
   const auto deadline = Clock::now() + seconds(40);
   int status = -1;
   while (status != 200 && Clock::now() < deadline) status = get("/health").status;
