@@ -14,7 +14,7 @@ struct ServeFlags {
   std::string chat_template;
   uint32_t slots = 4;
   uint32_t max_queue = 64;
-  uint32_t chunk_tokens = 256;
+  uint32_t chunk_tokens = 128;
   std::optional<uint32_t> shared_tokens;
   uint32_t cache_tokens = 0;
   uint64_t spill_bytes = engine::SchedulerOptions{}.spill_bytes;
@@ -77,7 +77,7 @@ void add_limits(CLI::App& command, ServeFlags& flags) {
   command.add_option("--max-queue", flags.max_queue, "Requests that wait for a slot; more are refused")
       ->check(number_from(0U, 65536U))
       ->capture_default_str();
-  command.add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a prompt that are read between two steps")
+  command.add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a prompt that are read between two steps of others")
       ->check(number_from(1U, 4096U))
       ->capture_default_str();
   command

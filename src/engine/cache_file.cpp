@@ -58,6 +58,13 @@ const gpu::Buffer& buffer_of(Engine& engine, size_t index) {
   return index % 2 == 1 ? layer.keys : layer.values;
 }
 
+Status check_resident(Engine& engine, const std::filesystem::path& path) {
+  if (engine.model().kv_cache().stream().empty()) return {};
+  return fail(ErrorCode::kUnsupported,
+              "{}: no cache is written or read while a memory budget keeps a part of it in memory of the host",
+              path.string());
+}
+
 Result<std::vector<uint32_t>> check_tokens(Engine& engine, const TensorView& tensor, std::string_view name) {
   std::vector<uint32_t> tokens(tensor.data.size() / 4);
   std::memcpy(tokens.data(), tensor.data.data(), tokens.size() * 4);
@@ -86,6 +93,7 @@ Status check_layout(const std::vector<TensorView>& wanted, const std::vector<con
 }  // namespace
 
 Status write_cache(Engine& engine, uint32_t slot, std::span<const uint32_t> tokens, const std::filesystem::path& path) {
+  CRIA_TRY(check_resident(engine, path));
   const std::vector<TensorView> tensors = layout(engine, tokens.size());
   const std::vector<uint32_t>& pages = engine.model().kv_cache().pages(slot);
   const uint64_t bytes = engine.model().kv_cache().page_bytes();
@@ -105,6 +113,7 @@ Status write_cache(Engine& engine, uint32_t slot, std::span<const uint32_t> toke
 }
 
 Result<std::vector<uint32_t>> read_cache(Engine& engine, uint32_t slot, const std::filesystem::path& path) {
+  CRIA_TRY(check_resident(engine, path));
   const std::string name = path.string();
   CRIA_TRY_ASSIGN(const formats::Safetensors file, formats::Safetensors::open(path));
   const auto mark = [&](const char* key) {

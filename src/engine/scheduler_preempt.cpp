@@ -50,7 +50,8 @@ Status Scheduler::preempt(Slot& slot) {
   const uint32_t pages = slot.ticket->job().embeds ? 0 : divide_up(slot.cached, kPageSize);
   const uint64_t bytes = pages * PageSpill::page_bytes(engine_);
   Result<PageCopies> copies;
-  if (spilled_bytes_ + bytes <= options_.spill_bytes) copies = spill_.save(engine_, index, pages);
+  const bool is_resident = engine_.model().kv_cache().stream().empty();  // else pages of some layers lie elsewhere
+  if (is_resident && spilled_bytes_ + bytes <= options_.spill_bytes) copies = spill_.save(engine_, index, pages);
   if (!copies && copies.error().code() != ErrorCode::kOutOfMemory) return std::unexpected(copies.error());
   const bool is_spilled = copies && !copies->empty();
   if (is_spilled) spilled_bytes_ += bytes;

@@ -41,7 +41,8 @@ Status Scheduler::read_chunk(uint32_t index) {
   }
   if (!has_room || !*has_room) return {};
   const uint32_t position = slot.cached;
-  const uint32_t count = std::min({engine_.pass_size().tokens(position), options_.chunk_tokens, length - position});
+  const uint32_t chunk = decoding().empty() ? model.max_batch_tokens() : options_.chunk_tokens;  // nobody has to wait
+  const uint32_t count = std::min({engine_.pass_size().tokens(position), chunk, length - position});
   model::Batch batch;
   batch.tokens.assign(slot.tokens.begin() + slot.cached, slot.tokens.begin() + slot.cached + count);
   batch.positions.resize(count);

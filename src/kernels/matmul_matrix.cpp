@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <span>
 
+#include "kernels/matmul_parts.h"
+
 namespace cria::kernels {
 namespace {
 
@@ -14,6 +16,8 @@ constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
 constexpr uint32_t kChunkBytes = 16;
 /// Up to this many tokens, weights are read once, and reading them is what takes time.
 constexpr uint32_t kFewTokens = 64;
+/// Up to this many, there are too few tiles for all cores, unless the columns are shared out.
+constexpr uint32_t kSomeTokens = 128;
 
 /// Bytes of the shader's array `tiles`.
 uint32_t memory_bytes(const MatMulCut& cut) {
@@ -63,7 +67,7 @@ std::string MatMulCut::name() const {
 }
 
 bool MatrixMatMul::supports(const gpu::Device& device, const WeightFormat& format) {
-  return !candidate_cuts(device, {.format = format, .tokens = 2 * kFewTokens, .columns = kChunk}).empty();
+  return !candidate_cuts(device, {.format = format, .tokens = 2 * kSomeTokens, .columns = kChunk}).empty();
 }
 
 bool MatrixMatMul::is_valid_cut(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
@@ -76,8 +80,8 @@ bool MatrixMatMul::is_valid_cut(const gpu::Device& device, const MatMulSpec& spe
          divides(cut.sub_tokens, cut.tile_tokens) && divides(cut.sub_rows, cut.tile_rows) &&
          divides(kChunk, cut.shape.k) && divides(cut.shape.k, cut.depth) && divides(32, cut.depth) &&
          (cut.buffers == 1 || cut.buffers == 2) && cut.splits >= 1 && cut.splits <= kMaxSplits &&
-         parts_size_of(spec, cut) * 4 <= info.limits.max_binding_bytes && can_load(device, spec, cut) &&
-         memory_bytes(cut) <= info.limits.max_workgroup_memory_bytes &&
+         parts_size_of(spec, cut) <= kMaxPartsSize && parts_size_of(spec, cut) * 4 <= info.limits.max_binding_bytes &&
+         can_load(device, spec, cut) && memory_bytes(cut) <= info.limits.max_workgroup_memory_bytes &&
          workgroup_size(device, cut) <= info.limits.max_workgroup_invocations;
 }
 
@@ -100,6 +104,15 @@ std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, c
       {{16, 16, 16}, 16, 128, 16, 16, 64, 1, 8},  {{16, 16, 16}, 64, 64, 32, 16, 128, 1, 4},
       {{8, 8, 8}, 16, 32, 16, 16, 32, 1},         {{16, 8, 8}, 16, 32, 16, 16, 64, 1},
   };
+  static constexpr MatMulCut kSomeCuts[] = {
+      {{16, 16, 16}, 64, 64, 32, 32, 64, 1},      {{16, 16, 16}, 128, 64, 32, 32, 64, 1},
+      {{16, 16, 16}, 128, 128, 64, 32, 64, 1},    {{16, 16, 16}, 64, 128, 32, 32, 64, 1},
+      {{16, 16, 16}, 64, 64, 32, 32, 64, 1, 2},   {{16, 16, 16}, 128, 64, 32, 32, 64, 1, 2},
+      {{16, 16, 16}, 128, 64, 32, 32, 64, 1, 4},  {{16, 16, 16}, 128, 128, 64, 32, 64, 1, 2},
+      {{16, 16, 16}, 128, 128, 64, 32, 64, 1, 4}, {{16, 16, 16}, 128, 32, 32, 16, 64, 1},
+      {{16, 8, 16}, 128, 128, 64, 32, 64, 1},     {{8, 8, 8}, 64, 64, 32, 32, 32, 1},
+      {{16, 8, 8}, 64, 64, 32, 32, 32, 1},
+  };
   // A CPU compiles small tiles faster.
   static constexpr MatMulCut kSmallCuts[] = {
       {{8, 8, 8}, 16, 32, 8, 16, 32, 1}, {{8, 8, 8}, 16, 32, 8, 16, 32, 2, 3}, {{16, 16, 16}, 32, 32, 16, 16, 32, 2}};
@@ -109,7 +122,9 @@ std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, c
                          [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
     return cuts;
   }
-  const auto candidates = spec.tokens <= kFewTokens ? std::span<const MatMulCut>(kFewCuts) : kCuts;
+  const std::span<const MatMulCut> candidates = spec.tokens <= kFewTokens    ? std::span<const MatMulCut>(kFewCuts)
+                                                : spec.tokens <= kSomeTokens ? std::span<const MatMulCut>(kSomeCuts)
+                                                                             : kCuts;
   std::ranges::copy_if(candidates, std::back_inserter(cuts),
                        [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
   return cuts;

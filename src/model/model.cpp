@@ -19,6 +19,8 @@ constexpr uint32_t kDecodeTokens = 4;
 /// From this many tokens on, prompts are read on matrix units, and from this many sequences on, decode steps.
 constexpr uint32_t kMatrixTokens = 9;
 constexpr uint32_t kMatrixStepTokens = 4;
+/// Short prompts, and the chunks that a server reads between steps, have kernels of their own.
+constexpr uint32_t kShortPrompt = 128;
 
 Result<Activation> create_activation(gpu::Device& device, std::string_view label, uint32_t rows, uint32_t columns) {
   Activation activation{.buffer = {}, .columns = columns};
@@ -206,8 +208,12 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   matrix_tokens_ = {plan_.max_batch_tokens};
   if (options.slots >= kMatrixStepTokens) {
     const uint32_t few = std::bit_ceil(std::clamp(options.slots, 16U, 64U));
-    if (few < plan_.max_batch_tokens) matrix_tokens_.insert(matrix_tokens_.begin(), few);
+    if (few < plan_.max_batch_tokens) matrix_step_tokens_ = few;
   }
+  if (plan_.max_batch_tokens > kShortPrompt && !device.info().is_software()) {
+    matrix_tokens_.insert(matrix_tokens_.begin(), kShortPrompt);
+  }
+  if (matrix_step_tokens_ > 0) matrix_tokens_.insert(matrix_tokens_.begin(), matrix_step_tokens_);
   Products<kernels::MatMulSpec> products;
   for (const uint32_t tokens : matrix_tokens_) {
     for (const LayerWeights& layer : weights_.layers) {
@@ -223,8 +229,8 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
     if (!kernels::MatrixMatMul::supports(device, spec.format)) return {};
   }
   const kernels::Matrix& output = weights_.output();
-  if (matrix_tokens_.size() > 1 && kernels::MatrixMatMul::supports(device, output.format)) {
-    products.add(matmul_spec(output, MatVecOutput::kStore, matrix_tokens_.front()), output);
+  if (matrix_step_tokens_ > 0 && kernels::MatrixMatMul::supports(device, output.format)) {
+    products.add(matmul_spec(output, MatVecOutput::kStore, matrix_step_tokens_), output);
   }
   uint64_t parts_size = 0;
   for (const auto& [spec, matrices] : products.all) {
@@ -275,10 +281,9 @@ Status Model::create_buffers(gpu::Device& device, const ModelOptions& options) {
   CRIA_TRY_ASSIGN(output_rows_, words("output rows", tokens));
   CRIA_TRY_ASSIGN(batch_.token_info, words("token info", uint64_t{tokens} * 2));
   CRIA_TRY_ASSIGN(batch_.tiles, words("attention tiles", uint64_t{tokens} * 4));
-  CRIA_TRY_ASSIGN(kv_cache_,
-                  KvCache::create(device, config_, plan_.kv_type, plan_.max_context, options.slots,
-                                  streamed_cache(config_, plan_.streamed_kv, tokens, options.slots),
-                                  options.cache_positions));
+  CRIA_TRY_ASSIGN(kv_cache_, KvCache::create(device, config_, plan_.kv_type, plan_.max_context, options.slots,
+                                             streamed_cache(config_, plan_.streamed_kv, tokens, options.slots),
+                                             options.cache_positions));
   batch_.page_table = kv_cache_.page_table();
   batch_.pages_per_slot = kv_cache_.pages_per_slot();
   return reserve_output_rows(device, 1);
@@ -519,8 +524,7 @@ void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t o
 
 void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs) {
   const uint32_t tokens = batch_.tokens;
-  const bool on_matrix_units = matrix_tokens_.size() > 1 && !kernels_.matmul.empty() && tokens >= kMatrixStepTokens &&
-                               tokens <= matrix_tokens_.front();
+  const bool on_matrix_units = !kernels_.matmul.empty() && tokens >= kMatrixStepTokens && tokens <= matrix_step_tokens_;
   record_layers(recorder, [&](uint32_t index) {
     if (on_matrix_units) {
       record_matrix_step_layer(recorder, index, longest);

@@ -197,6 +197,7 @@ class Model {
   kernels::AttentionShape attention_shape_;
   kernels::BatchBuffers batch_;
   std::vector<uint32_t> matrix_tokens_;  // the numbers of tokens that kernels_.matmul has kernels for, ascending
+  uint32_t matrix_step_tokens_ = 0;      // up to so many, decode steps run on matrix units too
   RopeTable rope_table_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them

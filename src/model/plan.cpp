@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "kernels/matmul_parts.h"
 #include "model/model.h"
 #include "model/weight_table.h"
 
@@ -139,6 +140,12 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.working_bytes = gpu::Device::parameter_bytes(limits) + limits.max_upload_bytes +
                        uint64_t{options.slots} * (uint64_t{config.vocab_size} * 4 + kSamplerBytes) +
                        uint64_t{options.slots - 1} * (row_bytes(config.hidden_size) + row_bytes(config.vocab_size));
+  if (!is_software) {
+    const uint32_t rows =
+        std::max({2 * config.intermediate_size, config.q_size() + 2 * config.kv_size(), config.hidden_size});
+    plan.working_bytes += kernels::most_parts_size(rows, options.slots) * 4;
+  }
+  if (options.slots > 1) plan.working_bytes += plan.kv_bytes_per_position * kernels::kPageSize;  // a page on its way
   return plan;
 }
 

@@ -179,7 +179,10 @@ Result<Cut> Tuner::choose(const std::string& name, const std::vector<Cut>& cuts,
     if (is_valid(cut)) return cut;
   }
   if (!changed_) log::info("measuring the kernels' variants on {}; the next start will know", device_.info().name);
-  CRIA_TRY_ASSIGN(Trial trial, make_trial(cuts));
+  auto made = make_trial(cuts);
+  if (!made && made.error().code() == ErrorCode::kOutOfMemory) return cuts.front();  // no room to measure: not kept
+  if (!made) return std::unexpected(std::move(made).error());
+  Trial& trial = *made;
   trial.name = name;
   for (const Cut& cut : cuts) trial.candidates.push_back(describe(cut));
   CRIA_TRY_ASSIGN(const size_t best, fastest(device_, trial));

@@ -147,7 +147,7 @@ void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases
   for (const WeightFormat& format : weight_formats()) {
     if (!MatrixMatMul::supports(device, format)) continue;
     std::vector<MatMulCut> cuts;
-    for (const uint32_t tokens : {16U, 512U}) {
+    for (const uint32_t tokens : {16U, 128U, 512U}) {
       for (const MatMulCut& cut :
            MatrixMatMul::candidate_cuts(device, {.format = format, .tokens = tokens, .columns = kernels::kChunk})) {
         if (std::ranges::find(cuts, cut) == cuts.end()) cuts.push_back(cut);

@@ -19,7 +19,7 @@ class KvCacheTest : public testing::Test {
   }
   void TearDown() override { gpu::faults::refuse_buffer(0); }
   KvCache make(uint32_t max_positions = 0) {
-    return KvCache::create(device_, config_, kernels::KvType::kF32, kPagesPerSlot * kPageSize, 2, max_positions)
+    return KvCache::create(device_, config_, kernels::KvType::kF32, kPagesPerSlot * kPageSize, 2, {}, max_positions)
         .value();
   }
 
