@@ -15,9 +15,6 @@ uint64_t kv_page_bytes(const ModelConfig& config, kernels::KvType type) {
   return uint64_t{config.num_kv_heads} * kernels::kPageSize * kernels::kv_row_bytes(type, config.head_dim);
 }
 
-/// Twice what a pass writes, so that the tail is not emptied at each pass.
-uint32_t tail_pages(uint32_t pages_of_pass) { return 2 * pages_of_pass; }
-
 }  // namespace
 
 uint64_t KvCache::device_bytes(const ModelConfig& config, kernels::KvType type, uint32_t pages,
@@ -25,7 +22,7 @@ uint64_t KvCache::device_bytes(const ModelConfig& config, kernels::KvType type, 
   const uint64_t page = kv_page_bytes(config, type);
   const uint64_t windows = std::min<uint64_t>(2, streamed.layers.size());
   const uint64_t resident = config.num_layers - streamed.layers.size();
-  const uint64_t tails = uint64_t{2} * streamed.layers.size() * tail_pages(streamed.pages_of_pass) * page;
+  const uint64_t tails = uint64_t{2} * streamed.layers.size() * streamed.tail_pages * page;
   // While a buffer grows, the one of half its size exists beside it.
   const uint64_t growth = resident > 0 && pages > kFirstPages ? page * pages / 2 : 0;
   return 2 * (resident + windows) * pages * page + tails + growth;
@@ -78,8 +75,7 @@ Result<KvCache> KvCache::create(gpu::Device& device, const ModelConfig& config, 
                                                           gpu::MemoryKind::kKv));
   cache.layers_.resize(config.num_layers);
   if (!streamed.layers.empty()) {
-    CRIA_TRY_ASSIGN(cache.stream_,
-                    KvStream::create(device, streamed.layers, cache.page_bytes_, tail_pages(streamed.pages_of_pass)));
+    CRIA_TRY_ASSIGN(cache.stream_, KvStream::create(device, streamed.layers, cache.page_bytes_, streamed.tail_pages));
   }
   CRIA_TRY(cache.grow(device, std::min(kFirstPages, cache.max_pages_)));
   return cache;
@@ -168,13 +164,17 @@ void KvCache::truncate(uint32_t slot, uint32_t positions) {
   }
 }
 
-KvCache::Streamed streamed_cache(const ModelConfig& config, uint32_t streamed, uint32_t batch_tokens, uint32_t slots) {
+KvCache::Streamed streamed_cache(const ModelConfig& config, uint32_t streamed, uint32_t batch_tokens, uint32_t slots,
+                                 uint64_t pages) {
   KvCache::Streamed cache;
   for (uint32_t layer = 0; layer < config.num_layers; ++layer) {
     if (is_streamed(layer, config.num_layers, streamed)) cache.layers.push_back(layer);
   }
-  // A sequence's tokens may begin and end within a page.
-  if (streamed > 0) cache.pages_of_pass = divide_up(batch_tokens, kernels::kPageSize) + 2 * slots;
+  if (streamed == 0) return cache;
+  // Twice what a pass writes (a sequence's tokens may begin and end within a page), so that the tail is not emptied at
+  // each pass; and a good part of the cache, as what goes to the host together is copied together.
+  const uint32_t pages_of_pass = divide_up(batch_tokens, kernels::kPageSize) + 2 * slots;
+  cache.tail_pages = std::max(2 * pages_of_pass, static_cast<uint32_t>(pages / 16));
   return cache;
 }
 

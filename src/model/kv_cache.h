@@ -18,10 +18,10 @@ namespace cria::model {
 /// when the last one lets it go. A page with several holders must not be written.
 class KvCache {
  public:
-  /// Layers, and pages that one pass may write, of a cache that partly lies in memory of the host.
+  /// Layers of a cache that lie in memory of the host, and pages of their tail on the device (KvStream).
   struct Streamed {
     std::vector<uint32_t> layers = {};
-    uint32_t pages_of_pass = 0;
+    uint32_t tail_pages = 0;
   };
   /// `max_positions` of all sequences together at most; 0: whatever they may need.
   /// Errors: kOutOfMemory where not even one page fits the device's binding limit.
@@ -87,8 +87,9 @@ class KvCache {
   std::vector<std::vector<uint32_t>> pages_of_slot_;
 };
 
-/// The layers of a cache that lie in memory of the host where so many do, for passes of so many tokens.
+/// The layers of a cache that lie in memory of the host where so many do, for passes of so many tokens and a cache of so
+/// many pages.
 [[nodiscard]] KvCache::Streamed streamed_cache(const ModelConfig& config, uint32_t streamed, uint32_t batch_tokens,
-                                               uint32_t slots);
+                                               uint32_t slots, uint64_t pages);
 
 }  // namespace cria::model

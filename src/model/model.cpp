@@ -281,9 +281,10 @@ Status Model::create_buffers(gpu::Device& device, const ModelOptions& options) {
   CRIA_TRY_ASSIGN(output_rows_, words("output rows", tokens));
   CRIA_TRY_ASSIGN(batch_.token_info, words("token info", uint64_t{tokens} * 2));
   CRIA_TRY_ASSIGN(batch_.tiles, words("attention tiles", uint64_t{tokens} * 4));
-  CRIA_TRY_ASSIGN(kv_cache_, KvCache::create(device, config_, plan_.kv_type, plan_.max_context, options.slots,
-                                             streamed_cache(config_, plan_.streamed_kv, tokens, options.slots),
-                                             options.cache_positions));
+  CRIA_TRY_ASSIGN(kv_cache_,
+                  KvCache::create(device, config_, plan_.kv_type, plan_.max_context, options.slots,
+                                  streamed_cache(config_, plan_.streamed_kv, tokens, options.slots, plan_.cache_pages),
+                                  options.cache_positions));
   batch_.page_table = kv_cache_.page_table();
   batch_.pages_per_slot = kv_cache_.pages_per_slot();
   return reserve_output_rows(device, 1);

@@ -58,6 +58,7 @@ struct MemoryPlan {
   uint64_t weight_bytes = 0;       ///< on the device
   uint64_t step_weight_bytes = 0;  ///< that one decoding step reads: all but an embedding that is only looked up
   uint64_t kv_bytes_per_position = 0;
+  uint32_t cache_pages = 0;  ///< of kernels::kPageSize positions, of all slots together
   uint64_t kv_bytes = 0;  ///< on the device at the full context of all slots, with what growing to it takes meanwhile
   uint64_t scratch_bytes = 0;
   uint64_t working_bytes = 0;  ///< parameters of kernels, uploads, logits and sampling of all slots

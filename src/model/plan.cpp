@@ -128,12 +128,14 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   }
   move_layers_out(limits, table, formats, plan);
   plan.kv_bytes_per_position = KvCache::bytes_per_position(config, plan.kv_type);
-  const KvCache::Streamed streamed = streamed_cache(config, plan.streamed_kv, plan.max_batch_tokens, options.slots);
-  const auto pages = static_cast<uint32_t>(
+  plan.cache_pages = static_cast<uint32_t>(
       std::min<uint64_t>(uint64_t{divide_up(plan.max_context, kernels::kPageSize)} * options.slots,
                          most_pages(limits, config, plan, options)));
-  plan.kv_bytes = KvCache::device_bytes(config, plan.kv_type, pages, streamed);
-  plan.host_kv_bytes = plan.kv_bytes_per_position / config.num_layers * plan.streamed_kv * pages * kernels::kPageSize;
+  const KvCache::Streamed streamed =
+      streamed_cache(config, plan.streamed_kv, plan.max_batch_tokens, options.slots, plan.cache_pages);
+  plan.kv_bytes = KvCache::device_bytes(config, plan.kv_type, plan.cache_pages, streamed);
+  plan.host_kv_bytes =
+      plan.kv_bytes_per_position / config.num_layers * plan.streamed_kv * plan.cache_pages * kernels::kPageSize;
   plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + step_scratch(limits, config, options.slots) +
                        row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
   // Beside a step's scratch: the logits of further slots, and for each of them the tokens seen and the sampler's words.
