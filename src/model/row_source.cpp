@@ -9,6 +9,7 @@
 #include "quant/block_formats.h"
 #include "quant/blocks.h"
 #include "quant/float16.h"
+#include "quant/float16_rows.h"
 #include "quant/q4_0.h"
 #include "quant/q8_0.h"
 #include "quant/super_blocks.h"
@@ -32,17 +33,6 @@ WeightType float_type_of(DType dtype, WeightType of_blocks) {
   return dtype == DType::kF16 ? WeightType::kF16 : dtype == DType::kBF16 ? WeightType::kBF16 : WeightType::kF32;
 }
 
-float load_element(const std::byte* at, DType dtype) {
-  if (dtype == DType::kF32) {
-    float value = 0;
-    std::memcpy(&value, at, sizeof(value));
-    return value;
-  }
-  uint16_t bits = 0;
-  std::memcpy(&bits, at, sizeof(bits));
-  return dtype == DType::kF16 ? quant::f16_to_f32(bits) : quant::bf16_to_f32(bits);
-}
-
 /// Decodes elements that begin at a block's first.
 void decode_elements(const std::byte* from, DType dtype, std::span<float> out) {
   if (is_block_type(dtype)) {
@@ -51,8 +41,11 @@ void decode_elements(const std::byte* from, DType dtype, std::span<float> out) {
     format->decode(from, out.size() / format->elements, out.data());
     return;
   }
-  const uint32_t bytes = formats::dtype_bytes(dtype);
-  for (size_t i = 0; i < out.size(); ++i) out[i] = load_element(from + i * bytes, dtype);
+  switch (dtype) {
+    case DType::kF16: return quant::f16_to_f32(from, out);
+    case DType::kBF16: return quant::bf16_to_f32(from, out);
+    default: std::memcpy(out.data(), from, out.size_bytes());
+  }
 }
 
 /// Writes one element in the target type; false where a finite value becomes infinite.

@@ -1,8 +1,10 @@
 #include "quant/blocks.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <limits>
+
+#include "base/error.h"
 
 #include "quant/float16.h"
 
@@ -10,116 +12,142 @@ namespace cria::quant {
 namespace {
 
 constexpr size_t kCandidates = 9;
-constexpr size_t kLanes = 12;            // candidates are tried side by side, in vectors of four
-constexpr uint16_t kNotStored = 0x7E00;  // NaN
+constexpr size_t kLargestBlock = 128;
+constexpr float kNotStored = std::numeric_limits<float>::quiet_NaN();
 
-float as_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
-
-float extreme_of(std::span<const float> values) {
-  float extreme = 0;
-  for (const float value : values) {
-    if (std::abs(value) > std::abs(extreme)) extreme = value;
+/// Lane by lane, the element that is farthest from 0, or NaN where one is not finite.
+CRIA_INLINE void find_extremes(const Lanes* values, size_t size, Lanes& extremes) {
+  const Lanes zero{};
+  Lanes farthest{};
+  Lanes trouble{};  // NaN where an element is NaN or infinite, else 0
+  fill(extremes, 0);
+  for (size_t i = 0; i < size; ++i) {
+    const Lanes value = values[i];
+    Lanes distance;
+    select_less(value, zero, zero - value, value, distance);
+    select_less(farthest, distance, value, extremes, extremes);
+    select_less(farthest, distance, distance, farthest, farthest);
+    trouble += value - value;
   }
-  return extreme;
+  extremes += trouble;
 }
 
-/// The whole number nearest to a value of less than 2^22, ties to even: adding 1.5 * 2^23 leaves no bits for fractions.
-/// (std::nearbyint is a call where processors may be old, and this is most of the work of quantising.)
-float nearest(float value) {
-  constexpr float kNoFractions = 0x1.8p23F;
-  return (value + kNoFractions) - kNoFractions;
+/// integer = value * inverse of the scale, in a range.
+CRIA_INLINE void quantise(const Lanes& value, const Lanes& inverse, const Lanes& low, const Lanes& high, Lanes& out) {
+  out = value * inverse;
+  clamp(out, low, high);
+  round_to_whole(out);
 }
 
-float quantized(float value, float scale, float low, float high) {
-  const float inverse = scale == 0 ? 0 : 1 / scale;
-  return nearest(std::clamp(value * inverse, low, high));
-}
-
-float squared_error(std::span<const float> values, float scale) {
-  float error = 0;
-  for (const float value : values) {
-    const float difference = value - scale * quantized(value, scale, -8, 7);
-    error += difference * difference;
+/// The range of four bits.
+struct Range {
+  Range() {
+    fill(low, -8);
+    fill(high, 7);
   }
-  return error;
-}
-
-/// Scales that are tried, and the squared error of each.
-struct Candidates {
-  std::array<float, kLanes> scales{}, errors{};
+  Lanes low, high;
 };
 
-/// The same sums as squared_error makes, all at once. Lanes beyond the candidates have the scale 0.
-Candidates candidates_of(std::span<const float> values, float extreme) {
-  Candidates all;
-  std::array<float, kLanes> inverses{};
-  for (size_t k = 0; k < kCandidates; ++k) {
-    all.scales[k] = as_f16(extreme / -(7.0F + 0.25F * static_cast<float>(k)));
-    inverses[k] = all.scales[k] == 0 ? 0 : 1 / all.scales[k];
+/// The squared error that a scale makes of a block.
+CRIA_INLINE void find_error(const Lanes* values, size_t size, const Lanes& scale, const Range& range, Lanes& error) {
+  Lanes inverse = scale;
+  invert(inverse);
+  Lanes sum{};
+  for (size_t i = 0; i < size; ++i) {
+    const Lanes value = values[i];
+    Lanes integer;
+    quantise(value, inverse, range.low, range.high, integer);
+    const Lanes difference = value - scale * integer;
+    sum += difference * difference;
   }
-  for (const float value : values) {
-    for (size_t k = 0; k < kLanes; ++k) {
-      const float integer = nearest(std::clamp(value * inverses[k], -8.0F, 7.0F));
-      const float difference = value - all.scales[k] * integer;
-      all.errors[k] += difference * difference;
-    }
-  }
-  return all;
+  error = sum;
 }
 
-/// The least-squares scale for the integers that `scale` gives.
-float refined_scale(std::span<const float> values, float scale) {
-  float products = 0;
-  float squares = 0;
-  for (const float value : values) {
-    const float integer = quantized(value, scale, -8, 7);
+/// The least-squares scale for the integers that `scale` gives, or that scale where all are 0.
+CRIA_INLINE void refine(const Lanes* values, size_t size, const Lanes& scale, const Range& range, Lanes& refined) {
+  Lanes inverse = scale;
+  invert(inverse);
+  Lanes products{};
+  Lanes squares{};
+  for (size_t i = 0; i < size; ++i) {
+    const Lanes value = values[i];
+    Lanes integer;
+    quantise(value, inverse, range.low, range.high, integer);
     products += value * integer;
     squares += integer * integer;
   }
-  return squares == 0 ? scale : as_f16(products / squares);
+  const Lanes zero{};
+  select_less(zero, squares, products / squares, scale, refined);
+  round_to_f16(refined);
 }
 
-void store(std::span<const float> values, float scale, float low, float high, std::span<int8_t> integers) {
-  for (size_t i = 0; i < values.size(); ++i) {
-    integers[i] = static_cast<int8_t>(quantized(values[i], scale, low, high));
+}  // namespace
+
+CRIA_PROCESSOR_CLONES void int8_scales(const Lanes* values, size_t size, Lanes& scales) {
+  const Lanes zero{};
+  Lanes extremes;
+  find_extremes(values, size, extremes);
+  Lanes steps;
+  fill(steps, 127);
+  select_less(extremes, zero, zero - extremes, extremes, scales);
+  scales = scales / steps;
+  round_to_f16(scales);
+}
+
+CRIA_PROCESSOR_CLONES void int4_scales(const Lanes* values, size_t size, Lanes& scales) {
+  const Range range;
+  Lanes extremes;
+  find_extremes(values, size, extremes);
+  Lanes least;
+  fill(least, std::numeric_limits<float>::infinity());
+  fill(scales, kNotStored);  // unless a candidate has a finite error
+  for (size_t k = 0; k < kCandidates; ++k) {
+    Lanes steps;
+    fill(steps, -(7.0F + 0.25F * static_cast<float>(k)));
+    Lanes scale = extremes / steps;
+    round_to_f16(scale);
+    Lanes error;
+    find_error(values, size, scale, range, error);
+    select_less(error, least, scale, scales, scales);
+    select_less(error, least, error, least, least);
   }
+  Lanes refined;
+  Lanes error;
+  refine(values, size, scales, range, refined);
+  find_error(values, size, refined, range, error);
+  select_less(error, least, refined, scales, scales);
 }
 
-bool is_finite(std::span<const float> values) {
-  return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
-}
+namespace {
 
-/// What a block gets that cannot be stored.
-uint16_t store_nothing(std::span<int8_t> integers) {
-  std::fill(integers.begin(), integers.end(), int8_t{0});
-  return kNotStored;
+/// Quantises one block, as the first of eight.
+uint16_t encode_block(std::span<const float> values, std::span<int8_t> integers,
+                      void (*find_scales)(const Lanes*, size_t, Lanes&), float low, float high) {
+  CRIA_CHECK(values.size() <= kLargestBlock);
+  Lanes lanes[kLargestBlock] = {};
+  for (size_t i = 0; i < values.size(); ++i) lanes[i][0] = values[i];
+  Lanes scales;
+  find_scales(lanes, values.size(), scales);
+  const float scale = scales[0];
+  if (!std::isfinite(scale)) {
+    std::ranges::fill(integers, int8_t{0});
+    return f32_to_f16(kNotStored);
+  }
+  const float inverse = scale == 0 ? 0 : 1 / scale;
+  for (size_t i = 0; i < values.size(); ++i) {
+    integers[i] = static_cast<int8_t>(std::nearbyint(std::clamp(values[i] * inverse, low, high)));
+  }
+  return f32_to_f16(scale);
 }
 
 }  // namespace
 
 uint16_t encode_int8_block(std::span<const float> values, std::span<int8_t> integers) {
-  const float scale = as_f16(std::abs(extreme_of(values)) / 127);
-  if (!is_finite(values) || !std::isfinite(scale)) return store_nothing(integers);
-  store(values, scale, -127, 127, integers);
-  return f32_to_f16(scale);
+  return encode_block(values, integers, int8_scales, -127, 127);
 }
 
 uint16_t encode_int4_block(std::span<const float> values, std::span<int8_t> integers) {
-  const float extreme = extreme_of(values);
-  const Candidates candidates = candidates_of(values, extreme);
-  float scale = 0;
-  float error = INFINITY;
-  for (size_t k = 0; k < kCandidates; ++k) {
-    if (candidates.errors[k] < error) {
-      error = candidates.errors[k];
-      scale = candidates.scales[k];
-    }
-  }
-  if (!is_finite(values) || !std::isfinite(error)) return store_nothing(integers);
-  const float refined = refined_scale(values, scale);
-  if (squared_error(values, refined) < error) scale = refined;
-  store(values, scale, -8, 7, integers);
-  return f32_to_f16(scale);
+  return encode_block(values, integers, int4_scales, -8, 7);
 }
 
 void pack_int4_unit(std::span<const int8_t, kUnitColumns> integers, std::span<uint8_t, 16> bytes) {

@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <span>
 
+#include "quant/lanes.h"
+
 namespace cria::quant {
 
 /// Columns that share 16 bytes of int4.
@@ -26,6 +28,10 @@ uint16_t encode_int8_block(std::span<const float> values, std::span<int8_t> inte
 /// Quantises one block to integers in [-8, 7] and returns the f16 scale, chosen by squared error (see
 /// quantize.wgsl).
 uint16_t encode_int4_block(std::span<const float> values, std::span<int8_t> integers);
+
+/// The scales of eight blocks, as f16 holds them: values [size, 8]. Not finite where a block cannot be stored.
+void int8_scales(const Lanes* values, size_t size, Lanes& scales);
+void int4_scales(const Lanes* values, size_t size, Lanes& scales);
 
 /// The 16 bytes of 32 integers in [-8, 7].
 void pack_int4_unit(std::span<const int8_t, kUnitColumns> integers, std::span<uint8_t, 16> bytes);
