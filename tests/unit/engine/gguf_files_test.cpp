@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "gguf_text.h"
+#include "resource_limits.h"
 #include "temporary_folder.h"
 
 namespace cria::engine {
@@ -92,6 +93,62 @@ TEST(GgufFiles, TruncatedAnywhereAreRefused) {
     const Status status = open_all(folder.write("m.gguf", std::string_view(file).substr(0, size)));
     ASSERT_FALSE(status) << size;
     EXPECT_TRUE(status.error().message().starts_with("m.gguf: ")) << status.error().message();
+  }
+}
+
+/// A file with other bytes behind the first place of `before`.
+std::string patched(std::string file, const std::string& before, const std::string& bytes) {
+  const size_t at = file.find(before);
+  EXPECT_NE(at, std::string::npos);
+  return at == std::string::npos ? file : file.replace(at + before.size(), bytes.size(), bytes);
+}
+
+std::string with_u32(const std::string& key, uint32_t value) {
+  return patched(tiny_model(true), gguf_string(key) + raw(4U), raw(value));
+}
+
+/// An array of a known key whose elements take the same bytes and are of another type.
+std::string with_element_type(const std::string& key, uint32_t type) {
+  return patched(tiny_model(true), gguf_string(key) + raw(9U), raw(type));
+}
+
+TEST(GgufFiles, WrongValuesOfKnownKeysAreRefusedInLittleTimeAndMemory) {
+  struct Case {
+    std::string file, phrase;
+  };
+  std::vector<Case> cases;
+  for (const char* name : {"context_length", "embedding_length", "block_count", "feed_forward_length",
+                           "attention.head_count", "attention.head_count_kv"}) {
+    const std::string key = fmt::format("llama.{}", name);
+    for (const uint32_t value : {0U, UINT32_MAX, 1U << 31}) {
+      cases.push_back({with_u32(key, value), fmt::format("\"{}\" is {}", key, value)});
+    }
+  }
+  cases.push_back({with_u32("llama.embedding_length", 1), "\"llama.embedding_length\" is 1, not a multiple of"});
+  cases.push_back({with_u32("llama.block_count", 2), "has no tensor \"blk.1."});
+  cases.push_back({with_u32("llama.feed_forward_length", 1), "has the shape [32, 32]; the configuration makes it"});
+  cases.push_back({with_u32("llama.attention.head_count", 1), "\"llama.rope.dimension_count\" is 16, but heads"});
+  cases.push_back({with_u32("llama.attention.head_count_kv", 2), "has the shape [16, 32]; the configuration makes"});
+  cases.push_back({with_u32("llama.attention.head_count", 3), "\"llama.embedding_length\" is 32, not a multiple of"});
+  cases.push_back({with_u32("llama.rope.dimension_count", 32), "\"llama.rope.dimension_count\" is 32, but heads"});
+  for (const char* token : {"bos", "eos"}) {
+    const std::string key = fmt::format("tokenizer.ggml.{}_token_id", token);
+    for (const uint32_t id : {268U, UINT32_MAX}) {
+      cases.push_back({with_u32(key, id), fmt::format("\"{}\" is {}", key, id)});
+    }
+  }
+  cases.push_back(
+      {with_element_type("tokenizer.ggml.scores", 4), "values of type uint32, not an array of type float32"});
+  cases.push_back({with_element_type("tokenizer.ggml.token_type", 6), "values of type float32, not a list of whole"});
+  const TemporaryFolder folder;
+  for (const Case& test : cases) {
+    SCOPED_TRACE(test.phrase);
+    const auto path = folder.write("m.gguf", test.file);
+    expect_little_used([&] {
+      const Status status = open_all(path);
+      ASSERT_FALSE(status);
+      EXPECT_NE(status.error().message().find(test.phrase), std::string::npos) << status.error().message();
+    });
   }
 }
 
