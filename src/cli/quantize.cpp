@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/platform.h"
 #include "cli/command.h"
+#include "cli/streams.h"
 
 namespace cria::cli {
 namespace {
@@ -11,11 +12,20 @@ struct QuantizeFlags {
   std::string input;
   std::string output;
   std::string weights = "int8";
+  std::string calibration;
+  DeviceFlags device;
 };
 
 Status run(const QuantizeFlags& flags) {
   engine::QuantizeOptions options;
   CRIA_TRY_ASSIGN(options.precision, model::parse_precision(flags.weights));
+  CRIA_TRY_ASSIGN(options.device, flags.device.options());
+  if (!flags.calibration.empty()) {
+    CRIA_TRY_ASSIGN(options.calibration_text, read_text_file(flags.calibration));
+    if (options.calibration_text.empty()) {
+      return fail(ErrorCode::kInvalidInput, "{}: the calibration text is empty", flags.calibration);
+    }
+  }
   options.show_progress = platform::stderr_is_terminal();
   platform::catch_interrupts();
   CRIA_TRY_ASSIGN(const engine::QuantizeReport report, engine::quantize(flags.input, flags.output, options));
@@ -36,6 +46,11 @@ void add_quantize(CLI::App& app, Command& chosen) {
                    "Type of matrices in the output: auto (as stored), f32, f16, bf16, int8, int4, q4_k, q5_k, q6_k")
       ->capture_default_str()
       ->type_name("TYPE");
+  command
+      ->add_option("--calibration", flags->calibration,
+                   "Text to run the model over, so that int4 changes its products least")
+      ->type_name("FILE");
+  flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/progress.h"
+#include "engine/calibration.h"
 #include "engine/engine.h"
 #include "engine/quantize_describe.h"
 #include "formats/block_tensors.h"
@@ -16,6 +17,18 @@ namespace {
 namespace fs = std::filesystem;
 using formats::TensorView;
 using model::ConvertedTensor;
+
+/// Converts and writes a tensor, compensated where there is a calibration.
+Status write_tensor(const ConvertedTensor& tensor, uint32_t paired_rows, Calibration* calibration,
+                    const platform::WriteBytes& write, ProgressBar& bar) {
+  const quant::SecondMoments* inputs = nullptr;
+  if (calibration != nullptr) {
+    CRIA_TRY_ASSIGN(inputs, calibration->inputs_of(tensor.name));
+  }
+  CRIA_TRY(model::write_converted(tensor, paired_rows, inputs, write));
+  bar.advance(tensor.source->data.size());
+  return {};
+}
 
 /// Refuses an output that is one of the input's files, through whatever links.
 Status check_output(const OpenedModel& opened, const fs::path& output) {
@@ -36,7 +49,7 @@ Status check_output(const OpenedModel& opened, const fs::path& output) {
 }
 
 Status write_gguf(const OpenedModel& opened, const std::vector<ConvertedTensor>& tensors, const fs::path& output,
-                  model::Precision precision, ProgressBar& bar) {
+                  model::Precision precision, Calibration* calibration, ProgressBar& bar) {
   formats::GgufWriter writer;
   CRIA_TRY(describe_model(opened, precision, writer));
   const std::vector<float> divisors = model::gguf_rope_divisors(opened.config);
@@ -57,16 +70,16 @@ Status write_gguf(const OpenedModel& opened, const std::vector<ConvertedTensor>&
     CRIA_TRY(write(std::as_bytes(std::span(divisors))));
     CRIA_TRY(pad(divisors.size() * sizeof(float)));
     for (const ConvertedTensor& tensor : tensors) {
-      CRIA_TRY(model::write_converted(tensor, model::gguf_paired_rows(opened.config, tensor.name), write));
+      CRIA_TRY(write_tensor(tensor, model::gguf_paired_rows(opened.config, tensor.name), calibration, write, bar));
       CRIA_TRY(pad(tensor.bytes()));
-      bar.advance(tensor.source->data.size());
     }
     return {};
   });
 }
 
 /// Writes model.safetensors: matrices of blocks as formats/block_tensors.h has them.
-Status write_weights(const std::vector<ConvertedTensor>& tensors, const fs::path& file, ProgressBar& bar) {
+Status write_weights(const std::vector<ConvertedTensor>& tensors, const fs::path& file, Calibration* calibration,
+                     ProgressBar& bar) {
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
   std::map<std::string_view, const ConvertedTensor*> by_name;
   std::vector<TensorView> views;
@@ -84,11 +97,8 @@ Status write_weights(const std::vector<ConvertedTensor>& tensors, const fs::path
     views.push_back(std::move(view));
   }
   return formats::write_safetensors(file, views, metadata,
-                                    [&](const TensorView& view, const platform::WriteBytes& write) -> Status {
-                                      const ConvertedTensor& tensor = *by_name.at(view.name);
-                                      CRIA_TRY(model::write_converted(tensor, 0, write));
-                                      bar.advance(tensor.source->data.size());
-                                      return {};
+                                    [&](const TensorView& view, const platform::WriteBytes& write) {
+                                      return write_tensor(*by_name.at(view.name), 0, calibration, write, bar);
                                     });
 }
 
@@ -109,7 +119,7 @@ class DoomedFolder {
 };
 
 Status write_folder(const OpenedModel& opened, const std::vector<ConvertedTensor>& tensors, const fs::path& output,
-                    ProgressBar& bar) {
+                    Calibration* calibration, ProgressBar& bar) {
   CRIA_TRY_ASSIGN(const auto texts, folder_texts(opened));
   const fs::path named = output.has_filename() ? output : output.parent_path();
   fs::path temporary;
@@ -123,7 +133,7 @@ Status write_folder(const OpenedModel& opened, const std::vector<ConvertedTensor
   for (const auto& [name, text] : texts) {
     CRIA_TRY(platform::write_file_atomically(temporary / name, {{std::as_bytes(std::span(text))}}));
   }
-  CRIA_TRY(write_weights(tensors, temporary / "model.safetensors", bar));
+  CRIA_TRY(write_weights(tensors, temporary / "model.safetensors", calibration, bar));
   fs::rename(temporary, named, error);
   if (error) return fail(ErrorCode::kIo, "{}: cannot be created: {}", output.string(), error.message());
   doomed.keep();
@@ -138,6 +148,15 @@ Result<QuantizeReport> quantize(const fs::path& input, const fs::path& output, c
   CRIA_TRY(check_output(opened, output));
   const std::vector<ConvertedTensor> tensors =
       model::converted_tensors(model::weight_table(opened.config), opened.files.checkpoint(), options.precision);
+  std::optional<Calibration> calibration;
+  if (!options.calibration_text.empty()) {
+    if (options.precision != model::Precision::kInt4) {
+      return fail(ErrorCode::kInvalidInput, "a calibration text is for int4, not for {}",
+                  model::precision_name(options.precision));
+    }
+    CRIA_TRY_ASSIGN(calibration, Calibration::create(input, options.calibration_text, options.device));
+  }
+  Calibration* inputs = calibration ? &*calibration : nullptr;
   QuantizeReport report;
   for (const ConvertedTensor& tensor : tensors) {
     report.input_bytes += tensor.source->data.size();
@@ -145,8 +164,8 @@ Result<QuantizeReport> quantize(const fs::path& input, const fs::path& output, c
   }
   ProgressBar bar("quantising", report.input_bytes, options.show_progress);
   const bool is_file = output.extension() == ".gguf";
-  Status status = is_file ? write_gguf(opened, tensors, output, options.precision, bar)
-                          : write_folder(opened, tensors, output, bar);
+  Status status = is_file ? write_gguf(opened, tensors, output, options.precision, inputs, bar)
+                          : write_folder(opened, tensors, output, inputs, bar);
   if (!status)
     return std::unexpected(std::move(status).error().while_doing(fmt::format("writing {}", output.string())));
   return report;

@@ -1,10 +1,12 @@
-// A model's files in another type or format: what `cria quantize` does. Needs no GPU.
+// A model's files in another type or format: what `cria quantize` does. Needs no GPU but for a calibration text.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "base/error.h"
+#include "gpu/device.h"
 #include "model/weights.h"
 
 namespace cria::engine {
@@ -12,7 +14,11 @@ namespace cria::engine {
 struct QuantizeOptions {
   /// Type of the matrices; kAsStored keeps each tensor's own. Blocks have 32 columns.
   model::Precision precision = model::Precision::kInt8;
-  bool show_progress = false;  ///< a progress bar on the terminal
+  /// A text that the model is run over before kInt4 is made, so that the blocks of 4 bits are those that change the
+  /// products over it least (engine/calibration.h); empty: without. Takes a device, and memory for the model there.
+  std::string calibration_text = {};
+  gpu::DeviceOptions device = {};  ///< for the calibration text
+  bool show_progress = false;      ///< a progress bar on the terminal
 };
 
 struct QuantizeReport {
@@ -22,9 +28,10 @@ struct QuantizeReport {
 
 /// Reads a Hugging Face folder or a GGUF file and writes the model to `output`: a GGUF file where its name ends in
 /// .gguf, else a new folder. What is there is replaced whole (a file) or refused (a folder); a failure or an interrupt
-/// leaves nothing behind. Memory: the largest tensor. Errors: kInvalidInput where the output exists as a folder or is
-/// one of the input's files, by whatever name; kUnsupported where the format cannot say what the model needs; those of
-/// reading and writing.
+/// leaves nothing behind. Memory: some pieces of tensors, and what a calibration takes. Errors: kInvalidInput where the
+/// output exists as a folder or is one of the input's files, by whatever name, and for a calibration text with another
+/// type than kInt4; kUnsupported where the format cannot say what the model needs; those of Calibration, of reading and
+/// of writing.
 Result<QuantizeReport> quantize(const std::filesystem::path& input, const std::filesystem::path& output,
                                 const QuantizeOptions& options);
 

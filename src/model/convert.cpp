@@ -1,14 +1,19 @@
 #include "model/convert.h"
 
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <future>
 #include <mutex>
 
+#include "base/checked.h"
 #include "base/parallel.h"
 #include "model/row_source.h"
 #include "quant/block_formats.h"
+#include "quant/compensated_encode.h"
 #include "quant/float16.h"
+#include "quant/lanes.h"
 
 namespace cria::model {
 namespace {
@@ -93,46 +98,83 @@ std::vector<ConvertedTensor> converted_tensors(const WeightTable& table, const f
   return tensors;
 }
 
-Status write_converted(const ConvertedTensor& tensor, uint32_t paired_rows, const platform::WriteBytes& write) {
-  const uint64_t columns = tensor.shape.back();
-  const uint64_t rows = tensor.shape.size() == 1 ? 1 : tensor.shape.front();
-  std::vector<std::byte> data(tensor.bytes());
-  if (tensor.shape.size() == 1) {
-    const std::vector<float> values = to_f32(*tensor.source);
-    TensorView target;
-    target.paired_rows = paired_rows;
-    for (uint64_t i = 0; i < columns; ++i) {
-      std::memcpy(data.data() + target.stored_row(i) * sizeof(float), &values[i], sizeof(float));
-    }
-    return write(data);
-  }
-  const uint64_t row_bytes = data.size() / rows;
-  const bool same_type = tensor.source->dtype == tensor.dtype;
+namespace {
+
+/// Input for about so many bytes is converted before it is written.
+constexpr uint64_t kPieceBytes = 32ULL << 20;
+/// Rows that are compensated side by side.
+constexpr uint64_t kRowsTogether = quant::kLanes;
+
+Status write_vector(const ConvertedTensor& tensor, uint32_t paired_rows, const platform::WriteBytes& write) {
+  const std::vector<float> values = to_f32(*tensor.source);
+  std::vector<float> ordered(values.size());
   TensorView target;
   target.paired_rows = paired_rows;
+  for (uint64_t i = 0; i < values.size(); ++i) ordered[target.stored_row(i)] = values[i];
+  return write(std::as_bytes(std::span(ordered)));
+}
+
+/// Converts rows first … first + count - 1, whose places in the output are among themselves.
+Status convert_rows(const ConvertedTensor& tensor, uint32_t paired_rows, const quant::SecondMoments* inputs,
+                    uint64_t first, uint64_t count, std::vector<std::byte>& out) {
+  const uint64_t columns = tensor.shape.back();
+  const uint64_t row_bytes = tensor.bytes() / tensor.shape.front();
+  const bool same_type = tensor.source->dtype == tensor.dtype;
+  const bool compensates = inputs != nullptr && tensor.dtype == DType::kQ4_0 && !same_type;
+  CRIA_CHECK(!compensates || (paired_rows == 0 && inputs->columns() == columns));
+  TensorView target;
+  target.paired_rows = paired_rows;
+  out.resize(count * row_bytes);
   FirstError error;
-  parallel_for(rows, (1U << 16) / columns + 1, [&](uint64_t begin, uint64_t end) {
-    std::vector<float> row(columns);
-    for (uint64_t r = begin; r < end && !error.stop(); ++r) {
-      std::byte* out = data.data() + target.stored_row(r) * row_bytes;
+  const uint64_t rows_at_once = compensates ? kRowsTogether : 1;
+  const uint64_t grain = compensates ? 1 : (1U << 16) / columns + 1;
+  parallel_for(divide_up(count, rows_at_once), grain, [&](uint64_t begin, uint64_t end) {
+    std::vector<float> rows(rows_at_once * columns);
+    for (uint64_t group = begin; group < end && !error.stop(); ++group) {
       if (platform::interrupted()) {
         return error.set(fail(ErrorCode::kIo, "interrupted while converting {}", tensor.source->name));
       }
+      const uint64_t row = first + group * rows_at_once;
+      std::byte* to = out.data() + (target.stored_row(row) - first) * row_bytes;
       if (same_type) {  // nothing is lost by not decoding it
-        std::memcpy(out, tensor.source->data.data() + tensor.source->stored_row(r) * row_bytes, row_bytes);
+        std::memcpy(to, tensor.source->data.data() + tensor.source->stored_row(row) * row_bytes, row_bytes);
         continue;
       }
-      decode_row(*tensor.source, r, row);
-      if (const auto bad = encode_row(row, tensor.dtype, out)) {
+      const uint64_t taken = std::min(rows_at_once, first + count - row);
+      const std::span<float> values = std::span(rows).first(taken * columns);
+      for (uint64_t i = 0; i < taken; ++i) decode_row(*tensor.source, row + i, values.subspan(i * columns, columns));
+      if (compensates) {
+        quant::encode_q4_0_for(*inputs, values, to);
+      } else if (const auto bad = encode_row(values, tensor.dtype, to)) {
         return error.set(fail(ErrorCode::kInvalidInput,
                               "tensor \"{}\" holds {} at row {}, column {}, which does not fit in {}",
-                              tensor.source->name, row[*bad], r, *bad, formats::dtype_name(tensor.dtype)));
+                              tensor.source->name, values[*bad], row, *bad, formats::dtype_name(tensor.dtype)));
       }
     }
   });
-  CRIA_TRY(error.take());
-  tensor.source->file->release(tensor.source->file_offset, tensor.source->data.size());
-  return write(data);
+  return error.take();
+}
+
+}  // namespace
+
+Status write_converted(const ConvertedTensor& tensor, uint32_t paired_rows, const quant::SecondMoments* inputs,
+                       const platform::WriteBytes& write) {
+  if (tensor.shape.size() == 1) return write_vector(tensor, paired_rows, write);
+  const uint64_t rows = tensor.shape.front();
+  const uint64_t source_row_bytes = tensor.source->data.size() / rows;
+  // A head's rows change places: they are converted together.
+  const uint64_t piece = round_up<uint64_t>(std::max<uint64_t>(1, kPieceBytes / source_row_bytes),
+                                            std::max<uint64_t>({1, paired_rows, tensor.source->paired_rows}));
+  std::array<std::vector<std::byte>, 2> data;
+  std::future<Status> written;  // of the piece before; it is waited for where this returns early too
+  for (uint64_t first = 0, turn = 0; first < rows; first += piece, turn = 1 - turn) {
+    const uint64_t count = std::min(piece, rows - first);
+    CRIA_TRY(convert_rows(tensor, paired_rows, inputs, first, count, data[turn]));
+    tensor.source->file->release(tensor.source->file_offset + first * source_row_bytes, count * source_row_bytes);
+    if (written.valid()) CRIA_TRY(written.get());
+    written = std::async(std::launch::async, [&write, &bytes = data[turn]] { return write(bytes); });
+  }
+  return written.get();
 }
 
 }  // namespace cria::model

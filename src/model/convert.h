@@ -8,6 +8,7 @@
 #include "formats/checkpoint.h"
 #include "model/weight_table.h"
 #include "model/weights.h"
+#include "quant/second_moments.h"
 
 namespace cria::model {
 
@@ -28,9 +29,12 @@ struct ConvertedTensor {
 std::vector<ConvertedTensor> converted_tensors(const WeightTable& table, const formats::Checkpoint& checkpoint,
                                                Precision precision);
 
-/// Converts a tensor on all cores and writes it; rows in the order of `paired_rows` (TensorView). Memory: the converted
-/// tensor. Errors: kInvalidInput for a value that does not fit the type, kIo where it is interrupted
+/// Converts a tensor on all cores and writes it, a piece while the next one is made; rows in the order of `paired_rows`
+/// (TensorView). With `inputs`, the second moments of what the tensor is multiplied by, blocks of Q4_0 are those that
+/// change the products least (quant/compensated_encode.h); other types do not take them. Memory: two pieces of some
+/// MiB. Errors: kInvalidInput for a value that does not fit the type, kIo where it is interrupted
 /// (platform::interrupted) and those of `write`.
-Status write_converted(const ConvertedTensor& tensor, uint32_t paired_rows, const platform::WriteBytes& write);
+Status write_converted(const ConvertedTensor& tensor, uint32_t paired_rows, const quant::SecondMoments* inputs,
+                       const platform::WriteBytes& write);
 
 }  // namespace cria::model

@@ -545,14 +545,19 @@ void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outp
 Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch) {
   const auto outputs = static_cast<uint32_t>(batch.output_rows.size());
   if (outputs > 0) CRIA_TRY(reserve_output_rows(device, outputs));
-  const bool step = is_step(batch);
-  const bool matrix_units = !step && uses_matrix_units(batch);
+  const bool step = !batch.only_layer && is_step(batch);
+  const bool matrix_units = !batch.only_layer && !step && uses_matrix_units(batch);
   const uint32_t attention_tile = matrix_units && kernels_.attention_matrix ? kernels_.attention_matrix->tile_tokens()
                                                                             : kernels_.attention.tile_tokens();
   CRIA_TRY(upload_batch(device, batch, step ? 0 : attention_tile));
   CRIA_TRY(kv_cache_.begin_pass(device, recorder, batch.slots, batch.positions));
-  kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());
-  if (step) {
+  if (batch.only_layer.value_or(0) == 0) {
+    kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());
+  }
+  if (batch.only_layer) {
+    CRIA_CHECK(*batch.only_layer < config_.num_layers && outputs == 0 && !batch.sums_hidden);
+    record_layer(recorder, *batch.only_layer);
+  } else if (step) {
     record_step(recorder, *std::ranges::max_element(batch.positions) + 1, outputs);
   } else {
     record_prompt(recorder, matrix_units, outputs);

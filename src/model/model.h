@@ -78,6 +78,11 @@ struct MemoryPlan {
 Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
                         const FormatChoice& formats, const ModelOptions& options);
 
+/// What the matrices of a layer were multiplied by, f32 [tokens, columns] each; queries, keys and values left out.
+struct ProductInputs {
+  kernels::Activation o, gate_up, down;
+};
+
 /// One forward pass over tokens of one or several sequences.
 struct Batch {
   std::vector<uint32_t> tokens;       ///< token ids; empty: they are already in Model::tokens() on the GPU
@@ -89,6 +94,9 @@ struct Batch {
   /// Of a batch of one sequence: adds the hidden states of its tokens, after the final norm, to hidden_sums(). From
   /// position 0 on the sum begins anew.
   bool sums_hidden = false;
+  /// Runs one layer alone, the first or the one behind that of the pass before, which had the same tokens: without
+  /// output, in f32, after which product_inputs() is of this layer.
+  std::optional<uint32_t> only_layer = {};
 
   [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(positions.size()); }
 };
@@ -113,6 +121,10 @@ class Model {
   [[nodiscard]] const kernels::Activation& logits() const { return logits_; }
   /// f32 [slots, hidden_size]: what passes with Batch::sums_hidden added up; not valid before the first one.
   [[nodiscard]] const kernels::Activation& hidden_sums() const { return hidden_sums_; }
+  /// Of the pass before, where it had Batch::only_layer.
+  [[nodiscard]] ProductInputs product_inputs() const {
+    return {.o = scratch_.attended, .gate_up = scratch_.normed, .down = scratch_.activated};
+  }
   [[nodiscard]] uint32_t max_batch_tokens() const { return plan_.max_batch_tokens; }
 
   /// Records the forward pass of a batch (at most max_batch_tokens, pages reserved beforehand): keys and
