@@ -13,6 +13,7 @@ struct QuantizeFlags {
   std::string output;
   std::string weights = "int8";
   std::string calibration;
+  bool keep_attention_output = false;
   DeviceFlags device;
 };
 
@@ -26,6 +27,7 @@ Status run(const QuantizeFlags& flags) {
       return fail(ErrorCode::kInvalidInput, "{}: the calibration text is empty", flags.calibration);
     }
   }
+  options.keeps_attention_output = flags.keep_attention_output;
   options.show_progress = platform::stderr_is_terminal();
   platform::catch_interrupts();
   CRIA_TRY_ASSIGN(const engine::QuantizeReport report, engine::quantize(flags.input, flags.output, options));
@@ -50,6 +52,8 @@ void add_quantize(CLI::App& app, Command& chosen) {
       ->add_option("--calibration", flags->calibration,
                    "Text to run the model over, so that int4 changes its products least")
       ->type_name("FILE");
+  command->add_flag("--keep-attention-output", flags->keep_attention_output,
+                    "Keep attention's output matrices at 8 bits too (6 with K-quants), as queries, keys and values");
   flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }

@@ -146,8 +146,10 @@ Status write_folder(const OpenedModel& opened, const std::vector<ConvertedTensor
 Result<QuantizeReport> quantize(const fs::path& input, const fs::path& output, const QuantizeOptions& options) {
   CRIA_TRY_ASSIGN(const OpenedModel opened, open_model(input));
   CRIA_TRY(check_output(opened, output));
+  model::WeightTable table = model::weight_table(opened.config);
+  for (model::LayerSpec& layer : table.layers) layer.o.keeps_precision = options.keeps_attention_output;
   const std::vector<ConvertedTensor> tensors =
-      model::converted_tensors(model::weight_table(opened.config), opened.files.checkpoint(), options.precision);
+      model::converted_tensors(table, opened.files.checkpoint(), options.precision);
   std::optional<Calibration> calibration;
   if (!options.calibration_text.empty()) {
     if (options.precision != model::Precision::kInt4) {

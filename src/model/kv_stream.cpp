@@ -169,6 +169,10 @@ void KvStream::after_layer(gpu::Recorder& recorder, uint32_t layer) const {
   }
 }
 
+void KvStream::bring(gpu::Recorder& recorder, uint32_t layer) const {
+  if (holds(layer)) copy_in(recorder, number(layer));
+}
+
 void KvStream::forget(uint32_t page) {
   if (empty()) return;
   if (places_[page].in_tail) free_tail_.push_back(places_[page].index);

@@ -38,6 +38,8 @@ class KvStream {
   /// Records what has to be copied before and behind the kernels of a layer; for each layer, in order.
   void before_layer(gpu::Recorder& recorder, uint32_t layer) const;
   void after_layer(gpu::Recorder& recorder, uint32_t layer) const;
+  /// Records what has to be copied before a layer that is computed alone.
+  void bring(gpu::Recorder& recorder, uint32_t layer) const;
 
   /// Forgets what a page holds.
   void forget(uint32_t page);

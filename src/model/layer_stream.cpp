@@ -97,6 +97,11 @@ void LayerStream::before_layer(gpu::Recorder& recorder, uint32_t index) const {
   if (next < layers_.size()) copy(recorder, next);
 }
 
+void LayerStream::bring(gpu::Recorder& recorder, uint32_t index) const {
+  const auto streamed = std::ranges::find(layers_, index, &Layer::index);
+  if (streamed != layers_.end()) copy(recorder, static_cast<size_t>(streamed - layers_.begin()));
+}
+
 uint64_t LayerStream::bytes() const {
   uint64_t bytes = 0;
   for (const Layer& layer : layers_) {

@@ -36,6 +36,8 @@ class LayerStream {
 
   /// Records what has to be copied before the kernels of a layer; to be called before each layer, in order.
   void before_layer(gpu::Recorder& recorder, uint32_t index) const;
+  /// Records what a layer needs that is computed alone.
+  void bring(gpu::Recorder& recorder, uint32_t index) const;
   /// Bytes that a pass copies.
   [[nodiscard]] uint64_t bytes() const;
 

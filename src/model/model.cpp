@@ -556,7 +556,10 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
   }
   if (batch.only_layer) {
     CRIA_CHECK(*batch.only_layer < config_.num_layers && outputs == 0 && !batch.sums_hidden);
+    layer_stream_.bring(recorder, *batch.only_layer);
+    kv_cache_.stream().bring(recorder, *batch.only_layer);
     record_layer(recorder, *batch.only_layer);
+    kv_cache_.stream().after_layer(recorder, *batch.only_layer);
   } else if (step) {
     record_step(recorder, *std::ranges::max_element(batch.positions) + 1, outputs);
   } else {

@@ -26,7 +26,7 @@ TEST(Interrupt, TheSecondEndsTheProcess) {
   // The prompt does not fit the pipe and nobody reads on: the program cannot come to its end by itself.
   const TinyModel tiny;
   Program program(Launch{.arguments = {"run", tiny.path().string(), "--max-context", "20000", "--max-tokens", "1"},
-                         .input = std::string(9000, '?'),
+                         .input = std::string(5000, '?'),
                          .pipe_bytes = 4096});
   ASSERT_TRUE(program.wait_for_output(0)) << program.err();
   program.send(SIGINT);  // two kinds, because two of one kind may become one

@@ -19,7 +19,7 @@ namespace cria {
 namespace {
 
 constexpr uint32_t kWindow = 512;
-constexpr size_t kQuickWindows = 3;
+constexpr size_t kQuickWindows = 2;
 constexpr uint32_t kLogitTokens = 128;
 constexpr size_t kOneWindowBytes = 2'000;
 constexpr uint64_t kAllPredictions = 70518;

@@ -47,21 +47,39 @@ struct Subject {
     return Subject{std::move(device), std::move(model)};
   }
 
-  /// Reads `tokens` made-up ids of a slot from a position on, and gives the logits behind the last.
-  Result<std::vector<std::byte>> read(uint32_t slot, uint32_t position, uint32_t tokens) {
-    CRIA_TRY(model.kv_cache().reserve(device, slot, position + tokens));
+  static Batch batch_of(uint32_t slot, uint32_t position, uint32_t tokens) {
     Batch batch;
     for (uint32_t i = 0; i < tokens; ++i) {
       batch.tokens.push_back((position + i) * 7 % 51);
       batch.positions.push_back(position + i);
       batch.slots.push_back(slot);
     }
+    return batch;
+  }
+
+  /// Reads `tokens` made-up ids of a slot from a position on, and gives the logits behind the last.
+  Result<std::vector<std::byte>> read(uint32_t slot, uint32_t position, uint32_t tokens) {
+    CRIA_TRY(model.kv_cache().reserve(device, slot, position + tokens));
+    Batch batch = batch_of(slot, position, tokens);
     batch.output_rows = {tokens - 1};
     gpu::Recorder recorder = device.record("test");
     CRIA_TRY(model.forward(device, recorder, batch));
     CRIA_TRY_ASSIGN(gpu::PendingRead logits, recorder.read(model.logits().buffer, 0, 51 * 4));
     CRIA_TRY(recorder.submit());
     return logits.wait();
+  }
+
+  /// Reads them a layer at a time.
+  Status read_by_layers(uint32_t slot, uint32_t tokens) {
+    CRIA_TRY(model.kv_cache().reserve(device, slot, tokens));
+    Batch batch = batch_of(slot, 0, tokens);
+    for (uint32_t layer = 0; layer < model.config().num_layers; ++layer) {
+      batch.only_layer = layer;
+      gpu::Recorder recorder = device.record("test");
+      CRIA_TRY(model.forward(device, recorder, batch));
+      CRIA_TRY(recorder.submit());
+    }
+    return {};
   }
 
   /// Two texts at once, longer than a tail holds; one is cut off within a page that has gone to the host, and goes on.
@@ -82,6 +100,9 @@ struct Subject {
     CRIA_TRY(add(0, 101, 60));
     model.kv_cache().truncate(1, 0);
     CRIA_TRY(add(1, 0, 40));
+    model.kv_cache().truncate(1, 0);
+    CRIA_TRY(read_by_layers(1, 40));
+    CRIA_TRY(add(1, 40, 1));
     return all;
   }
 };
