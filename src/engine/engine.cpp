@@ -178,8 +178,12 @@ Status Engine::run_pass(gpu::Recorder& recorder, uint32_t tokens, uint32_t posit
   CRIA_TRY(recorder.submit());
   CRIA_TRY(device_.wait_idle());
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  pass_size_.observe(tokens, position, taken.count());
+  observe_pass(tokens, position, taken.count());
   return {};
+}
+
+void Engine::observe_pass(uint32_t tokens, uint32_t position, double seconds) {
+  pass_size_.observe(tokens, position, seconds);
 }
 
 MemoryUse Engine::memory() const {

@@ -50,6 +50,8 @@ class Engine {
   /// Submits a recorded pass through a prompt, waits for its end, so that what is in flight stays bounded, and lets
   /// pass_size() know what it took. Errors: kOutOfMemory, kDevice.
   Status run_pass(gpu::Recorder& recorder, uint32_t tokens, uint32_t position);
+  /// Lets pass_size() know what a pass took that run_pass() did not run.
+  void observe_pass(uint32_t tokens, uint32_t position, double seconds);
   /// Only with EngineOptions::needs_tokenizer, or where the model has one.
   [[nodiscard]] const text::Tokenizer& tokenizer() const { return *tokenizer_; }
   [[nodiscard]] const model::ModelConfig& config() const { return config_; }

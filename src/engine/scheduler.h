@@ -96,10 +96,17 @@ class Scheduler {
   struct Preempted : Text {
     PageCopies copies;  ///< of the pages of its `cached` positions
   };
+  /// A chunk of a prompt, and when its pass began.
+  struct Chunk {
+    uint32_t tokens = 0;
+    uint32_t position = 0;
+    Clock::time_point begun;
+  };
   /// A step whose tokens are on their way back.
   struct Flight {
     std::vector<uint32_t> slots;
     std::vector<std::shared_ptr<Ticket>> tickets;  ///< whose the rows were when it began
+    std::optional<Chunk> chunk;                    ///< in whose pass it was taken
     gpu::PendingRead results;
     std::vector<gpu::PendingRead> logits;  ///< of each row; valid where they were asked for
     [[nodiscard]] bool valid() const { return !slots.empty(); }
@@ -118,8 +125,10 @@ class Scheduler {
   Status read_chunk(uint32_t index);
   Status finish_embedding(Slot& slot, gpu::PendingRead sums);
   Status make_room_for_step();
+  [[nodiscard]] std::vector<uint32_t> joining(const Slot& reading) const;
   Status decode();
   [[nodiscard]] std::vector<uint32_t> decoding() const;
+  void add_row(uint32_t index, uint32_t position, model::Batch& batch, Flight& flight) const;
   Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
   [[nodiscard]] bool can_look_ahead() const;
   Status submit_draws(gpu::Recorder& recorder, Flight& flight);

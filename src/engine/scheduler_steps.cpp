@@ -7,8 +7,18 @@
 #include "engine/scheduler.h"
 
 namespace cria::engine {
+namespace {
 
-/// One chunk of a prompt, where there is one, then a step for all texts that are being generated.
+/// Texts up to this length take their steps in the passes of others' prompts. Attention of such a pass reads all keys
+/// of a text in one go, where a step of its own reads them in parallel.
+constexpr uint32_t kJoiningContext = 2048;
+/// However many texts are being generated, prompts are read by at least so many tokens.
+constexpr uint32_t kMinChunk = 32;
+
+}  // namespace
+
+/// One chunk of a prompt, where there is one, and a step for all texts that are being generated: in the same pass where
+/// that may be, else in one of its own.
 Status Scheduler::iterate() {
   for (uint32_t turn = 0; turn < slots_.size(); ++turn) {
     const uint32_t index = (next_prompt_ + turn) % static_cast<uint32_t>(slots_.size());
@@ -40,17 +50,39 @@ Status Scheduler::read_chunk(uint32_t index) {
     fail_job(slot, has_room.error());
   }
   if (!has_room || !*has_room) return {};
+  std::vector<uint32_t> rows;
+  if (!embeds) {
+    CRIA_TRY(make_room_for_step());
+    if (!slot.is_reading()) return {};  // it had to give way
+    rows = joining(slot);
+  }
+  const auto others = static_cast<uint32_t>(rows.size());
+  uint32_t chunk = model.max_batch_tokens();  // where nobody has to wait
+  if (others > 0) {
+    chunk = std::min(chunk - others, std::max(options_.chunk_tokens, others + kMinChunk) - others);
+  } else if (!decoding().empty()) {
+    chunk = options_.chunk_tokens;
+  }
   const uint32_t position = slot.cached;
-  const uint32_t chunk = decoding().empty() ? model.max_batch_tokens() : options_.chunk_tokens;  // nobody has to wait
   const uint32_t count = std::min({engine_.pass_size().tokens(position), chunk, length - position});
   model::Batch batch;
-  batch.tokens.assign(slot.tokens.begin() + slot.cached, slot.tokens.begin() + slot.cached + count);
+  Flight flight;
+  batch.tokens.assign(slot.tokens.begin() + position, slot.tokens.begin() + position + count);
   batch.positions.resize(count);
-  std::iota(batch.positions.begin(), batch.positions.end(), slot.cached);
+  std::iota(batch.positions.begin(), batch.positions.end(), position);
   batch.slots.assign(count, index);
+  const bool is_last = position + count == length && slot.generated == 0;
+  if (is_last && !embeds) {
+    batch.output_rows = {count - 1};
+    flight.slots = {index};
+    flight.tickets = {slot.ticket};
+  }
+  for (const uint32_t other : rows) {
+    const Slot& text = slots_[other];
+    batch.tokens.push_back(text.tokens.back());
+    add_row(other, static_cast<uint32_t>(text.tokens.size()) - 1, batch, flight);
+  }
   batch.rope_length = length;
-  const bool is_last = slot.cached + count == length && slot.generated == 0;
-  if (is_last && !embeds) batch.output_rows = {count - 1};
   batch.sums_hidden = embeds;
   gpu::Recorder recorder = device.record("prefill");
   CRIA_TRY(model.forward(device, recorder, batch));
@@ -64,10 +96,26 @@ Status Scheduler::read_chunk(uint32_t index) {
     CRIA_TRY(recorder.submit());
     return finish_embedding(slot, std::move(sums));
   }
-  if (!is_last) return engine_.run_pass(recorder, count, position);
-  Flight flight{.slots = {index}, .tickets = {slot.ticket}, .results = {}, .logits = {}};
+  if (!flight.valid()) return engine_.run_pass(recorder, count, position);
+  flight.chunk = {.tokens = count, .position = position, .begun = Clock::now()};
   CRIA_TRY(submit_draws(recorder, flight));
-  return collect(std::move(flight));
+  if (rows.empty()) return collect(std::move(flight));
+  flight_ = std::move(flight);
+  const std::scoped_lock lock(mutex_);
+  ++state_.steps;
+  return {};
+}
+
+/// The texts whose next step is taken in the same pass as a chunk of the prompt that is being read: the weights are read
+/// once for both, and nobody waits for two passes. All that are being generated, or none.
+std::vector<uint32_t> Scheduler::joining(const Slot& reading) const {
+  std::vector<uint32_t> rows = decoding();
+  // Dynamic RoPE turns every text by its own length, and a pass knows one.
+  if (engine_.config().rope.scaling == model::RopeScaling::kDynamic) return {};
+  if (rows.size() + kMinChunk > engine_.model().max_batch_tokens()) return {};
+  const auto is_long = [&](const Slot& text) { return text.tokens.size() > kJoiningContext; };
+  if (is_long(reading) || std::ranges::any_of(rows, [&](uint32_t index) { return is_long(slots_[index]); })) return {};
+  return rows;
 }
 
 /// The direction of the mean is that of the sum: scaled to length 1, they are the same.
@@ -154,6 +202,15 @@ bool Scheduler::can_look_ahead() const {
   return std::ranges::none_of(slots_, &Slot::is_reading);
 }
 
+/// Adds a text's next step to a pass; its token is the caller's to add, where it is known.
+void Scheduler::add_row(uint32_t index, uint32_t position, model::Batch& batch, Flight& flight) const {
+  batch.output_rows.push_back(static_cast<uint32_t>(batch.positions.size()));
+  batch.positions.push_back(position);
+  batch.slots.push_back(index);
+  flight.slots.push_back(index);
+  flight.tickets.push_back(slots_[index].ticket);
+}
+
 /// Begins a step for these slots. `tokens` are their last ones; ahead, they are still on the GPU.
 Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens,
                                             bool is_ahead) {
@@ -162,17 +219,13 @@ Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, 
   Flight flight;
   model::Batch batch;
   batch.tokens = tokens;
-  batch.slots = slots;
   for (const uint32_t index : slots) {
-    Slot& slot = slots_[index];
+    const Slot& slot = slots_[index];
     const auto position = static_cast<uint32_t>(slot.tokens.size()) - (is_ahead ? 0 : 1);
     if (is_ahead && !reserve(index, position + 1)) return Flight{};  // the step as it is will tell
-    batch.positions.push_back(position);
-    batch.output_rows.push_back(static_cast<uint32_t>(batch.output_rows.size()));
+    add_row(index, position, batch, flight);
     batch.rope_length = position + 1;
-    flight.tickets.push_back(slot.ticket);
   }
-  flight.slots = slots;
   gpu::Recorder recorder = device.record("decode");
   CRIA_TRY(model.forward(device, recorder, batch));
   CRIA_TRY(submit_draws(recorder, flight));
@@ -201,6 +254,10 @@ Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
 Status Scheduler::collect(Flight flight) {
   if (!flight.valid()) return {};
   CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, flight.results.values<kernels::SampledToken>());
+  if (flight.chunk) {
+    const std::chrono::duration<double> taken = Clock::now() - flight.chunk->begun;
+    engine_.observe_pass(flight.chunk->tokens, flight.chunk->position, taken.count());
+  }
   for (size_t row = 0; row < flight.slots.size(); ++row) {
     Slot& slot = slots_[flight.slots[row]];
     if (slot.ticket != flight.tickets[row] || !slot.ticket) continue;  // it ended meanwhile

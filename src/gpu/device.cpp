@@ -340,6 +340,24 @@ void HostBuffer::seal() {
   impl_->mapped = {};
 }
 
+Status HostBuffer::reopen() {
+  if (!impl_->mapped.empty()) return {};
+  std::string error;
+  CRIA_TRY(impl_->device->wait(impl_->handle.MapAsync(
+      wgpu::MapMode::Write, 0, impl_->bytes, wgpu::CallbackMode::WaitAnyOnly,
+      [](wgpu::MapAsyncStatus status, wgpu::StringView message, std::string* into) {
+        if (status != wgpu::MapAsyncStatus::Success) *into = std::string_view(message);
+      },
+      &error)));
+  auto* mapped = error.empty() ? static_cast<std::byte*>(impl_->handle.GetMappedRange(0, impl_->bytes)) : nullptr;
+  if (mapped == nullptr) {
+    CRIA_TRY(impl_->device->check());
+    return fail(ErrorCode::kDevice, "memory of the host could not be written again: {}", error);
+  }
+  impl_->mapped = {mapped, impl_->bytes};
+  return {};
+}
+
 Status Device::write(const Buffer& buffer, uint64_t offset, std::span<const std::byte> bytes) {
   if (bytes.empty()) return {};
   CRIA_CHECK(offset % 4 == 0 && bytes.size() % 4 == 0 && offset + bytes.size() <= buffer.size_bytes());

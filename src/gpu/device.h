@@ -44,7 +44,7 @@ struct Limits {
   uint32_t max_workgroup_invocations = 0;
   uint32_t max_workgroups_per_dimension = 0;
   uint32_t uniform_alignment = 256;
-  uint64_t max_upload_bytes = 64ULL << 20;  ///< that wait in staging memory; less where there is a memory budget
+  uint64_t max_upload_bytes = 16ULL << 20;  ///< that wait in staging memory; less where there is a memory budget
 };
 
 /// A shape of matrices that the matrix units multiply: sums [m, n] of f32 += [m, k] * [k, n] of f16.
@@ -115,8 +115,8 @@ class Buffer {
   std::shared_ptr<detail::BufferImpl> impl_;
 };
 
-/// Memory of the host that the GPU copies from by itself. The CPU writes it once, seals it, and has it copied as often
-/// as it likes; copies of the handle share it.
+/// Memory of the host that the GPU copies from by itself. The CPU writes it, seals it, and has it copied as often as it
+/// likes; copies of the handle share it.
 class HostBuffer {
  public:
   HostBuffer() = default;
@@ -127,6 +127,8 @@ class HostBuffer {
   [[nodiscard]] std::span<std::byte> writable() const;
   /// Ends writing: from now on the buffer may be copied from.
   void seal();
+  /// Lets the CPU write again, once all copies that have been submitted are done: blocks until then. Errors: kDevice.
+  Status reopen();
   [[nodiscard]] const detail::HostBufferImpl& impl() const { return *impl_; }
 
  private:

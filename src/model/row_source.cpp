@@ -144,27 +144,18 @@ bool RowSource::holds_blocks(const WeightFormat& format) const {
          });
 }
 
-std::span<const std::byte> RowSource::as_stored(uint64_t first, uint64_t count, WeightType type,
-                                                uint64_t row_bytes) const {
-  const Place begin = place(first);
-  const Place end = place(first + count - 1);
-  const TensorView& tensor = *begin.tensor;
-  if (begin.tensor != end.tensor || end.row - begin.row != count - 1 || is_block_type(tensor.dtype) ||
-      tensor.paired_rows != 0 || float_type_of(tensor.dtype, type) != type || source_row_bytes(tensor) != row_bytes) {
-    return {};
-  }
-  return tensor.data.subspan(begin.row * row_bytes, count * row_bytes);
-}
-
 Status RowSource::read(uint64_t first, uint64_t count, WeightType type, uint64_t row_bytes,
-                       std::vector<std::byte>& out) const {
-  out.assign(count * row_bytes, std::byte{0});
+                       std::span<std::byte> out) const {
+  CRIA_CHECK(out.size() == count * row_bytes);
+  const uint64_t used = uint64_t{spec_.columns} * kernels::weight_type_bytes(type);
   std::mutex mutex;
   Status status;
   parallel_for(count, kElementsPerThread / spec_.columns + 1, [&](uint64_t begin, uint64_t end) {
     std::vector<float> decoded(spec_.columns);
     for (uint64_t r = begin; r < end; ++r) {
-      Status row = convert_row(place(first + r), type, decoded, out.data() + r * row_bytes);
+      const std::span<std::byte> target = out.subspan(r * row_bytes, row_bytes);
+      Status row = convert_row(place(first + r), type, decoded, target.data());
+      std::ranges::fill(target.subspan(used), std::byte{0});
       if (row) continue;
       const std::lock_guard lock(mutex);
       if (status) status = std::move(row);
@@ -192,15 +183,15 @@ Status RowSource::convert_row(const Place& from, WeightType type, std::span<floa
 }
 
 void RowSource::read_blocks(uint64_t first, uint64_t count, const WeightFormat& format,
-                            std::vector<std::byte>& integers, std::vector<std::byte>& scales) const {
+                            std::span<std::byte> integers, std::span<std::byte> scales) const {
   const uint64_t padded = kernels::padded_columns(spec_.columns, format);
   const uint64_t block_bytes = uint64_t{format.block} * kernels::weight_type_bits(format.type) / 8;
   const uint64_t blocks = padded / format.block;
   const std::byte zero{static_cast<unsigned char>(format.type == WeightType::kInt4 ? 0x88 : 0)};
   const uint64_t scale_bytes = kernels::scale_bytes(format.type);
   const bool is_k_quant = kernels::is_k_quant(format.type);
-  integers.assign(count * blocks * block_bytes, zero);
-  scales.assign(count * blocks * scale_bytes, std::byte{0});
+  const uint64_t used = spec_.columns / format.block;
+  CRIA_CHECK(integers.size() == count * blocks * block_bytes && scales.size() == count * blocks * scale_bytes);
   parallel_for(count, kElementsPerThread / spec_.columns + 1, [&](uint64_t begin, uint64_t end) {
     std::vector<float> decoded;
     std::vector<std::byte> encoded;
@@ -216,10 +207,12 @@ void RowSource::read_blocks(uint64_t first, uint64_t count, const WeightFormat& 
         quant::find_block_format(formats::dtype_name(dtype))->encode(decoded, encoded.data());
         source = encoded.data();
       }
-      for (uint64_t b = 0; b < spec_.columns / format.block; ++b) {
+      for (uint64_t b = 0; b < used; ++b) {
         copy_block(source + b * formats::dtype_bytes(dtype), dtype, format.type,
                    integers.data() + (r * blocks + b) * block_bytes, scales.data() + (r * blocks + b) * scale_bytes);
       }
+      std::ranges::fill(integers.subspan((r * blocks + used) * block_bytes, (blocks - used) * block_bytes), zero);
+      std::ranges::fill(scales.subspan((r * blocks + used) * scale_bytes, (blocks - used) * scale_bytes), std::byte{0});
     }
   });
 }

@@ -32,19 +32,16 @@ class RowSource {
   /// Whether read_blocks loses nothing: the blocks are those of the file.
   [[nodiscard]] bool holds_blocks(const kernels::WeightFormat& format) const;
 
-  /// The rows as they lie in the file, where they need no change to become `type` with rows of `row_bytes`; else
-  /// nothing.
-  [[nodiscard]] std::span<const std::byte> as_stored(uint64_t first, uint64_t count, kernels::WeightType type,
-                                                     uint64_t row_bytes) const;
-  /// Rows first … first + count - 1 in a float type, each padded with zeros to `row_bytes`, on all cores.
-  /// Errors: kInvalidInput for a value that does not fit the type.
+  /// Rows first … first + count - 1 in a float type to out [count * row_bytes], each padded with zeros, on all cores.
+  /// `out` is written from front to back in each row and never read. Errors: kInvalidInput for a value that does not
+  /// fit the type.
   Status read(uint64_t first, uint64_t count, kernels::WeightType type, uint64_t row_bytes,
-              std::vector<std::byte>& out) const;
+              std::span<std::byte> out) const;
   /// The same rows as blocks: integers [count, padded columns] and scales, in the layout of quant/blocks.h or
   /// quant/super_blocks.h, on all cores. The blocks of K-quants are made by the CPU's encoder where the file has
   /// others; int8 and int4 need holds_blocks.
-  void read_blocks(uint64_t first, uint64_t count, const kernels::WeightFormat& format,
-                   std::vector<std::byte>& integers, std::vector<std::byte>& scales) const;
+  void read_blocks(uint64_t first, uint64_t count, const kernels::WeightFormat& format, std::span<std::byte> integers,
+                   std::span<std::byte> scales) const;
 
   /// Lets the system take back the memory of rows that have been used; returns their bytes.
   uint64_t release(uint64_t first, uint64_t count) const;

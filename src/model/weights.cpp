@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "kernels/quantize.h"
 #include "model/row_source.h"
+#include "model/upload_ring.h"
 #include "quant/blocks.h"
 
 namespace cria::model {
@@ -30,7 +31,7 @@ class Loader {
  public:
   Loader(gpu::Device& device, const formats::Checkpoint& checkpoint, const WeightChoice& choice,
          const std::function<void(uint64_t)>& on_progress)
-      : device_(device), checkpoint_(checkpoint), choice_(choice), on_progress_(on_progress) {}
+      : device_(device), checkpoint_(checkpoint), choice_(choice), on_progress_(on_progress), ring_(device) {}
 
   Result<Matrix> matrix(const MatrixSpec& spec) {
     const RowSource source(spec, checkpoint_);
@@ -68,15 +69,13 @@ class Loader {
     const uint64_t rows_per_piece = std::max<uint64_t>(1, piece_bytes() / row_bytes);
     for (uint64_t row = 0; row < shard.rows; row += rows_per_piece) {
       const uint64_t count = std::min<uint64_t>(rows_per_piece, shard.rows - row);
-      std::span<const std::byte> piece = source.as_stored(shard.first_row + row, count, type, row_bytes);
-      if (piece.empty()) {
-        CRIA_TRY(source.read(shard.first_row + row, count, type, row_bytes, converted_));
-        piece = converted_;
-      }
+      const uint64_t bytes = count * row_bytes;
+      CRIA_TRY_ASSIGN(const std::span<std::byte> piece, ring_.next(bytes));
+      CRIA_TRY(source.read(shard.first_row + row, count, type, row_bytes, piece));
       if (quantise) {
-        CRIA_TRY(quantize(matrix, shard, type, piece, static_cast<uint32_t>(row), static_cast<uint32_t>(count)));
+        CRIA_TRY(quantize(matrix, shard, type, bytes, static_cast<uint32_t>(row), static_cast<uint32_t>(count)));
       } else {
-        CRIA_TRY(device_.write(shard.buffer, row * row_bytes, piece));
+        CRIA_TRY(ring_.send({{0, bytes, shard.buffer, row * row_bytes}}));
       }
       on_progress_(source.release(shard.first_row + row, count));
     }
@@ -88,26 +87,29 @@ class Loader {
     const uint64_t rows_per_piece = std::max<uint64_t>(1, piece_bytes() / matrix.row_bytes());
     for (uint64_t row = 0; row < shard.rows; row += rows_per_piece) {
       const uint64_t count = std::min<uint64_t>(rows_per_piece, shard.rows - row);
-      source.read_blocks(shard.first_row + row, count, matrix.format, converted_, scales_);
-      CRIA_TRY(device_.write(shard.buffer, row * matrix.row_bytes(), converted_));
-      CRIA_TRY(device_.write(shard.scales, row * matrix.scale_row_bytes(), scales_));
+      const uint64_t bytes = count * matrix.row_bytes();
+      const uint64_t scale_bytes = count * matrix.scale_row_bytes();
+      CRIA_TRY_ASSIGN(const std::span<std::byte> piece, ring_.next(bytes + scale_bytes));
+      source.read_blocks(shard.first_row + row, count, matrix.format, piece.first(bytes), piece.subspan(bytes));
+      CRIA_TRY(ring_.send({{0, bytes, shard.buffer, row * matrix.row_bytes()},
+                           {bytes, scale_bytes, shard.scales, row * matrix.scale_row_bytes()}}));
       on_progress_(source.release(shard.first_row + row, count));
     }
     return {};
   }
 
   [[nodiscard]] uint64_t piece_bytes() const {
-    return std::min({kPieceBytes, device_.limits().max_binding_bytes, device_.limits().max_upload_bytes});
+    return std::min({kPieceBytes, device_.limits().max_binding_bytes, device_.limits().max_upload_bytes / 2});
   }
 
-  Status quantize(const Matrix& matrix, const Matrix::Shard& shard, WeightType from, std::span<const std::byte> rows,
-                  uint32_t first_row, uint32_t count) {
-    if (staging_.size_bytes() < rows.size()) {
-      CRIA_TRY_ASSIGN(staging_,
-                      device_.create_buffer("rows to quantise", std::max<uint64_t>(rows.size(), piece_bytes()),
-                                            gpu::MemoryKind::kStaging));
+  /// Sends the rows in the ring's slot through the quantiser.
+  Status quantize(const Matrix& matrix, const Matrix::Shard& shard, WeightType from, uint64_t bytes, uint32_t first_row,
+                  uint32_t count) {
+    if (staging_.size_bytes() < bytes) {
+      CRIA_TRY_ASSIGN(staging_, device_.create_buffer("rows to quantise", std::max(bytes, piece_bytes()),
+                                                      gpu::MemoryKind::kStaging));
     }
-    CRIA_TRY(device_.write(staging_, 0, rows));
+    CRIA_TRY(ring_.send({{0, bytes, staging_, 0}}));
     CRIA_TRY_ASSIGN(const kernels::Quantize op, kernels::Quantize::create(device_, from, matrix.format));
     gpu::Recorder recorder = device_.record("quantise");
     op.record(recorder, staging_, count, matrix.columns, shard, first_row);
@@ -135,7 +137,7 @@ class Loader {
   const formats::Checkpoint& checkpoint_;
   WeightChoice choice_;
   const std::function<void(uint64_t)>& on_progress_;
-  std::vector<std::byte> converted_, scales_;
+  UploadRing ring_;
   gpu::Buffer staging_;
 };
 

@@ -79,6 +79,7 @@ TEST_F(LossTest, TheThirdWithinAMinuteEndsTheServer) {
   create();
   std::future<Status> served = std::async(std::launch::async, [&] { return serve(*server_, *scheduler_, seconds(1)); });
   for (int loss = 0; loss < 3; ++loss) {
+    while (get("/ready").status != 200) std::this_thread::yield();  // loading submits work too
     gpu::faults::lose_device_at(1);
     expect_refused(post("/v1/completions", text_body()), 503, kPlug);
   }
