@@ -1,26 +1,21 @@
 #!/usr/bin/env python3
-"""Compares the memory that Cria says a run takes with what the GPU has then given out. Needs Python and nvidia-smi.
+"""Compares the memory that Cria says a run takes with what the GPU has then given out. Needs Python and an NVIDIA GPU.
 
   fit.py CRIA SMALL_MODEL MODEL...            for instance  fit.py bin/cria models/cria-stories-11m llama-1.1b.gguf
 
 For each model (a folder or a GGUF file) with each type of weights and length of context it asks for the estimate
-(`cria run --dry-run-fit`), then runs `cria bench` with a cache that is full up to the last position, and reads the memory
-that all programs use from nvidia-smi. What the driver itself takes is measured with the small model, whose own bytes are
-subtracted, and left out. The GPU should have nothing else to do.
+(`cria run --dry-run-fit`), then runs `cria bench` with a cache that is full up to the last positions, and reads what
+all programs use meanwhile. What the driver itself takes is measured with the small model, whose own bytes
+are subtracted, and left out. The GPU should have nothing else to do.
 """
 
 import argparse
+import ctypes
 import json
 import statistics
 import subprocess
 import sys
 import time
-
-
-def used_bytes():
-    out = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"],
-                         check=True, capture_output=True, text=True).stdout
-    return int(out.split()[0]) << 20
 
 
 def estimate(cria, model, weights, context):
@@ -29,21 +24,43 @@ def estimate(cria, model, weights, context):
     return json.loads(out)["total_bytes"]
 
 
-def most_used(cria, model, weights, context):
-    """The most memory in use while the benchmark runs, less what was in use before."""
-    before = used_bytes()
+class Memory(ctypes.Structure):
+    """What NVIDIA's management library tells, in bytes."""
+
+    _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]
+
+
+class Gpu:
+    """The first GPU."""
+
+    def __init__(self):
+        self.library = ctypes.CDLL("libnvidia-ml.so.1")
+        self.handle = ctypes.c_void_p()
+        if self.library.nvmlInit_v2() or self.library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self.handle)):
+            sys.exit("fit: NVIDIA's management library finds no GPU")
+
+    def bytes_in_use(self):
+        memory = Memory()
+        if self.library.nvmlDeviceGetMemoryInfo(self.handle, ctypes.byref(memory)):
+            sys.exit("fit: the GPU does not tell what memory is in use")
+        return memory.used
+
+
+def bytes_of_bench(gpu, cria, model, weights, context):
+    """What the GPU has given out while the benchmark generates, less what it had before."""
+    before = gpu.bytes_in_use()
     steps = 8
     program = subprocess.Popen([cria, "bench", model, "--weights", weights, "-p", "0", "-n", str(steps), "--depth",
-                                str(context - 2 * steps), "-r", "200", "--tuning", "off", "--format", "json"],
+                                str(context - 2 * steps), "-r", "50", "--tuning", "off", "--format", "json"],
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    most = 0
+    samples = []
     while program.poll() is None:
-        most = max(most, used_bytes())
+        samples.append(gpu.bytes_in_use())
         time.sleep(0.02)
     if program.returncode != 0:
         sys.exit(f"fit: {program.stderr.read().strip()}")
-    time.sleep(0.5)  # the driver takes a while to give back
-    return most - before
+    # It measures the bandwidth first, and in the end frees what it has; generating is what takes longest between.
+    return statistics.mode(samples[len(samples) // 2:]) - before
 
 
 def main():
@@ -54,8 +71,9 @@ def main():
     parser.add_argument("--weights", default="f16,int8,int4")
     parser.add_argument("--contexts", default="2048,16384")
     arguments = parser.parse_args()
+    gpu = Gpu()
     small = (arguments.small_model, "auto", 512)
-    driver = most_used(arguments.cria, *small) - estimate(arguments.cria, *small)
+    driver = bytes_of_bench(gpu, arguments.cria, *small) - estimate(arguments.cria, *small)
     print(f"The driver takes {driver / 1e6:.0f} MB.\n")
     print("| model | weights | context | estimate, MB | in use, MB | off by |\n|---|---|--:|--:|--:|--:|")
     errors = []
@@ -63,7 +81,7 @@ def main():
         for weights in arguments.weights.split(","):
             for context in map(int, arguments.contexts.split(",")):
                 said = estimate(arguments.cria, model, weights, context)
-                used = most_used(arguments.cria, model, weights, context) - driver
+                used = bytes_of_bench(gpu, arguments.cria, model, weights, context) - driver
                 errors.append(said / used - 1)
                 name = model.rsplit("/", 1)[-1]
                 print(f"| {name} | {weights} | {context} | {said / 1e6:.0f} | {used / 1e6:.0f} | {errors[-1]:+.1%} |")

@@ -135,7 +135,9 @@ std::string stats_text(const engine::Engine& engine, const engine::GenerationSta
   text += row("device", engine.device().info().name);
   text += row("memory", fmt::format("weights {}, KV cache {}, scratch {}", human_bytes(memory.weight_bytes),
                                     human_bytes(memory.kv_bytes), human_bytes(memory.scratch_bytes)));
-  text += row("load", fmt::format("{:.2f} s", engine.load_seconds()));
+  text += row("load", fmt::format("{:.2f} s, {}/s", engine.load_seconds(),
+                                  human_bytes(static_cast<uint64_t>(static_cast<double>(memory.weight_bytes) /
+                                                                    std::max(engine.load_seconds(), 1e-3)))));
   text += row("prompt", fmt::format("{} tokens, first token after {:.3f} s ({:.1f} tokens/s)", stats.prompt_tokens,
                                     stats.prefill_seconds, stats.prefill_tokens_per_second()));
   text += row("decode",

@@ -77,7 +77,7 @@ void add_limits(CLI::App& command, ServeFlags& flags) {
   command.add_option("--max-queue", flags.max_queue, "Requests that wait for a slot; more are refused")
       ->check(number_from(0U, 65536U))
       ->capture_default_str();
-  command.add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a prompt that are read between two steps of others")
+  command.add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a pass that reads a prompt while texts are generated")
       ->check(number_from(1U, 4096U))
       ->capture_default_str();
   command

@@ -24,7 +24,7 @@ namespace cria::engine {
 
 struct SchedulerOptions {
   size_t max_queue = 64;        ///< jobs that wait for a slot; more are refused
-  uint32_t chunk_tokens = 128;  ///< of a prompt that are read between two steps, while other texts are generated
+  uint32_t chunk_tokens = 128;  ///< of a pass that reads a prompt while other texts are generated, theirs included
   /// Tokens of texts whose pages are remembered, so that others that begin alike share them; 0: none. Unset: as many as
   /// the context has.
   std::optional<uint32_t> shared_tokens = {};
