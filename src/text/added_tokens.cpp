@@ -33,8 +33,6 @@ Result<AddedToken> parse_token(const Json& entry, std::string_view name) {
   return token;
 }
 
-constexpr uint64_t edge_key(uint32_t node, char byte) { return uint64_t{node} << 8 | static_cast<unsigned char>(byte); }
-
 /// Whether the character that ends at text[end] / begins at text[at] is part of a word.
 bool word_before(std::string_view text, size_t end) {
   if (end == 0) return false;
