@@ -41,7 +41,7 @@ CRIA_INLINE void select_less(const Lanes& a, const Lanes& b, const Lanes& x, con
   out = a < b ? x : y;
 }
 
-/// The nearest f16, ties to even; infinite from 65,520 on.
+/// The nearest f16, ties to even; infinite from 65,520 on; NaN stays.
 CRIA_INLINE void round_to_f16(Lanes& lanes) {
   using Words = uint32_t __attribute__((vector_size(4 * kLanes), aligned(4)));
   Words bits;
@@ -52,8 +52,9 @@ CRIA_INLINE void round_to_f16(Lanes& lanes) {
   std::memcpy(&normal, &kept, sizeof(normal));
   const Lanes small = (lanes + 0.75F) - 0.75F;  // below 2^-14 steps are 2^-24, which are those of 0.75 in f32
   const Lanes large = normal * 0x1p127F;
-  lanes = magnitude < 0x38800000U ? small : normal;
-  lanes = magnitude < 0x477FF000U ? lanes : large * 2.0F;
+  const Lanes finite = magnitude < 0x38800000U ? small : normal;
+  const Lanes rounded = magnitude < 0x477FF000U ? finite : large * 2.0F;
+  lanes = magnitude > 0x7F800000U ? lanes : rounded;  // rounding would carry the bits of some NaN round to 0
 }
 
 #else

@@ -34,6 +34,9 @@ TEST(Float16Rows, AllNumbersAreThoseOfOneByOne) {
 TEST(Lanes, AreRoundedToF16LikeOneNumber) {
   std::mt19937 random(1);
   std::vector<float> values = {0.0F, -0.0F, 65504, 65519.9F, 65520, -65520, 1e30F, 0x1p-24F, 0x1p-25F, 0x1.8p-25F};
+  for (const uint32_t bits : {0x7F800001U, 0x7FFFFFFFU, 0xFFFFF000U, 0xFFFFFFFFU}) {
+    values.push_back(std::bit_cast<float>(bits));  // NaN
+  }
   for (int i = 0; i < 100'000; ++i) values.push_back(std::bit_cast<float>(static_cast<uint32_t>(random())));
   for (const float value : values) {
     Lanes lanes;
