@@ -2,7 +2,7 @@
 # (tools/setup.sh, instant once done) and builds with CMake; `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-asan test-openai lint format docs bundle clean distclean
+.PHONY: help setup run build test test-asan test-openai fuzz lint format docs bundle clean distclean
 
 PROMPT ?= Once upon a time
 # The text as it was typed, for "$$PROMPT" in a recipe: never expanded by make nor pasted into a command.
@@ -37,6 +37,7 @@ help:
 	@echo 'make test [ARGS="-R kernels"]     build and run the tests (CRIA_VULKAN_DRIVER=auto: on the GPU)'
 	@echo 'make test-asan                    the same with address and undefined-behaviour sanitizers'
 	@echo 'make test-openai                  OpenAI'"'"'s client from npm against the server (needs Node.js 20)'
+	@echo 'make fuzz [ARGS="gguf json"]      look for inputs that the readers of files do not survive (FUZZ_SECONDS=60 each)'
 	@echo 'make bundle                       dist/cria-VERSION-linux-ARCH.tar.gz, which runs without installing'
 	@echo '  BUNDLE_MODEL=0                  ... without the model;  BUNDLE_SOFTWARE=1  ... with a driver for the CPU'
 	@echo 'make lint, make format            check or apply the code style'
@@ -68,6 +69,12 @@ test-asan:
 	@tools/setup.sh tests
 	$(call build,asan-ubsan)
 	@ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 $(call run_tests,asan-ubsan)
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@tools/setup.sh fuzz
+	$(call build,fuzz)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz.sh build/fuzz $(ARGS)
 
 lint:
 	@tools/setup.sh lint

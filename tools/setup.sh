@@ -4,6 +4,7 @@
 #   setup.sh            what `make run` needs: compiler, libraries, Dawn, and a Vulkan driver for the CPU
 #   setup.sh tests      the same, and GoogleTest and SwiftShader (a second Vulkan driver for the CPU)
 #   setup.sh lint       the same as tests, and clang-format and clang-tidy
+#   setup.sh fuzz       what `make fuzz` needs: clang with libFuzzer, and the libraries of the readers; no Dawn
 #
 # System packages are installed where this runs as root on a machine with apt, and named in one sentence
 # where not. Dawn is unpacked from Debian's packages into .deps/runtime beside the project, with the newer
@@ -57,8 +58,15 @@ find_missing() {
     need_header libfmt-dev fmt/core.h
     need_header libspdlog-dev spdlog/spdlog.h
     need_header nlohmann-json3-dev nlohmann/json.hpp
-    need_header libcli11-dev CLI/CLI.hpp
     need_header libutf8proc-dev utf8proc.h
+    if [[ $MODE == fuzz ]]; then
+      need_command clang-19 clang++-19
+      need_command llvm-19 llvm-symbolizer-19  # names of functions in what is reported
+      compgen -G '/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-*.a' >/dev/null ||
+        missing+=(libclang-rt-19-dev)
+      return
+    fi
+    need_header libcli11-dev CLI/CLI.hpp
     need_header libedit-dev histedit.h
     [[ $MODE == build ]] || need_header libgtest-dev gtest/gtest.h
     need_command binutils readelf
@@ -214,9 +222,13 @@ setup_headers() {
 
 # ---- what has to be done ----
 
-case $MODE in build | tests | lint) ;; *) die "there is no mode \"$MODE\": the modes are build, tests and lint." ;; esac
+case $MODE in
+  build | tests | lint | fuzz) ;;
+  *) die "there is no mode \"$MODE\": the modes are build, tests, lint and fuzz." ;;
+esac
 mkdir -p "$DEPS"
 install_missing
+[[ $MODE != fuzz ]] || exit 0
 check_version "${CXX:-g++}" "$("${CXX:-g++}" -dumpversion)" 12
 all_is_unpacked && exit 0
 
