@@ -2,7 +2,7 @@
 # (tools/setup.sh, instant once done) and builds with CMake; `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-asan test-openai fuzz lint format docs bundle clean distclean
+.PHONY: help setup run build test test-asan test-openai test-web fuzz lint format docs bundle clean distclean
 
 PROMPT ?= Once upon a time
 # The text as it was typed, for "$$PROMPT" in a recipe: never expanded by make nor pasted into a command.
@@ -38,6 +38,7 @@ help:
 	@echo 'make test-asan                    the same with address and undefined-behaviour sanitizers'
 	@echo 'make test-openai                  OpenAI'"'"'s client from npm against the server (needs Node.js 20)'
 	@echo 'make fuzz [ARGS="gguf json"]      look for inputs that the readers of files do not survive (FUZZ_SECONDS=60 each)'
+	@echo 'make test-web                     the web page in headless Chromium; screenshots in build/dev/web-screenshots'
 	@echo 'make bundle                       dist/cria-VERSION-linux-ARCH.tar.gz, which runs without installing'
 	@echo '  BUNDLE_MODEL=0                  ... without the model;  BUNDLE_SOFTWARE=1  ... with a driver for the CPU'
 	@echo 'make lint, make format            check or apply the code style'
@@ -63,6 +64,12 @@ test:
 test-openai:
 	@npm ci --prefix tests/openai --no-audit --no-fund
 	@$(MAKE) test ARGS="-R openai_client"
+
+# As with the client: once its packages are installed, it is part of `make test` too.
+test-web:
+	@tools/setup.sh web
+	@npm ci --prefix tests/web --ignore-scripts --no-audit --no-fund
+	@$(MAKE) test ARGS="-R ^web_"
 
 # Drivers and LLVM keep memory until the process ends, so leaks are not reported.
 test-asan:

@@ -76,6 +76,10 @@ fi
 [[ ${BUNDLE_SOFTWARE:-0} == 1 ]] && name+=-software
 
 cp LICENSE-MIT LICENSE-APACHE "$bundle/licenses/"
+for package in marked preact; do  # in the web page, where that was built
+  [[ ! -e $build/web/node_modules/$package ]] ||
+    cp "$build/web/node_modules/$package/LICENSE" "$bundle/licenses/npm-$package.txt"
+done
 # The unpacked runtime keeps one copyright file per package; for the system's libraries dpkg knows the package.
 while read -r library; do
   case $library in "$system"/*) dpkg -S "$(readlink -f "$library")" | cut -d: -f1 ;; esac

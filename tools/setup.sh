@@ -5,6 +5,7 @@
 #   setup.sh tests      the same, and GoogleTest and SwiftShader (a second Vulkan driver for the CPU)
 #   setup.sh lint       the same as tests, and clang-format and clang-tidy
 #   setup.sh fuzz       what `make fuzz` needs: clang with libFuzzer, and the libraries of the readers; no Dawn
+#   setup.sh web        the same as tests, and what tests the web page: Node.js with npm, and Chromium
 #
 # System packages are installed where this runs as root on a machine with apt, and named in one sentence
 # where not. Dawn is unpacked from Debian's packages into .deps/runtime beside the project, with the newer
@@ -73,6 +74,11 @@ find_missing() {
     if [[ $MODE == lint ]]; then
       need_command clang-format-19 clang-format-19
       need_command clang-tidy-19 clang-tidy-19
+    fi
+    if [[ $MODE == web ]]; then
+      need_command nodejs node
+      need_command npm npm
+      need_command chromium chromium
     fi
     if ! all_is_unpacked; then
       [[ -e $KEYRING ]] || missing+=(debian-archive-keyring)
@@ -223,8 +229,8 @@ setup_headers() {
 # ---- what has to be done ----
 
 case $MODE in
-  build | tests | lint | fuzz) ;;
-  *) die "there is no mode \"$MODE\": the modes are build, tests, lint and fuzz." ;;
+  build | tests | lint | web | fuzz) ;;
+  *) die "there is no mode \"$MODE\": the modes are build, tests, lint, web and fuzz." ;;
 esac
 mkdir -p "$DEPS"
 install_missing

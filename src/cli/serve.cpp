@@ -18,6 +18,7 @@ struct ServeFlags {
   std::optional<uint32_t> shared_tokens;
   uint32_t cache_tokens = 0;
   uint64_t spill_bytes = engine::SchedulerOptions{}.spill_bytes;
+  bool no_web = false;
   server::ServerOptions server;
 };
 
@@ -48,6 +49,7 @@ Status run(const ServeFlags& flags) {
   options.needs_tokenizer = true;
   server::ServerOptions server_options = flags.server;
   server_options.api_key = api_key(flags.server.api_key);
+  if (!flags.no_web) server_options.web = server::embedded_web();
   if (server_options.model_name.empty()) {
     server_options.model_name = std::filesystem::absolute(path).lexically_normal().filename().string();
   }
@@ -77,7 +79,8 @@ void add_limits(CLI::App& command, ServeFlags& flags) {
   command.add_option("--max-queue", flags.max_queue, "Requests that wait for a slot; more are refused")
       ->check(number_from(0U, 65536U))
       ->capture_default_str();
-  command.add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a pass that reads a prompt while texts are generated")
+  command
+      .add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a pass that reads a prompt while texts are generated")
       ->check(number_from(1U, 4096U))
       ->capture_default_str();
   command
@@ -139,6 +142,7 @@ void add_serve(CLI::App& app, Command& chosen) {
   command->add_option("--model-name", server.model_name, "Name of the model in the API; by default its folder's")
       ->type_name("NAME");
   add_template_to(*command, flags->chat_template);
+  command->add_flag("--no-web", flags->no_web, "Leaves out the page for browsers");
   add_limits(*command, *flags);
   flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });

@@ -102,6 +102,7 @@ void Scheduler::tell_pages() {
   const model::KvCache& cache = engine_.model().kv_cache();
   const uint32_t busy = busy_pages();
   const std::scoped_lock lock(mutex_);
+  state_.memory = engine_.memory();
   state_.pages = cache.max_pages();
   state_.used_pages = cache.used_pages();
   state_.busy_pages = busy;

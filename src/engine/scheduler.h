@@ -49,6 +49,7 @@ struct SchedulerState {
   uint64_t spilled_bytes = 0;   ///< of their pages, in host memory
   uint64_t preemptions = 0;     ///< times that a job had to give way
   uint64_t recomputations = 0;  ///< of these, times that its pages were not kept
+  MemoryUse memory;             ///< of the device
   uint64_t device_losses = 0;
   bool is_recovering = false;  ///< the device was lost, and is being opened again
   bool is_broken = false;      ///< the device failed for good: nothing will be generated any more

@@ -19,6 +19,11 @@ constexpr Path kPaths[] = {{"/health", "GET"},         {"/ready", "GET"},
                            {"/detokenize", "POST"},    {"/v1/completions", "POST"},
                            {"/v1/embeddings", "POST"}, {"/v1/chat/completions", "POST"}};
 
+/// Of the page for browsers, or of the text in its place.
+bool is_web(std::string_view path, const ServerOptions& options) {
+  return options.web && (path == "/" || find_web(*options.web, path) != nullptr);
+}
+
 std::string lower(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(),
@@ -102,8 +107,8 @@ std::optional<Refusal> refuse_sender(const RequestHead& head, const ServerOption
 }
 
 std::optional<Refusal> refuse_key(const RequestHead& head, const ServerOptions& options) {
-  if (options.api_key.empty() || head.path == "/health" || head.path == "/ready" || head.method == "OPTIONS")
-    return std::nullopt;
+  const bool is_open = head.path == "/health" || head.path == "/ready" || is_web(head.path, options);
+  if (options.api_key.empty() || is_open || head.method == "OPTIONS") return std::nullopt;
   constexpr std::string_view kBearer = "Bearer ";
   const bool has_key = head.authorization.size() == 1 && head.authorization[0].starts_with(kBearer);
   const std::string_view given = has_key ? std::string_view(head.authorization[0]).substr(kBearer.size()) : "";
@@ -137,11 +142,12 @@ std::optional<Refusal> refuse_body(const RequestHead& head, const ServerOptions&
 
 }  // namespace
 
-bool is_known_path(std::string_view path) {
-  return std::ranges::any_of(kPaths, [&](const Path& known) { return known.holds(path); });
+bool is_known_path(std::string_view path, const ServerOptions& options) {
+  return is_web(path, options) || std::ranges::any_of(kPaths, [&](const Path& known) { return known.holds(path); });
 }
 
-bool takes_method(std::string_view path, std::string_view method) {
+bool takes_method(std::string_view path, std::string_view method, const ServerOptions& options) {
+  if (is_web(path, options)) return method == "GET" || method == "HEAD" || method == "OPTIONS";
   return std::ranges::any_of(kPaths, [&](const Path& known) {
     return known.holds(path) &&
            (known.method == method || method == "OPTIONS" || (known.method == "GET" && method == "HEAD"));
@@ -152,8 +158,8 @@ std::optional<Refusal> refuse_head(const RequestHead& head, const ServerOptions&
   if (auto refusal = refuse_framing(head)) return refusal;
   if (auto refusal = refuse_sender(head, options)) return refusal;
   if (auto refusal = refuse_key(head, options)) return refusal;
-  if (!is_known_path(head.path)) return refuse(404, "there is nothing at this path", "not_found");
-  if (!takes_method(head.path, head.method))
+  if (!is_known_path(head.path, options)) return refuse(404, "there is nothing at this path", "not_found");
+  if (!takes_method(head.path, head.method, options))
     return refuse(405, "this path does not take this method", "method_not_allowed");
   return refuse_body(head, options);
 }

@@ -19,8 +19,8 @@ struct RequestHead {
 };
 
 /// The paths that the server knows, with their methods.
-[[nodiscard]] bool is_known_path(std::string_view path);
-[[nodiscard]] bool takes_method(std::string_view path, std::string_view method);
+[[nodiscard]] bool is_known_path(std::string_view path, const ServerOptions& options);
+[[nodiscard]] bool takes_method(std::string_view path, std::string_view method, const ServerOptions& options);
 
 /// Why a request is refused before its body is read, or nothing.
 [[nodiscard]] std::optional<Refusal> refuse_head(const RequestHead& head, const ServerOptions& options);

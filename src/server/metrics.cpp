@@ -37,6 +37,9 @@ std::string Metrics::text(const engine::SchedulerState& state, size_t connection
   add(text, "kv_pages", "gauge", "Pages that the cache may have.", state.pages);
   add(text, "kv_pages_used", "gauge", "Pages that hold anything, if only to be used again.", state.used_pages);
   add(text, "kv_pages_busy", "gauge", "Pages of texts that are being generated.", state.busy_pages);
+  add(text, "weight_bytes", "gauge", "Bytes of the device's memory for weights.", state.memory.weight_bytes);
+  add(text, "kv_bytes", "gauge", "Bytes of the device's memory for the cache.", state.memory.kv_bytes);
+  add(text, "scratch_bytes", "gauge", "Bytes of the device's memory for passing results.", state.memory.scratch_bytes);
   add(text, "jobs_preempted", "gauge", "Jobs that had to give way, and wait to go on.", state.preempted);
   add(text, "spilled_bytes", "gauge", "Bytes of their pages in host memory.", state.spilled_bytes);
   add(text, "preemptions_total", "counter", "Times that a job had to give way.", state.preemptions);

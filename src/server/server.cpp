@@ -105,6 +105,7 @@ struct Server::Impl {
 
   void set_up();
   bool check_head(const httplib::Request& request, httplib::Response& response);
+  void add_web();
   Json model_json() const;
   void health(httplib::Response& response, bool readiness) const;
   void tokenize(const httplib::Request& request, httplib::Response& response) const;
@@ -161,6 +162,7 @@ void Server::Impl::set_up() {
       body(request, response);
     };
   };
+  add_web();
   http.Get("/health", handler([this](const auto&, auto& response) { health(response, false); }));
   http.Get("/ready", handler([this](const auto&, auto& response) { health(response, true); }));
   http.Get("/metrics", handler([this](const auto&, auto& response) {
@@ -182,6 +184,30 @@ void Server::Impl::set_up() {
             handler([this](const auto& request, auto& response) { complete(request, response, false); }));
   http.Post("/v1/chat/completions",
             handler([this](const auto& request, auto& response) { complete(request, response, true); }));
+}
+
+void Server::Impl::add_web() {
+  if (!options.web) return;
+  const auto add = [this](std::string_view path, auto body) {
+    http.Get(std::string(path), [this, body](const httplib::Request& request, httplib::Response& response) {
+      http.finish_reading();
+      body(request, response);
+    });
+  };
+  for (const WebFile& file : *options.web) {
+    add(file.path, [&file](const httplib::Request& request, httplib::Response& response) {
+      const WebAnswer answer = answer_web(file, values(request, "Accept-Encoding"), values(request, "If-None-Match"));
+      response.status = answer.status;
+      for (const auto& [name, value] : answer.headers) response.set_header(name, value);
+      response.set_content(reinterpret_cast<const char*>(answer.body.data()), answer.body.size(),
+                           std::string(answer.type));
+    });
+  }
+  if (!options.web->empty()) return;
+  add("/", [](const httplib::Request&, httplib::Response& response) {
+    response.status = 404;
+    response.set_content(std::string(missing_web()), "text/plain; charset=utf-8");
+  });
 }
 
 /// False where the request is answered already.
@@ -209,12 +235,20 @@ bool Server::Impl::check_head(const httplib::Request& request, httplib::Response
 }
 
 Json Server::Impl::model_json() const {
+  const engine::SamplingParams sampling = engine::resolve_sampling({}, engine.defaults());
   return {{"id", options.model_name},
           {"object", "model"},
           {"created", 0},
           {"owned_by", "cria"},
           {"max_context", engine.max_context()},
-          {"has_chat_template", chat.has_value()}};
+          {"max_tokens", options.max_tokens},
+          {"has_chat_template", chat.has_value()},
+          {"sampling",
+           {{"temperature", sampling.temperature},
+            {"top_p", sampling.top_p},
+            {"top_k", sampling.top_k},
+            {"min_p", sampling.min_p},
+            {"repetition_penalty", sampling.repetition_penalty}}}};
 }
 
 /// Health is about the process, readiness about whether a request would be answered now.
