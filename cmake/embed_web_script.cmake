@@ -17,7 +17,7 @@ if(NOT installed STREQUAL wanted)
   file(REMOVE "${FOLDER}/installed")
   file(COPY "${WEB}/package.json" "${WEB}/package-lock.json" DESTINATION "${FOLDER}")
   execute_process(
-    COMMAND "${NPM}" ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=60000
+    COMMAND "${NPM}" ci --ignore-scripts --no-audit --no-fund --fetch-retries=1 --fetch-timeout=20000
     WORKING_DIRECTORY "${FOLDER}" TIMEOUT 300
     RESULT_VARIABLE failure OUTPUT_FILE "${log}" ERROR_FILE "${log}")
   if(failure STREQUAL "0")

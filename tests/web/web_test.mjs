@@ -194,7 +194,10 @@ const HOSTILE = `<script>window.hacked = 1</script><img src=x onerror="window.ha
 <img src="https://evil.example/a.png"> ![image](https://evil.example/b.png) ![own](/metrics)
 <iframe src="https://evil.example/"></iframe><svg onload="window.hacked = 3"></svg>
 <style>body { background: url(https://evil.example/c.png) }</style><link rel="stylesheet" href="https://evil.example/d.css">
-<a href="javascript:window.hacked = 4">raw</a> [script](javascript:window.hacked=5) [data](data:text/html,<script>6</script>)
+
+<a href="javascript:window.hacked = 4">raw</a>
+
+[script](javascript:window.hacked=5) [data](data:text/html,<script>6</script>)
 [tab](java&#x09;script:window.hacked=7) [upper](JaVaScRiPt:window.hacked=8) <javascript:window.hacked=9>
 [web](https://evil.example/page) [quote](https://evil.example/"onmouseover="window.hacked=10)
 
@@ -238,6 +241,9 @@ test('hostile Markdown runs nothing and asks for nothing, kept or streamed', asy
   await page.getByText('window.hacked = 1').first().waitFor();
   for (const element of await page.locator('.prose td, .prose th').all()) await element.click();
   await assertHarmless(page);
+  const links = await page.locator('.prose a').evaluateAll((all) => all.map((link) => [link.textContent, link.getAttribute('href')]));
+  assert.deepEqual(links, [['image', 'https://evil.example/b.png'], ['web', 'https://evil.example/page'],
+    ['quote', 'https://evil.example/"onmouseover="window.hacked=10']]);
   await shot(page, 'hostile');
 
   const events = [];

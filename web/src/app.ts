@@ -16,7 +16,7 @@ export interface State {
   conversations: Conversation[];
   current: Conversation; ///< kept in `conversations` once there is anything in it
   answering: string | null; ///< the conversation that is being answered
-  speed: number | null; ///< tokens/s of the answer that is being made
+  speed: number | null; ///< tokens/s of the answer that is being made, or was made last
   used: number | null; ///< tokens of the context, by the last answer's usage
   notice: string; ///< something that the user should know, until closed
   news: string; ///< told to screen readers
@@ -136,7 +136,7 @@ export class App {
   // ---- conversations ----
 
   show(conversation: Conversation): void {
-    this.set({ current: conversation, used: null, notice: '' });
+    this.set({ current: conversation, speed: null, used: null, notice: '' });
     history.replaceState(null, '', conv.isEmpty(conversation) ? location.pathname : `#${conversation.id}`);
   }
 
@@ -342,9 +342,9 @@ export class App {
       }
     }
     this.abort = null;
-    this.set({ answering: null, speed: null, ...(usage ? { used: usage.total_tokens } : {}) });
-    void this.readFigures();
     const tokens = usage?.completion_tokens ?? clock.parts;
+    this.set({ answering: null, speed: clock.speed(tokens), ...(usage ? { used: usage.total_tokens } : {}) });
+    void this.readFigures();
     const figures = {
       tokens, isExact: usage !== null, promptTokens: usage?.prompt_tokens ?? 0, tokensPerSecond: clock.speed(tokens) ?? 0,
     };

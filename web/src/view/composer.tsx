@@ -96,7 +96,7 @@ export function memoryOf(figures: Map<string, number>): number {
   return ['weight_bytes', 'kv_bytes', 'scratch_bytes'].reduce((sum, name) => sum + (figures.get(name) ?? 0), 0);
 }
 
-/// Speed, memory and context; the speed of the last answer stays in sight beside it.
+/// Speed, memory and context.
 export function StatusLine({ state }: { state: State }): JSX.Element {
   const { speed, used, model, figures } = state;
   const memory = memoryOf(figures);

@@ -5,12 +5,12 @@ import { IconButton } from './icons';
 
 interface DialogProps {
   title: string;
-  kind?: 'box' | 'right' | 'left'; ///< in the middle, or a drawer at a side
+  kind?: 'middle' | 'right' | 'left'; ///< in the middle, or a drawer at a side
   onClose?: () => void; ///< without it there is no way out but what the dialog asks for
   children: ComponentChildren;
 }
 
-export function Dialog({ title, kind = 'box', onClose, children }: DialogProps): JSX.Element {
+export function Dialog({ title, kind = 'middle', onClose, children }: DialogProps): JSX.Element {
   const dialog = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
