@@ -119,8 +119,14 @@ export async function say(page, text) {
   await page.keyboard.press('Enter');
 }
 
+/// Waits until what has been done shows: the page draws its state once a frame.
+export function drawn(page) {
+  return page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+}
+
 /// Waits until nothing is being answered.
 export async function answered(page) {
+  await drawn(page);
   await page.getByRole('button', { name: 'Send', exact: true }).waitFor();
   await page.locator('.message[aria-busy=true]').waitFor({ state: 'detached' });
 }

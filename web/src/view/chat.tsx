@@ -22,7 +22,14 @@ export function Chat({ app, state }: { app: App; state: State }): JSX.Element {
         ) : (
           <ol class="thread" aria-label="Messages">
             {path.map((message) => (
-              <MessageView key={message.id} app={app} conversation={current} message={message} isBusy={!!state.answering} />
+              <MessageView
+                key={message.id}
+                app={app}
+                conversation={current}
+                message={message}
+                isBusy={!!state.answering}
+                canAnswer={!state.answering && state.connection === 'ok'}
+              />
             ))}
           </ol>
         )}
@@ -69,10 +76,11 @@ interface MessageProps {
   app: App;
   conversation: Conversation;
   message: Message;
-  isBusy: boolean;
+  isBusy: boolean; ///< something is being answered
+  canAnswer: boolean; ///< nothing is, and the server is there
 }
 
-function MessageView({ app, conversation, message, isBusy }: MessageProps): JSX.Element {
+function MessageView({ app, conversation, message, isBusy, canAnswer }: MessageProps): JSX.Element {
   const [isEdited, setEdited] = useState(false);
   const isUser = message.role === 'user';
   const isBeingMade = !isUser && message.ending === undefined;
@@ -82,6 +90,7 @@ function MessageView({ app, conversation, message, isBusy }: MessageProps): JSX.
       {isEdited ? (
         <Editor
           text={message.content}
+          canSend={canAnswer}
           onCancel={() => setEdited(false)}
           onSend={(text) => {
             setEdited(false);
@@ -94,7 +103,7 @@ function MessageView({ app, conversation, message, isBusy }: MessageProps): JSX.
           {message.error && (
             <p class="failure" role="alert">
               <span>{message.error}</span>
-              <button type="button" disabled={isBusy} onClick={() => void app.regenerate(message)}>
+              <button type="button" disabled={!canAnswer} onClick={() => void app.regenerate(message)}>
                 <Icon name="again" />
                 Try again
               </button>
@@ -107,7 +116,7 @@ function MessageView({ app, conversation, message, isBusy }: MessageProps): JSX.
               {isUser ? (
                 <IconButton icon="edit" label="Edit message" disabled={isBusy} onClick={() => setEdited(true)} />
               ) : (
-                <IconButton icon="again" label="Answer anew" disabled={isBusy} onClick={() => void app.regenerate(message)} />
+                <IconButton icon="again" label="Answer anew" disabled={!canAnswer} onClick={() => void app.regenerate(message)} />
               )}
               {!isUser && <FiguresView message={message} />}
             </div>
@@ -144,7 +153,7 @@ function FiguresView({ message }: { message: Message }): JSX.Element {
   return <span class="figures">{parts.join(' · ')}</span>;
 }
 
-function Versions({ app, conversation, message, isBusy }: MessageProps): JSX.Element | null {
+function Versions({ app, conversation, message, isBusy }: Omit<MessageProps, 'canAnswer'>): JSX.Element | null {
   const versions = versionsOf(conversation, message);
   if (versions.length < 2) return null;
   const place = versions.indexOf(message);
@@ -160,14 +169,15 @@ function Versions({ app, conversation, message, isBusy }: MessageProps): JSX.Ele
 
 interface EditorProps {
   text: string;
+  canSend: boolean;
   onCancel: () => void;
   onSend: (text: string) => void;
 }
 
-function Editor({ text, onCancel, onSend }: EditorProps): JSX.Element {
+function Editor({ text, canSend, onCancel, onSend }: EditorProps): JSX.Element {
   const [edited, setEdited] = useState(text);
   const send = () => {
-    if (edited.trim()) onSend(edited);
+    if (canSend && edited.trim()) onSend(edited);
   };
   return (
     <div class="editor">
@@ -189,7 +199,7 @@ function Editor({ text, onCancel, onSend }: EditorProps): JSX.Element {
       />
       <div class="row end">
         <button type="button" onClick={onCancel}>Cancel</button>
-        <button type="button" class="primary" disabled={!edited.trim()} onClick={send}>Send</button>
+        <button type="button" class="primary" disabled={!canSend || !edited.trim()} onClick={send}>Send</button>
       </div>
     </div>
   );

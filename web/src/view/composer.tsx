@@ -103,8 +103,18 @@ export function StatusLine({ state }: { state: State }): JSX.Element {
   return (
     <p class="status-line">
       {speed !== null && <span>{speed.toFixed(1)} tokens/s</span>}
-      {memory > 0 && <span>{bytes(memory)} of memory</span>}
-      {model && <span>{used === null ? '' : `${used} of `}{model.max_context} tokens of context</span>}
+      {memory > 0 && (
+        <span>
+          {bytes(memory)}
+          <span class="wide-only"> of memory</span>
+        </span>
+      )}
+      {model && (
+        <span>
+          {used === null ? '' : `${used} of `}
+          {model.max_context} tokens<span class="wide-only"> of context</span>
+        </span>
+      )}
     </p>
   );
 }
