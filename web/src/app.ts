@@ -248,10 +248,12 @@ export class App {
     return this.answer({ ...this.state.current, head: answer.parent });
   }
 
-  /// Shows another version of a message, with what followed it.
-  choose(message: Message): void {
+  /// Shows another version of a message, so many places before or after it, with what followed that.
+  choose(message: Message, offset: number): void {
     const { current } = this.state;
-    this.change({ ...current, head: conv.latestBelow(current, message.id) });
+    const versions = conv.versionsOf(current, message);
+    const other = versions[versions.indexOf(message) + offset];
+    if (other) this.change({ ...current, head: conv.latestBelow(current, other.id) });
   }
 
   /// False where nothing was sent, with a notice that says why.

@@ -57,9 +57,16 @@ export function pathTo(conversation: Conversation, end: string | null): Message[
   return path.reverse();
 }
 
-/// The versions of a message, itself among them, oldest first.
+/// The versions of a message, itself among them, oldest first: messages that follow the same one.
 export function versionsOf(conversation: Conversation, message: Message): Message[] {
-  return conversation.messages.filter((other) => other.parent === message.parent && other.role === message.role);
+  return conversation.messages.filter((other) => other.parent === message.parent);
+}
+
+/// How many messages follow each one; those that begin the conversation are counted at null.
+export function countsOf(conversation: Conversation): Map<string | null, number> {
+  const counts = new Map<string | null, number>();
+  for (const { parent } of conversation.messages) counts.set(parent, (counts.get(parent) ?? 0) + 1);
+  return counts;
 }
 
 /// The end of the branch that leads through a message, by the newest reply each time.

@@ -2,16 +2,18 @@
 import type { JSX } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
 import type { App, State } from '../app';
-import { pathTo, versionsOf, type Conversation, type Message } from '../conversation';
+import { countsOf, pathTo, versionsOf, type Message } from '../conversation';
 import { markdown } from '../markdown';
 import { CopyButton } from './code';
 import { Composer, useDraft } from './composer';
 import { Icon, IconButton, Mark } from './icons';
+import { memo } from './memo';
 import { Scroller } from './scroller';
 
 export function Chat({ app, state }: { app: App; state: State }): JSX.Element {
   const { current } = state;
   const path = pathTo(current, current.head);
+  const counts = countsOf(current);
   const [draft, setDraft] = useDraft(current.id);
   const canChat = state.model?.has_chat_template !== false;
   return (
@@ -25,8 +27,9 @@ export function Chat({ app, state }: { app: App; state: State }): JSX.Element {
               <MessageView
                 key={message.id}
                 app={app}
-                conversation={current}
                 message={message}
+                versions={counts.get(message.parent)!}
+                place={counts.get(message.parent) === 1 ? 0 : versionsOf(current, message).indexOf(message)}
                 isBusy={!!state.answering}
                 canAnswer={!state.answering && state.connection === 'ok'}
               />
@@ -74,13 +77,16 @@ function Welcome({ state }: { state: State }): JSX.Element {
 
 interface MessageProps {
   app: App;
-  conversation: Conversation;
   message: Message;
+  versions: number;
+  place: number; ///< among its versions
   isBusy: boolean; ///< something is being answered
   canAnswer: boolean; ///< nothing is, and the server is there
 }
 
-function MessageView({ app, conversation, message, isBusy, canAnswer }: MessageProps): JSX.Element {
+/// Drawn again only when something of it changes: a token that is added to an answer costs that answer alone.
+const MessageView = memo(function MessageView(props: MessageProps): JSX.Element {
+  const { app, message, isBusy, canAnswer } = props;
   const [isEdited, setEdited] = useState(false);
   const isUser = message.role === 'user';
   const isBeingMade = !isUser && message.ending === undefined;
@@ -111,7 +117,7 @@ function MessageView({ app, conversation, message, isBusy, canAnswer }: MessageP
           )}
           {!isBeingMade && (
             <div class="actions">
-              <Versions app={app} conversation={conversation} message={message} isBusy={isBusy} />
+              <Versions {...props} />
               <CopyButton text={message.content} label="Copy message" />
               {isUser ? (
                 <IconButton icon="edit" label="Edit message" disabled={isBusy} onClick={() => setEdited(true)} />
@@ -125,7 +131,7 @@ function MessageView({ app, conversation, message, isBusy, canAnswer }: MessageP
       )}
     </li>
   );
-}
+});
 
 function Content({ message, isBeingMade }: { message: Message; isBeingMade: boolean }): JSX.Element {
   const isUser = message.role === 'user';
@@ -153,16 +159,13 @@ function FiguresView({ message }: { message: Message }): JSX.Element {
   return <span class="figures">{parts.join(' · ')}</span>;
 }
 
-function Versions({ app, conversation, message, isBusy }: Omit<MessageProps, 'canAnswer'>): JSX.Element | null {
-  const versions = versionsOf(conversation, message);
-  if (versions.length < 2) return null;
-  const place = versions.indexOf(message);
-  const go = (index: number) => () => app.choose(versions[index]!);
+function Versions({ app, message, versions, place, isBusy }: MessageProps): JSX.Element | null {
+  if (versions < 2) return null;
   return (
     <span class="versions" role="group" aria-label="Versions">
-      <IconButton icon="back" label="Version before" disabled={isBusy || place === 0} onClick={go(place - 1)} />
-      <span aria-label={`Version ${place + 1} of ${versions.length}`} role="img">{place + 1}/{versions.length}</span>
-      <IconButton icon="forward" label="Version after" disabled={isBusy || place === versions.length - 1} onClick={go(place + 1)} />
+      <IconButton icon="back" label="Version before" disabled={isBusy || place === 0} onClick={() => app.choose(message, -1)} />
+      <span aria-label={`Version ${place + 1} of ${versions}`} role="img">{place + 1}/{versions}</span>
+      <IconButton icon="forward" label="Version after" disabled={isBusy || place === versions - 1} onClick={() => app.choose(message, 1)} />
     </span>
   );
 }
