@@ -2,7 +2,7 @@
 # (tools/setup.sh, instant once done) and builds with CMake; `make help` lists the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-asan test-openai test-web fuzz lint format docs bundle clean distclean
+.PHONY: help setup run build test test-asan test-openai test-web test-deploy fuzz lint format docs bundle clean distclean
 
 PROMPT ?= Once upon a time
 # The text as it was typed, for "$$PROMPT" in a recipe: never expanded by make nor pasted into a command.
@@ -39,6 +39,7 @@ help:
 	@echo 'make test-openai                  OpenAI'"'"'s client from npm against the server (needs Node.js 20)'
 	@echo 'make fuzz [ARGS="gguf json"]      look for inputs that the readers of files do not survive (FUZZ_SECONDS=60 each)'
 	@echo 'make test-web                     the web page in headless Chromium; screenshots in build/dev/web-screenshots'
+	@echo 'make test-deploy                  replicas behind HAProxy, one of which is killed (needs Node.js 18)'
 	@echo 'make bundle                       dist/cria-VERSION-linux-ARCH.tar.gz, which runs without installing'
 	@echo '  BUNDLE_MODEL=0                  ... without the model;  BUNDLE_SOFTWARE=1  ... with a driver for the CPU'
 	@echo 'make lint, make format            check or apply the code style'
@@ -70,6 +71,13 @@ test-web:
 	@tools/setup.sh web
 	@npm ci --prefix tests/web --ignore-scripts --no-audit --no-fund
 	@$(MAKE) test ARGS="-R ^web_"
+
+# Two servers behind HAProxy with deploy/haproxy.cfg.
+test-deploy:
+	@tools/setup.sh deploy
+	$(call build,dev)
+	@CRIA_CACHE_DIR=build/dev/cache CRIA_VULKAN_DRIVER=$${CRIA_VULKAN_DRIVER:-lavapipe} CRIA_PROGRAM=build/dev/bin/cria \
+	  node --test tests/deploy/replicas_test.mjs
 
 # Drivers and LLVM keep memory until the process ends, so leaks are not reported.
 test-asan:

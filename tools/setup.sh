@@ -4,6 +4,7 @@
 #   setup.sh            what `make run` needs: compiler, libraries, Dawn, and a Vulkan driver for the CPU
 #   setup.sh tests      the same, and GoogleTest and SwiftShader (a second Vulkan driver for the CPU)
 #   setup.sh lint       the same as tests, and clang-format and clang-tidy
+#   setup.sh deploy     the same as tests, and HAProxy and Node.js
 #   setup.sh fuzz       what `make fuzz` needs: clang with libFuzzer, and the libraries of the readers; no Dawn
 #   setup.sh web        the same as tests, and what tests the web page: Node.js with npm, and Chromium
 #
@@ -79,6 +80,10 @@ find_missing() {
       need_command nodejs node
       need_command npm npm
       need_command chromium chromium
+    fi
+    if [[ $MODE == deploy ]]; then
+      need_command nodejs node
+      need_command haproxy haproxy
     fi
     if ! all_is_unpacked; then
       [[ -e $KEYRING ]] || missing+=(debian-archive-keyring)
@@ -229,8 +234,8 @@ setup_headers() {
 # ---- what has to be done ----
 
 case $MODE in
-  build | tests | lint | web | fuzz) ;;
-  *) die "there is no mode \"$MODE\": the modes are build, tests, lint, web and fuzz." ;;
+  build | tests | lint | web | deploy | fuzz) ;;
+  *) die "there is no mode \"$MODE\": the modes are build, tests, lint, web, deploy and fuzz." ;;
 esac
 mkdir -p "$DEPS"
 install_missing

@@ -7,6 +7,7 @@
 #include <bit>
 #include <ctime>
 #include <random>
+#include <utility>
 
 #include "engine/conversation.h"
 #include "server/connections.h"
@@ -115,8 +116,9 @@ struct Server::Impl {
   Checked<std::vector<uint32_t>> prompt_tokens(const CompletionRequest& request) const;
   void answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
                     Generation& generation) const;
-  static void answer_streaming(httplib::Response& response, const ReplyHead& head,
-                               std::shared_ptr<Generation> generation);
+  class EventStream;
+  void answer_streaming(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
+                        std::shared_ptr<Generation> generation) const;
 
   engine::Engine& engine;
   engine::Scheduler& scheduler;
@@ -348,7 +350,7 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
                        .has_logprobs = parsed->top_logprobs.has_value(),
                        .has_usage = parsed->include_usage};
   if (!parsed->stream) return answer_whole(request, response, head, *generation);
-  answer_streaming(response, head, generation);
+  answer_streaming(request, response, head, generation);
 }
 
 void Server::Impl::answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
@@ -375,34 +377,64 @@ void Server::Impl::answer_whole(const httplib::Request& request, httplib::Respon
   answer(response, reply_json(head, std::move(choices), generation.usage()));
 }
 
-void Server::Impl::answer_streaming(httplib::Response& response, const ReplyHead& head,
-                                    std::shared_ptr<Generation> generation) {
-  response.set_header("Cache-Control", "no-cache");
-  const auto provide = [head, generation, began = false, offsets = std::vector<size_t>(generation->count())](
-                           size_t, httplib::DataSink& sink) mutable {
+/// The events of an answer, piece by piece.
+class Server::Impl::EventStream {
+ public:
+  EventStream(const ReplyHead& head, std::shared_ptr<Generation> generation)
+      : head_(head), generation_(std::move(generation)), offsets_(generation_->count()) {}
+
+  /// What has come since the last call; waits a little, and is empty where nothing came.
+  Checked<std::string> next() {
     std::string events;
-    for (size_t i = 0; !began && head.is_chat && i < generation->count(); ++i) events += role_event(head, i);
-    began = true;
-    for (size_t i = 0; i < generation->count(); ++i) {
-      if (generation->has_ended(i)) continue;
-      const auto part = generation->poll(i);
-      if (!part) {
-        events += error_event(part.error());
-        sink.write(events.data(), events.size());
-        sink.done();
-        return true;
+    for (size_t i = 0; i < generation_->count(); ++i) {
+      if (generation_->has_ended(i)) continue;
+      CRIA_TRY_ASSIGN(const Generation::Part part, generation_->poll(i));
+      if (!part.text.empty() || !part.tokens.empty()) {
+        Json logprobs = head_.has_logprobs ? logprobs_json(head_.is_chat, part.tokens, offsets_[i]) : Json();
+        offsets_[i] += characters_of(part.tokens);
+        events += text_event(head_, i, part.text, std::move(logprobs));
       }
-      if (!part->text.empty() || !part->tokens.empty()) {
-        Json logprobs = head.has_logprobs ? logprobs_json(head.is_chat, part->tokens, offsets[i]) : Json();
-        offsets[i] += characters_of(part->tokens);
-        events += text_event(head, i, part->text, std::move(logprobs));
-      }
-      if (part->ends_now) events += finish_event(head, i, part->reason);
+      if (part.ends_now) events += finish_event(head_, i, part.reason);
     }
-    const bool ends = generation->has_ended();
-    if (ends && head.has_usage) events += usage_event(head, generation->usage());
-    if (ends) events += kDoneEvent;
-    if (!sink.is_writable() || (!events.empty() && !sink.write(events.data(), events.size()))) return false;
+    if (has_ended() && head_.has_usage) events += usage_event(head_, generation_->usage());
+    if (has_ended()) events += kDoneEvent;
+    if (events.empty() || began_) return events;
+    began_ = true;
+    std::string roles;
+    for (size_t i = 0; head_.is_chat && i < generation_->count(); ++i) roles += role_event(head_, i);
+    return roles + events;
+  }
+
+  [[nodiscard]] bool has_ended() const { return generation_->has_ended(); }
+
+ private:
+  ReplyHead head_;
+  std::shared_ptr<Generation> generation_;
+  std::vector<size_t> offsets_;
+  bool began_ = false;
+};
+
+/// The status line is sent with the first event: what fails before has a status of its own, and a balancer may send the
+/// request to another server until then.
+void Server::Impl::answer_streaming(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
+                                    std::shared_ptr<Generation> generation) const {
+  const auto stream = std::make_shared<EventStream>(head, std::move(generation));
+  std::string first;
+  while (first.empty()) {
+    auto events = stream->next();
+    if (!events) return answer(response, events.error());
+    first = std::move(*events);
+    if (request.is_connection_closed()) {  // nobody waits: the jobs end with the stream
+      response.status = 499;
+      return;
+    }
+  }
+  response.set_header("Cache-Control", "no-cache");
+  const auto provide = [stream, first = std::move(first)](size_t, httplib::DataSink& sink) mutable {
+    auto events = first.empty() ? stream->next() : Checked<std::string>(std::exchange(first, {}));
+    const bool ends = !events || stream->has_ended();
+    if (!events) events = error_event(events.error());
+    if (!sink.is_writable() || (!events->empty() && !sink.write(events->data(), events->size()))) return false;
     if (ends) sink.done();
     return true;
   };
