@@ -16,6 +16,7 @@ namespace {
 
 /// Decodes at an odd address; memory of the exact size, so that a sanitizer sees what lies beyond.
 std::vector<float> decoded(const quant::BlockFormat& format, std::string_view blocks) {
+  if (blocks.empty()) return {};
   std::vector<char> at_odd(1);
   at_odd.insert(at_odd.end(), blocks.begin(), blocks.end());
   const size_t count = blocks.size() / format.bytes;

@@ -14,8 +14,8 @@ using text::ChatMessage;
 using text::jinja::Value;
 
 /// Much less than ChatTemplate allows, which is a second's work for a template that does its worst.
-constexpr uint64_t kSteps = 20'000;
-constexpr uint64_t kBytes = 1 << 18;
+constexpr uint64_t kSteps = 5'000;
+constexpr uint64_t kBytes = 1 << 16;
 constexpr size_t kOutputBytes = 1 << 14;
 
 void render(std::string_view source, const std::vector<ChatMessage>& messages) {
@@ -40,16 +40,19 @@ void render(std::string_view source, const std::vector<ChatMessage>& messages) {
   CRIA_CHECK(out->size() <= kOutputBytes && !text::find_invalid_utf8(*out));
 }
 
-/// Cria's own templates take every conversation of valid text, but the one that wants roles to alternate.
+/// Cria's own templates take every conversation of valid text whose roles alternate.
 void render_builtins(const std::vector<ChatMessage>& messages) {
   bool is_valid = true;
   for (const ChatMessage& message : messages) is_valid = is_valid && !text::find_invalid_utf8(message.content);
-  for (const char* name : {"chatml", "zephyr", "llama2"}) {
-    static const text::ChatTemplate::Variables tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
-    const auto chat = text::ChatTemplate::parse(*text::ChatTemplate::builtin(name), tokens, name).value();
-    const auto out = chat.render(messages, true);
-    CRIA_CHECK(is_sound(out) == (is_valid && (name[0] != 'l' || !messages.empty())));
-  }
+  static const std::vector<text::ChatTemplate> builtins = [] {
+    std::vector<text::ChatTemplate> list;
+    for (const char* name : {"chatml", "zephyr", "llama2"}) {
+      const text::ChatTemplate::Variables tokens = {{"bos_token", "<s>"}, {"eos_token", "</s>"}};
+      list.push_back(text::ChatTemplate::parse(*text::ChatTemplate::builtin(name), tokens, name).value());
+    }
+    return list;
+  }();
+  for (const text::ChatTemplate& chat : builtins) CRIA_CHECK(is_sound(chat.render(messages, true)) == is_valid);
 }
 
 }  // namespace
