@@ -62,8 +62,8 @@ std::vector<std::string> corpus_of(const Target& target) {
     files.push_back(entry.path());
   }
   std::ranges::sort(files);
-  std::vector<std::string> inputs;
-  for (const fs::path& file : files) inputs.push_back(file_text(file));
+  std::vector<std::string> inputs(files.size());
+  std::ranges::transform(files, inputs.begin(), file_text);
   return inputs;
 }
 
@@ -75,14 +75,11 @@ std::vector<std::string> words_of(const Target& target) {
     if (!line.starts_with('"')) continue;
     std::string word;
     for (size_t at = 1; at + 1 < line.size(); ++at) {
-      if (line[at] != '\\') {
-        word += line[at];
-      } else if (line[++at] == 'x') {
-        word += static_cast<char>(std::stoi(line.substr(at + 1, 2), nullptr, 16));
-        at += 2;
-      } else {
-        word += line[at];
-      }
+      const bool is_escape = line[at] == '\\';
+      if (is_escape) ++at;
+      const bool is_number = is_escape && line[at] == 'x';
+      word += is_number ? static_cast<char>(std::stoi(line.substr(at + 1, 2), nullptr, 16)) : line[at];
+      if (is_number) at += 2;
     }
     words.push_back(word);
   }
