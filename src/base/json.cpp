@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include <algorithm>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -8,11 +9,12 @@ namespace cria {
 namespace {
 
 /// A SAX handler in front of the DOM builder: it refuses what the builder would quietly accept.
-class StrictHandler : public nlohmann::detail::json_sax_dom_parser<Json> {
-  using Base = nlohmann::detail::json_sax_dom_parser<Json>;
+template <typename AnyJson>
+class StrictHandler : public nlohmann::detail::json_sax_dom_parser<AnyJson> {
+  using Base = nlohmann::detail::json_sax_dom_parser<AnyJson>;
 
  public:
-  StrictHandler(Json& root, std::string_view name, JsonLimits limits)
+  StrictHandler(AnyJson& root, std::string_view name, JsonLimits limits)
       : Base(root, /*allow_exceptions=*/false), name_(name), limits_(limits) {}
 
   bool start_object(std::size_t elements) {
@@ -30,9 +32,12 @@ class StrictHandler : public nlohmann::detail::json_sax_dom_parser<Json> {
     --depth_;
     return Base::end_array();
   }
-  bool key(Json::string_t& name) {
+  bool key(std::string& name) {
     if (!limits_.allow_duplicate_keys && !keys_.back().insert(name).second) {
       return refuse(fmt::format("{}: the key \"{}\" appears twice in one object", name_, name.substr(0, 100)));
+    }
+    if (keys_.back().size() > limits_.max_keys) {
+      return refuse(fmt::format("{}: an object has more than {} keys", name_, with_commas(limits_.max_keys)));
     }
     return Base::key(name);
   }
@@ -84,19 +89,34 @@ std::string json_syntax_error(std::string_view name, size_t position, std::strin
   return fmt::format("{}: {} at byte {} (near \"{}\")", name, kind, with_commas(position), printable(token));
 }
 
-Result<Json> parse_json(std::string_view text, std::string_view name, JsonLimits limits) {
+namespace {
+
+template <typename AnyJson>
+Result<AnyJson> parse(std::string_view text, std::string_view name, JsonLimits limits) {
   // The parser would take a NUL for the end of the text and not look at what follows.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
     return fail(ErrorCode::kInvalidInput, "{}: is not valid JSON: byte {} is NUL", name, with_commas(nul + 1));
   }
-  Json root;
-  StrictHandler handler(root, name, limits);
-  const bool complete = Json::sax_parse(text.begin(), text.end(), &handler);
+  AnyJson root;
+  StrictHandler<AnyJson> handler(root, name, limits);
+  const bool complete = AnyJson::sax_parse(text.begin(), text.end(), &handler);
   if (!complete) {
     return fail(ErrorCode::kInvalidInput, "{}",
                 handler.error().empty() ? fmt::format("{}: is not valid JSON", name) : handler.error());
   }
   return root;
+}
+
+}  // namespace
+
+Result<Json> parse_json(std::string_view text, std::string_view name, JsonLimits limits) {
+  return parse<Json>(text, name, limits);
+}
+
+Result<OrderedJson> parse_ordered_json(std::string_view text, std::string_view name, JsonLimits limits) {
+  limits.max_keys = std::min(limits.max_keys, kMaxOrderedKeys);
+  limits.allow_duplicate_keys = false;
+  return parse<OrderedJson>(text, name, limits);
 }
 
 }  // namespace cria
