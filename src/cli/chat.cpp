@@ -18,6 +18,7 @@ struct ChatFlags {
   ModelFlags model;
   DeviceFlags device;
   engine::SamplingChoice sampling;
+  GrammarFlags grammar;
   std::string chat_template;
   std::string system;
   std::string load;
@@ -40,8 +41,9 @@ constexpr const char* kHelp =
 
 class Chat {
  public:
-  Chat(const ChatFlags& flags, engine::Engine& engine, engine::Conversation conversation)
-      : flags_(flags), engine_(engine), conversation_(std::move(conversation)) {}
+  Chat(const ChatFlags& flags, engine::Engine& engine, engine::Conversation conversation,
+       std::shared_ptr<const grammar::Grammar> grammar)
+      : flags_(flags), engine_(engine), conversation_(std::move(conversation)), grammar_(std::move(grammar)) {}
 
   Status begin() {
     if (!flags_.load.empty()) CRIA_TRY(load(flags_.load));
@@ -134,6 +136,7 @@ class Chat {
     options.sampling = engine::resolve_sampling(flags_.sampling, engine_.defaults());
     options.sampling.seed += answers_++;  // an answer given anew is another one
     options.max_tokens = flags_.max_tokens;
+    options.grammar = grammar_;
     options.stop_tokens = engine::stop_tokens(engine_.config(), engine_.defaults());
     ReadingBar bar;
     options.on_read = [&bar](uint32_t read, uint32_t total) { bar.show(read, total); };
@@ -210,6 +213,7 @@ class Chat {
   const ChatFlags& flags_;
   engine::Engine& engine_;
   engine::Conversation conversation_;
+  std::shared_ptr<const grammar::Grammar> grammar_;  // of each answer
   LineEditor editor_;
   std::optional<engine::GenerationStats> last_;
   uint64_t answers_ = 0;
@@ -226,12 +230,13 @@ Status run(const ChatFlags& flags) {
   for (const std::string& stop : flags.stops) {
     if (stop.empty()) return fail(ErrorCode::kInvalidInput, "--stop is empty: it would end every answer at once");
   }
+  CRIA_TRY_ASSIGN(auto grammar, flags.grammar.read());
   CRIA_TRY_ASSIGN(const engine::ModelFiles files, engine::ModelFiles::open(path));
   CRIA_TRY_ASSIGN(text::ChatTemplate chat_template, choose_template(files, flags.chat_template));
   CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Engine> engine, engine::Engine::load(path, options));
   note_software_device(engine->device().info());
   CRIA_TRY_ASSIGN(engine::Conversation conversation, engine::Conversation::create(*engine, std::move(chat_template)));
-  Chat chat(flags, *engine, std::move(conversation));
+  Chat chat(flags, *engine, std::move(conversation), std::move(grammar));
   CRIA_TRY(chat.begin());
   return chat.run();
 }
@@ -255,6 +260,7 @@ void add_chat(CLI::App& app, Command& chosen) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_sampling_to(*command, flags->sampling);
+  flags->grammar.add_to(*command);
   flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "engine/defaults.h"
 #include "engine/engine.h"
+#include "grammar/grammar.h"
 #include "text/chat_template.h"
 
 namespace cria::cli {
@@ -89,6 +90,16 @@ Result<uint64_t> parse_bytes(const std::string& text);
 
 /// --temperature, --top-k, --top-p, --min-p, the penalties, --logit-bias and --seed.
 void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling);
+
+/// --grammar and --json-schema.
+struct GrammarFlags {
+  std::string grammar_file;
+  std::string schema_file;
+
+  void add_to(CLI::App& command);
+  /// The grammar that was asked for, or nothing. Errors: those of the file, and of what is in it.
+  [[nodiscard]] Result<std::shared_ptr<const grammar::Grammar>> read() const;
+};
 
 /// --template.
 void add_template_to(CLI::App& command, std::string& name);

@@ -3,6 +3,7 @@
 #include "base/platform.h"
 #include "cli/command.h"
 #include "cli/streams.h"
+#include "grammar/json_schema.h"
 
 namespace cria::cli {
 
@@ -174,6 +175,30 @@ void add_sampling_to(CLI::App& command, engine::SamplingChoice& sampling) {
   add_logit_bias_to(command, sampling.logit_bias);
   command.add_option("--seed", sampling.seed, "Seed of the random numbers; by default a new one each time")
       ->check(number_from(uint64_t{0}, UINT64_MAX));
+}
+
+void GrammarFlags::add_to(CLI::App& command) {
+  auto* grammar =
+      command.add_option("--grammar", grammar_file, "File with a grammar (GBNF) that what is generated must fit");
+  grammar->type_name("FILE");
+  command.add_option("--json-schema", schema_file, "File with a JSON Schema that what is generated must fit")
+      ->type_name("FILE")
+      ->excludes(grammar);
+}
+
+Result<std::shared_ptr<const grammar::Grammar>> GrammarFlags::read() const {
+  if (!grammar_file.empty()) {
+    CRIA_TRY_ASSIGN(const std::string text, read_text_file(grammar_file));
+    CRIA_TRY_ASSIGN(grammar::Grammar grammar, grammar::Grammar::parse(text, grammar_file));
+    return std::make_shared<const grammar::Grammar>(std::move(grammar));
+  }
+  if (!schema_file.empty()) {
+    CRIA_TRY_ASSIGN(const std::string text, read_text_file(schema_file));
+    CRIA_TRY_ASSIGN(const OrderedJson schema, parse_ordered_json(text, schema_file));
+    CRIA_TRY_ASSIGN(grammar::Grammar grammar, grammar::schema_grammar(schema, schema_file));
+    return std::make_shared<const grammar::Grammar>(std::move(grammar));
+  }
+  return nullptr;
 }
 
 void add_template_to(CLI::App& command, std::string& name) {

@@ -21,6 +21,7 @@ struct RunFlags {
   std::string prompt_file;
   uint32_t max_tokens = 256;
   engine::SamplingChoice sampling;
+  GrammarFlags grammar;
   bool profile = false;
   bool json = false;
   bool ignore_eos = false;
@@ -36,6 +37,7 @@ void add_flags(CLI::App& command, RunFlags& flags) {
       ->check(number_from(0U, UINT32_MAX))
       ->capture_default_str();
   add_sampling_to(command, flags.sampling);
+  flags.grammar.add_to(command);
   command.add_flag("--ignore-eos", flags.ignore_eos, "Go on after the model has ended its text");
   command.add_flag("--no-special-tokens", flags.no_special,
                    "Do not put the tokenizer's special tokens around the prompt");
@@ -112,8 +114,10 @@ Result<engine::GenerationStats> generate(engine::Sequence& sequence, const std::
 }
 
 /// Continues the prompt and reports.
-Status continue_prompt(const RunFlags& flags, engine::Engine& engine, const std::string& prompt) {
+Status continue_prompt(const RunFlags& flags, engine::Engine& engine, const std::string& prompt,
+                       std::shared_ptr<const grammar::Grammar> grammar) {
   engine::GenerateOptions generation;
+  generation.grammar = std::move(grammar);
   generation.sampling = engine::resolve_sampling(flags.sampling, engine.defaults());
   generation.max_tokens = flags.max_tokens;
   generation.profile = flags.profile;
@@ -156,12 +160,13 @@ Status run(const RunFlags& flags) {
   options.show_progress = platform::stderr_is_terminal();
   options.needs_tokenizer = true;
   CRIA_TRY(engine::validate(engine::resolve_sampling(flags.sampling, {})));  // before anything takes time
+  CRIA_TRY_ASSIGN(auto grammar, flags.grammar.read());
   if (flags.dry_run_fit) return print_fit(flags, path, options);
 
   CRIA_TRY_ASSIGN(const std::string prompt, read_prompt(flags));
   CRIA_TRY_ASSIGN(const std::unique_ptr<engine::Engine> engine, engine::Engine::load(path, options));
   note_software_device(engine->device().info());
-  return continue_prompt(flags, *engine, prompt);
+  return continue_prompt(flags, *engine, prompt, std::move(grammar));
 }
 
 }  // namespace

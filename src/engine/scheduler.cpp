@@ -10,7 +10,7 @@ namespace cria::engine {
 using kernels::kPageSize;
 
 Scheduler::Scheduler(Engine& engine, const SchedulerOptions& options)
-    : engine_(engine), options_(options), prefix_pages_(engine.model().kv_cache()) {
+    : engine_(engine), options_(options), constraints_(engine), prefix_pages_(engine.model().kv_cache()) {
   // What lies in the cache does not depend on what follows, unless RoPE turns by the text's length.
   const bool can_share = engine.config().rope.scaling != model::RopeScaling::kDynamic;
   const uint32_t tokens = options.shared_tokens.value_or(engine.model().memory_plan().max_context);
@@ -171,7 +171,18 @@ void Scheduler::admit_to(uint32_t index, std::shared_ptr<Ticket> ticket) {
   slot.last_used = ++clock_;
   slot.arrival = ++arrivals_;
   slot.generated = slot.drawn = 0;
-  if (const Status status = begin_text(slot, index); !status) fail_job(slot, status.error());
+  slot.constraint.reset();
+  Status status = begin_text(slot, index);
+  const GenerateOptions& options = slot.ticket->job().options;
+  if (status && options.grammar) {
+    auto constraint = constraints_.begin(options.grammar, options.stop_tokens);
+    if (constraint) {
+      slot.constraint = *std::move(constraint);
+    } else {
+      status = std::unexpected(std::move(constraint).error());
+    }
+  }
+  if (!status) fail_job(slot, status.error());
 }
 
 /// Keeps what the slot's text and the prompt have in common, but for the part of a page that others hold too.
@@ -238,6 +249,7 @@ void Scheduler::publish_pages(Slot& slot) {
 /// The slot is free; its text stays in the cache for a job that begins with it.
 void Scheduler::release(Slot& slot) {
   slot.ticket = nullptr;
+  slot.constraint.reset();
   slot.tokens.resize(slot.cached);
   slot.last_used = ++clock_;
 }

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "engine/constraint.h"
 #include "engine/engine.h"
 #include "engine/spill.h"
 #include "engine/ticket.h"
@@ -84,6 +85,7 @@ class Scheduler {
     uint32_t generated = 0;
     uint32_t drawn = 0;  ///< counts the draws: a step ahead may be thrown away
     uint64_t arrival = 0;
+    std::optional<Constraint> constraint = {};  ///< where the job has a grammar
     /// Positions that must be in the cache before the next token is drawn by a step.
     [[nodiscard]] uint32_t to_read() const { return static_cast<uint32_t>(tokens.size()) - (generated > 0 ? 1 : 0); }
     /// A prompt, or a text whose pages were not kept when it had to give way.
@@ -110,6 +112,7 @@ class Scheduler {
     std::optional<Chunk> chunk;                    ///< in whose pass it was taken
     gpu::PendingRead results;
     std::vector<gpu::PendingRead> logits;  ///< of each row; valid where they were asked for
+    bool is_drawn = true;                  ///< else the draws wait for what the grammars of its texts allow
     [[nodiscard]] bool valid() const { return !slots.empty(); }
   };
 
@@ -133,6 +136,7 @@ class Scheduler {
   Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
   [[nodiscard]] bool can_look_ahead() const;
   Status submit_draws(gpu::Recorder& recorder, Flight& flight);
+  Status draw_late(Flight& flight);
   Status collect(Flight flight);
   void take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs);
   Status begin_sampler(const Slot& slot, uint32_t index);
@@ -167,6 +171,7 @@ class Scheduler {
   uint64_t arrivals_ = 0;
   uint32_t next_prompt_ = 0;  // slots take turns in reading their prompts
   TokenSampler sampler_;
+  Constraints constraints_;
   PageSpill spill_;
   model::PrefixPages prefix_pages_;
   size_t most_prefix_pages_ = 0;

@@ -106,8 +106,8 @@ Status Scheduler::read_chunk(uint32_t index) {
   return {};
 }
 
-/// The texts whose next step is taken in the same pass as a chunk of the prompt that is being read: the weights are read
-/// once for both, and nobody waits for two passes. All that are being generated, or none.
+/// The texts whose next step is taken in the same pass as a chunk of the prompt that is being read: the weights are
+/// read once for both, and nobody waits for two passes. All that are being generated, or none.
 std::vector<uint32_t> Scheduler::joining(const Slot& reading) const {
   std::vector<uint32_t> rows = decoding();
   // Dynamic RoPE turns every text by its own length, and a pass knows one.
@@ -182,7 +182,7 @@ Status Scheduler::decode() {
     CRIA_TRY_ASSIGN(ahead, launch(flight_.slots, {}, true));
   }
   CRIA_TRY(collect(std::exchange(flight_, std::move(ahead))));
-  return {};
+  return draw_late(flight_);
 }
 
 /// Whether the step behind the one in flight can begin before its tokens are known: for the same texts, all of which
@@ -228,10 +228,32 @@ Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, 
   }
   gpu::Recorder recorder = device.record("decode");
   CRIA_TRY(model.forward(device, recorder, batch));
-  CRIA_TRY(submit_draws(recorder, flight));
+  const auto follows = [&](uint32_t index) { return slots_[index].constraint.has_value(); };
+  if (is_ahead && std::ranges::any_of(slots, follows)) {
+    flight.is_drawn = false;  // what may be drawn is not known before the tokens are
+    CRIA_TRY(recorder.submit());
+  } else {
+    CRIA_TRY(submit_draws(recorder, flight));
+  }
   const std::scoped_lock lock(mutex_);
   ++state_.steps;
   return flight;
+}
+
+/// Submits the draws of a step that waited for the tokens before it, unless none of its texts goes on.
+Status Scheduler::draw_late(Flight& flight) {
+  if (!flight.valid() || flight.is_drawn) return {};
+  bool goes_on = false;
+  for (size_t row = 0; row < flight.slots.size(); ++row) {
+    goes_on = goes_on || slots_[flight.slots[row]].ticket == flight.tickets[row];
+  }
+  if (!goes_on) {
+    flight = {};
+    return {};
+  }
+  gpu::Recorder recorder = engine_.device().record("draw");
+  flight.is_drawn = true;
+  return submit_draws(recorder, flight);
 }
 
 Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
@@ -239,8 +261,9 @@ Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
   std::vector<TokenSampler::Draw> draws;
   for (uint32_t row = 0; row < flight.slots.size(); ++row) {
     Slot& slot = slots_[flight.slots[row]];
-    const Job& job = slot.ticket->job();
+    const Job& job = flight.tickets[row]->job();
     draws.push_back({.params = &job.options.sampling, .step = slot.drawn++, .slot = flight.slots[row]});
+    if (slot.ticket == flight.tickets[row] && slot.constraint) draws.back().mask = slot.constraint->mask();
     gpu::PendingRead& read = flight.logits.emplace_back();
     if (!job.top_logprobs) continue;
     // Copied before biases change them.
@@ -292,12 +315,17 @@ void Scheduler::take(Slot& slot, kernels::SampledToken sampled, std::optional<To
     ++state_.generated_tokens;
   }
   slot.ticket->add(token, std::move(logprobs));
-  if (slot.generated >= options.max_tokens) {
+  const Status followed = slot.constraint ? slot.constraint->advance(token) : Status();
+  if (slot.constraint && slot.constraint->is_complete()) {
+    end(slot, StopReason::kEndOfText);
+  } else if (slot.generated >= options.max_tokens) {
     end(slot, StopReason::kMaxTokens);
   } else if (slot.tokens.size() > engine_.max_context()) {
     end(slot, StopReason::kContextFull);
   } else if (slot.ticket->is_cancelled()) {
     end(slot, StopReason::kInterrupted);
+  } else if (!followed) {
+    fail_job(slot, followed.error());
   }
 }
 

@@ -136,7 +136,8 @@ Status Sequence::add_profile(gpu::Recorder& recorder, const GenerateOptions& opt
 /// Records the draw of the next token from the current logits, submits, and starts reading it back.
 Status Sequence::submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
                              gpu::PendingRead& result) {
-  const TokenSampler::Draw draw{.params = &options.sampling, .step = sampled_++, .slot = 0};
+  TokenSampler::Draw draw{.params = &options.sampling, .step = sampled_++, .slot = 0};
+  if (constraint_) draw.mask = constraint_->mask();
   CRIA_TRY_ASSIGN(result, sampler_.record(engine_->device(), recorder, engine_->model(), std::span(&draw, 1)));
   CRIA_TRY(recorder.submit());
   return add_profile(recorder, options, stats);
@@ -200,6 +201,27 @@ Status Sequence::settle() {
   return sampler_.begin(engine_->device(), 0, tokens_);
 }
 
+/// A token becomes part of the text; `reason` says why that ends with it, where it does. It holds the limit that is
+/// reached with this token.
+Status Sequence::take_over(uint32_t token, const GenerateOptions& options, const TokenCallback& on_token,
+                           std::optional<StopReason>& reason) {
+  if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) {
+    reason = StopReason::kEndOfText;
+    return {};
+  }
+  tokens_.push_back(token);
+  const bool is_wanted = on_token(token);
+  const Status followed = constraint_ ? constraint_->advance(token) : Status();
+  if (!is_wanted || platform::interrupted()) {
+    reason = StopReason::kInterrupted;
+  } else if (constraint_ && constraint_->is_complete()) {
+    reason = StopReason::kEndOfText;
+  } else if (!reason) {
+    return followed;
+  }
+  return {};
+}
+
 Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, gpu::PendingRead first,
                         const TokenCallback& on_token) {
   gpu::Device& device = engine_->device();
@@ -220,32 +242,32 @@ Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, 
       gpu::Recorder recorder = device.record("decode", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
       CRIA_TRY(model.forward(device, recorder, batch));
       cached_ = position + 1;
-      CRIA_TRY(submit_step(recorder, options, stats, next));
+      if (constraint_) {  // what may be drawn is not known before the token is
+        CRIA_TRY(recorder.submit());
+        CRIA_TRY(add_profile(recorder, options, stats));
+      } else {
+        CRIA_TRY(submit_step(recorder, options, stats, next));
+      }
       stats.record_seconds += seconds_since(recording);
     }
     auto token = take_token(pending);
     if (!token) return std::unexpected(std::move(token).error());
     if (index == 0) stats.decode_seconds = -seconds_since(start);
-    bool stop = true;
-    if (std::ranges::find(options.stop_tokens, *token) != options.stop_tokens.end()) {
-      stats.stop_reason = StopReason::kEndOfText;
-    } else {
-      tokens_.push_back(*token);
-      ++stats.generated_tokens;
-      const bool wanted = on_token(*token);
-      if (!wanted || platform::interrupted()) {
-        stats.stop_reason = StopReason::kInterrupted;
-      } else if (!ahead) {
-        stats.stop_reason = index + 1 >= options.max_tokens ? StopReason::kMaxTokens : StopReason::kContextFull;
-      } else {
-        stop = false;
-      }
-    }
-    if (stop) {
+    std::optional<StopReason> reason;
+    if (!ahead) reason = index + 1 >= options.max_tokens ? StopReason::kMaxTokens : StopReason::kContextFull;
+    const size_t length = tokens_.size();
+    CRIA_TRY(take_over(*token, options, on_token, reason));
+    stats.generated_tokens += static_cast<uint32_t>(tokens_.size() - length);
+    if (reason) {
+      stats.stop_reason = *reason;
       stats.decode_seconds += seconds_since(start);
       // A failure of a step that nobody asked for is of no interest, unless the device is gone.
-      if (ahead && !take_token(next)) return device.check();
+      if (next.valid() && !take_token(next)) return device.check();
       return {};
+    }
+    if (constraint_) {
+      gpu::Recorder recorder = device.record("draw", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
+      CRIA_TRY(submit_step(recorder, options, stats, next));
     }
     pending = std::move(next);
   }
@@ -278,7 +300,12 @@ Result<GenerationStats> Sequence::generate(const std::vector<uint32_t>& prompt, 
   GenerationStats stats;
   stats.prompt_tokens = static_cast<uint32_t>(prompt.size());
   stats.seed = options.sampling.seed;
+  constraint_.reset();
+  if (options.grammar) {
+    CRIA_TRY_ASSIGN(constraint_, constraints_.begin(options.grammar, options.stop_tokens));
+  }
   const Status generated = read_and_decode(prompt, options, stats, on_token);
+  constraint_.reset();
   const Status settled = settle();  // also after a failure: the text so far can be continued
   CRIA_TRY(generated);
   CRIA_TRY(settled);

@@ -3,9 +3,12 @@
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/constraint.h"
 #include "engine/engine.h"
 #include "engine/token_sampler.h"
 
@@ -47,6 +50,9 @@ struct GenerateOptions {
   SamplingParams sampling;
   uint32_t max_tokens = 256;
   std::vector<uint32_t> stop_tokens;  ///< end the text and are not part of it
+  /// What is generated follows it; where it is whole, and nothing but its end can follow, it ends as at a stop token.
+  /// Needs the engine's tokenizer.
+  std::shared_ptr<const grammar::Grammar> grammar = {};
   bool profile = false;
   /// Called after each pass through the prompt with its tokens that have been read, and all of them: for the last pass
   /// when it has been submitted, since the first step follows it without a pause.
@@ -70,8 +76,9 @@ class Sequence {
   [[nodiscard]] const std::vector<uint32_t>& tokens() const { return tokens_; }
 
   /// Reads the prompt and generates until a stop token, the limit, a full context or the callback says
-  /// so. While one token is on its way back the next step already runs.
-  /// Errors: kInvalidInput for an empty or overlong prompt or tokens outside the vocabulary; kNotFinite
+  /// so. While one token is on its way back the next step already runs, with a grammar all of it but the draw.
+  /// Errors: kInvalidInput for an empty or overlong prompt or tokens outside the vocabulary, and where a
+  /// grammar allows no token; kNotFinite
   /// where logits are NaN or infinite; kDevice; kOutOfMemory.
   Result<GenerationStats> generate(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
                                    const TokenCallback& on_token);
@@ -101,7 +108,7 @@ class Sequence {
   Result<uint32_t> keep_prefix(const std::vector<uint32_t>& wanted);
 
  private:
-  explicit Sequence(Engine& engine) : engine_(&engine) {}
+  explicit Sequence(Engine& engine) : engine_(&engine), constraints_(engine) {}
   Status begin_reading(const std::vector<uint32_t>& more);
   Status read_batch(gpu::Recorder& recorder, const model::Batch& batch);
   Status read_prompt(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
@@ -112,6 +119,8 @@ class Sequence {
                 const TokenCallback& on_token);
   Status add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const;
   Result<uint32_t> take_token(gpu::PendingRead& read) const;
+  Status take_over(uint32_t token, const GenerateOptions& options, const TokenCallback& on_token,
+                   std::optional<StopReason>& reason);
   Status read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
                          const TokenCallback& on_token);
   /// Makes the cache's length and what the sampler has seen those of tokens_: tokens drawn ahead are no part of the
@@ -122,7 +131,9 @@ class Sequence {
   std::vector<uint32_t> tokens_;
   uint32_t cached_ = 0;  ///< positions whose keys and values are in the cache
   TokenSampler sampler_;
-  uint32_t sampled_ = 0;  ///< tokens drawn since the last clear: the random numbers' counter
+  Constraints constraints_;
+  std::optional<Constraint> constraint_;  ///< of the text that is being generated
+  uint32_t sampled_ = 0;                  ///< tokens drawn since the last clear: the random numbers' counter
 };
 
 }  // namespace cria::engine

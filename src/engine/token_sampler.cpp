@@ -5,6 +5,7 @@ namespace cria::engine {
 Result<TokenSampler> TokenSampler::create(gpu::Device& device, uint32_t vocab_size, uint32_t slots) {
   TokenSampler sampler;
   sampler.vocab_size_ = vocab_size;
+  sampler.slots_ = slots;
   CRIA_TRY_ASSIGN(sampler.sampler_, kernels::Sampler::create(device, vocab_size));
   const auto scratch = [&](std::string_view label, uint64_t bytes) {
     return device.create_buffer(label, bytes, gpu::MemoryKind::kScratch);
@@ -46,9 +47,34 @@ Status TokenSampler::record_biases(gpu::Device& device, gpu::Recorder& recorder,
   return {};
 }
 
+Status TokenSampler::record_masks(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                                  std::span<const Draw> draws) {
+  std::vector<uint32_t> masks;
+  std::vector<uint32_t> rows;
+  for (uint32_t row = 0; row < draws.size(); ++row) {
+    if (draws[row].mask.empty()) continue;
+    CRIA_CHECK(draws[row].mask.size() == sampler_.mask_words());
+    masks.insert(masks.end(), draws[row].mask.begin(), draws[row].mask.end());
+    rows.push_back(row);
+  }
+  if (rows.empty()) return {};
+  if (!masks_.valid()) {
+    const auto scratch = [&](std::string_view label, uint64_t words) {
+      return device.create_buffer(label, words * 4, gpu::MemoryKind::kScratch);
+    };
+    CRIA_TRY_ASSIGN(masks_, scratch("token masks", uint64_t{slots_} * sampler_.mask_words()));
+    CRIA_TRY_ASSIGN(masked_rows_, scratch("masked rows", slots_));
+  }
+  CRIA_TRY(device.write(masks_, 0, std::as_bytes(std::span(masks))));
+  CRIA_TRY(device.write(masked_rows_, 0, std::as_bytes(std::span(rows))));
+  sampler_.record_masks(recorder, model.logits(), masks_, masked_rows_, static_cast<uint32_t>(rows.size()));
+  return {};
+}
+
 Result<gpu::PendingRead> TokenSampler::record(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
                                               std::span<const Draw> draws) {
   CRIA_TRY(record_biases(device, recorder, model, draws));
+  CRIA_TRY(record_masks(device, recorder, model, draws));
   std::vector<kernels::SamplerRow> rows;
   bool is_greedy = true;
   for (uint32_t index = 0; index < draws.size(); ++index) {

@@ -26,22 +26,27 @@ class TokenSampler {
     const SamplingParams* params = nullptr;
     uint32_t step = 0;  ///< counts the sequence's draws
     uint32_t slot = 0;
+    std::span<const uint32_t> mask = {};  ///< the tokens that may be drawn, as Sampler::record_masks has it; empty: all
   };
   /// Records a draw from each of the model's first rows of logits: row r's token becomes token r of its next batch.
-  /// Logit biases change the logits. What comes back are values of SampledToken.
+  /// Logit biases and masks change the logits. What comes back are values of SampledToken.
   Result<gpu::PendingRead> record(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
                                   std::span<const Draw> draws);
 
  private:
+  Status record_masks(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                      std::span<const Draw> draws);
   Status record_biases(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
                        std::span<const Draw> draws);
 
   kernels::Sampler sampler_;
   uint32_t vocab_size_ = 0;
-  gpu::Buffer rows_;     // SamplerRow [slots]
-  gpu::Buffer seen_;     // u32 [slots, vocab_size], as kernels::Sampler has it
-  gpu::Buffer results_;  // SampledToken [slots]
-  gpu::Buffer biases_;   // LogitBiasEntry, as many as were needed so far; not valid before the first
+  uint32_t slots_ = 0;
+  gpu::Buffer rows_;                 // SamplerRow [slots]
+  gpu::Buffer seen_;                 // u32 [slots, vocab_size], as kernels::Sampler has it
+  gpu::Buffer results_;              // SampledToken [slots]
+  gpu::Buffer biases_;               // LogitBiasEntry, as many as were needed so far; not valid before the first
+  gpu::Buffer masks_, masked_rows_;  // u32 [slots, words], u32 [slots]; not valid before the first mask
 };
 
 }  // namespace cria::engine

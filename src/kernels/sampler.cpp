@@ -18,6 +18,9 @@ struct MarkParams {
 struct BiasParams {
   uint32_t count, pad[3];
 };
+struct MaskParams {
+  uint32_t vocab_size, stride, words, pad;
+};
 }  // namespace
 
 Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
@@ -56,6 +59,9 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
   CRIA_TRY_ASSIGN(op.bias_, SpecBuilder(device, "logit_bias")
                                 .constant("WORKGROUP_SIZE", kListWorkgroup)
                                 .build(device, "rw", sizeof(BiasParams)));
+  CRIA_TRY_ASSIGN(op.mask_, SpecBuilder(device, "token_mask")
+                                .constant("WORKGROUP_SIZE", kWorkgroup)
+                                .build(device, "rrw", sizeof(MaskParams)));
   return op;
 }
 
@@ -89,6 +95,15 @@ void Sampler::record_bias(gpu::Recorder& recorder, const Activation& logits, con
   const gpu::Binding bindings[] = {entries, logits.buffer};
   recorder.dispatch(bias_, gpu::as_params(params), bindings,
                     folded_grid(grid_limit_, divide_up(count, kListWorkgroup)));
+}
+
+void Sampler::record_masks(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& masks,
+                           const gpu::Buffer& rows, uint32_t count) const {
+  CRIA_CHECK(logits.columns == vocab_size_ && count <= grid_limit_);
+  if (count == 0) return;
+  const MaskParams params{.vocab_size = vocab_size_, .stride = logits.stride(), .words = mask_words(), .pad = 0};
+  const gpu::Binding bindings[] = {masks, rows, logits.buffer};
+  recorder.dispatch(mask_, gpu::as_params(params), bindings, {divide_up(vocab_size_, kWorkgroup), count, 1});
 }
 
 void Sampler::record_marks(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count,

@@ -1,5 +1,6 @@
-// Choosing the next token on the GPU: argmax.wgsl, sample.wgsl, what is added to logits (logit_bias.wgsl), and the
-// occurrences that the penalties read (mark_tokens.wgsl). sampler_reference.h holds the same rules for the CPU.
+// Choosing the next token on the GPU: argmax.wgsl, sample.wgsl, what is added to logits (logit_bias.wgsl), which tokens
+// may come at all (token_mask.wgsl), and the occurrences that the penalties read (mark_tokens.wgsl).
+// sampler_reference.h holds the same rules for the CPU.
 #pragma once
 
 #include "kernels/builder.h"
@@ -66,6 +67,12 @@ class Sampler {
   /// Adds to single logits, before they are sampled: entries LogitBiasEntry [count], each of another logit.
   void record_bias(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& entries, uint32_t count) const;
 
+  /// Keeps tokens from being drawn, behind biases: masks u32 [count, mask_words()] with a set bit for each token that
+  /// may be, rows u32 [count] with the row of logits of each, all different.
+  void record_masks(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& masks,
+                    const gpu::Buffer& rows, uint32_t count) const;
+  [[nodiscard]] uint32_t mask_words() const { return divide_up(vocab_size_, 32U); }
+
   /// Marks tokens[first, first + count) as kInPrompt in row `slot` of seen u32 [slots, vocab_size]. Ids outside the
   /// vocabulary are ignored.
   void record_marks(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count, uint32_t slot,
@@ -75,7 +82,7 @@ class Sampler {
   [[nodiscard]] static bool slices(uint32_t vocab_size, uint32_t row_count);
 
  private:
-  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, mark_, bias_;
+  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, mark_, bias_, mask_;
   gpu::Buffer best_of_slices_;
   uint32_t slices_ = 0;
   uint32_t vocab_size_ = 0;

@@ -1,5 +1,5 @@
-// Cases of argmax, sample, logit_bias and mark_tokens: a compact check of every path. tests/kernels/sampler_test.cpp
-// also proves the distribution.
+// Cases of argmax, sample, logit_bias, token_mask and mark_tokens: a compact check of every path.
+// tests/kernels/sampler_test.cpp also proves the distribution.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -214,6 +214,37 @@ Result<CaseOutcome> run_bias(Trial& trial, uint32_t count) {
   return target.check(trial.device, expectation);
 }
 
+/// Masks two of four rows, one of them with NaN and infinity among the logits.
+Result<CaseOutcome> run_mask(Trial& trial, uint32_t vocab_size) {
+  constexpr uint32_t kRows = 4;
+  const std::vector<uint32_t> rows = {3, 1};
+  const uint32_t words = divide_up(vocab_size, 32U);
+  Table logits = random_table(trial.random, kRows, vocab_size);
+  logits.at(1, trial.random.below(vocab_size)) = std::numeric_limits<float>::quiet_NaN();
+  logits.at(1, trial.random.below(vocab_size)) = std::numeric_limits<float>::infinity();
+  Image before = activation_image(Poison::kOutput, kRows, vocab_size);
+  before.set_rows(logits);
+  std::vector<uint32_t> masks;
+  for (size_t i = 0; i < rows.size() * words; ++i) masks.push_back(trial.random.next() & trial.random.next());
+  Image after = before;
+  for (size_t m = 0; m < rows.size(); ++m) {
+    for (uint32_t token = 0; token < vocab_size; ++token) {
+      const bool is_allowed = (masks[m * words + token / 32] >> (token % 32) & 1U) != 0;
+      if (!is_allowed && std::isfinite(logits.at(rows[m], token))) after.set(rows[m], token, -1e30F);
+    }
+  }
+  CRIA_TRY_ASSIGN(const gpu::Buffer mask_buffer, upload(trial.device, "masks", std::move(masks)));
+  CRIA_TRY_ASSIGN(const gpu::Buffer row_buffer, upload(trial.device, "rows", rows));
+  CRIA_TRY_ASSIGN(const Target target, Target::create(trial.device, "logits", std::move(before)));
+  CRIA_TRY_ASSIGN(const auto op, kernels::Sampler::create(trial.device, vocab_size));
+  gpu::Recorder recorder = trial.device.record("token_mask");
+  op.record_masks(recorder, activation_of(target, vocab_size), mask_buffer, row_buffer,
+                  static_cast<uint32_t>(rows.size()));
+  CRIA_TRY(trial.submit(recorder));
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> words_after, download(trial.device, target.buffer));
+  return compare_words("logits", after.words(), words_after);
+}
+
 }  // namespace
 
 void add_sampler_cases(const gpu::Device&, std::vector<Case>& cases) {
@@ -231,6 +262,12 @@ void add_sampler_cases(const gpu::Device&, std::vector<Case>& cases) {
                        .binding_bytes = activation_bytes(rows, vocab_size),
                        .body = [=](Trial& trial) { return run_sampler(trial, vocab_size, greedy); }});
     }
+  }
+  for (const uint32_t vocab_size : {1U, 31U, 32U, 33U, 255U, 257U, 4099U}) {
+    cases.push_back({.kernel = "token_mask",
+                     .shape = fmt::format("vocabulary {}", vocab_size),
+                     .binding_bytes = activation_bytes(4, vocab_size),
+                     .body = [=](Trial& trial) { return run_mask(trial, vocab_size); }});
   }
   for (const uint32_t count : {1U, 63U, 64U, 65U, 1000U}) {
     cases.push_back({.kernel = "mark_tokens", .shape = fmt::format("tokens {}", count), .body = [=](Trial& trial) {

@@ -22,6 +22,7 @@ Checked<std::unique_ptr<Generation>> Generation::begin(engine::Engine& engine, e
   engine::Job job{.prompt = prompt, .options = {}};
   job.options.sampling = engine::resolve_sampling(request.sampling, engine.defaults());
   job.options.max_tokens = request.max_tokens;
+  job.options.grammar = request.grammar;
   job.top_logprobs = request.top_logprobs;
   if (!request.ignores_eos) job.options.stop_tokens = engine::stop_tokens(engine.config(), engine.defaults());
   for (uint32_t i = 0; i < request.count; ++i) {

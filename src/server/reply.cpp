@@ -53,6 +53,11 @@ Refusal refusal_of(const Error& error) {
   }
 }
 
+std::unexpected<Refusal> refuse(std::string parameter, std::string message) {
+  return std::unexpected(Refusal{
+      .status = 400, .message = std::move(message), .parameter = std::move(parameter), .code = "invalid_value"});
+}
+
 Refusal shutting_down() {
   return {.status = kUnavailable, .message = "the server is shutting down", .code = "shutting_down"};
 }

@@ -1,6 +1,7 @@
 // Answers in the form of OpenAI's API, independent of HTTP.
 #pragma once
 
+#include <expected>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,9 @@ struct Refusal {
   [[nodiscard]] std::string type() const;
   [[nodiscard]] std::string body() const;
 };
+
+/// A parameter that has a wrong value.
+[[nodiscard]] std::unexpected<Refusal> refuse(std::string parameter, std::string message);
 
 /// A Result whose error is a Refusal.
 template <typename T>

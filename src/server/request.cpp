@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/json_fields.h"
+#include "server/structure.h"
 
 namespace cria::server {
 namespace {
@@ -18,12 +19,7 @@ constexpr size_t kMaxStops = 4;
 constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxMessages = 4096;
 constexpr size_t kMaxRoleBytes = 32;
-constexpr JsonLimits kLimits = {.max_depth = 16, .max_containers = 20'000};
-
-std::unexpected<Refusal> refuse(std::string parameter, std::string message) {
-  return std::unexpected(Refusal{
-      .status = 400, .message = std::move(message), .parameter = std::move(parameter), .code = "invalid_value"});
-}
+constexpr JsonLimits kLimits = {.max_depth = 64, .max_containers = 20'000};
 
 /// The fields of a request, taken one after the other; what nobody took is not known.
 class Fields {
@@ -322,7 +318,6 @@ Checked<bool> read_unsupported(Fields& fields, bool is_chat) {
     CRIA_TRY(fields.neutral("suffix", {""}));
     return true;
   }
-  CRIA_TRY(fields.neutral("response_format", {Json{{"type", "text"}}}));
   CRIA_TRY(fields.neutral("tools", {Json::array()}));
   CRIA_TRY(fields.neutral("tool_choice", {"none", "auto"}));
   CRIA_TRY(fields.neutral("parallel_tool_calls", {true, false}));
@@ -412,6 +407,9 @@ Checked<CompletionRequest> parse_completion(const std::string& body, bool is_cha
   CRIA_TRY(read_logprobs(fields, request));
   CRIA_TRY_ASSIGN(request.stops, stops_of(fields.take("stop")));
   CRIA_TRY(read_stream(fields, request));
+  const Json* const format = fields.take("response_format");
+  CRIA_TRY_ASSIGN(const auto grammar, fields.string("grammar"));
+  CRIA_TRY_ASSIGN(request.grammar, read_structure(body, format, grammar));
   CRIA_TRY(fields.string("user"));  // says who asks, and changes nothing
   CRIA_TRY(read_unsupported(fields, is_chat));
   CRIA_TRY(fields.finish());

@@ -1,11 +1,13 @@
 // Requests in the form of OpenAI's API: every field is checked, and what is not implemented is refused by name.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/defaults.h"
+#include "grammar/grammar.h"
 #include "server/options.h"
 #include "server/reply.h"
 #include "text/chat_template.h"
@@ -23,7 +25,8 @@ struct CompletionRequest {
   std::optional<uint32_t> top_logprobs;  ///< asks for log-probabilities, and those of so many of the likeliest
   uint32_t count = 1;                    ///< answers to the one prompt ("n")
   std::vector<std::string> stops;
-  bool ignores_eos = false;  ///< goes on behind a token that ends texts
+  std::shared_ptr<const grammar::Grammar> grammar;  ///< what answers must fit
+  bool ignores_eos = false;                         ///< goes on behind a token that ends texts
   bool stream = false;
   bool include_usage = false;  ///< a last event with the usage
 };
