@@ -182,7 +182,11 @@ void Scheduler::admit_to(uint32_t index, std::shared_ptr<Ticket> ticket) {
       status = std::unexpected(std::move(constraint).error());
     }
   }
-  if (!status) fail_job(slot, status.error());
+  if (!status) {
+    fail_job(slot, status.error());
+  } else if (slot.constraint && slot.constraint->is_complete()) {
+    end(slot, StopReason::kEndOfText);  // only the empty text fits
+  }
 }
 
 /// Keeps what the slot's text and the prompt have in common, but for the part of a page that others hold too.

@@ -303,6 +303,10 @@ Result<GenerationStats> Sequence::generate(const std::vector<uint32_t>& prompt, 
   constraint_.reset();
   if (options.grammar) {
     CRIA_TRY_ASSIGN(constraint_, constraints_.begin(options.grammar, options.stop_tokens));
+    if (constraint_->is_complete()) {  // only the empty text fits
+      stats.stop_reason = StopReason::kEndOfText;
+      return stats;
+    }
   }
   const Status generated = read_and_decode(prompt, options, stats, on_token);
   constraint_.reset();

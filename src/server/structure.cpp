@@ -66,17 +66,17 @@ Checked<SharedGrammar> read_schema(const std::string& body, const Json& format) 
         key == "schema" || value.is_null() || (is_text && value.is_string()) || (key == "strict" && value.is_boolean());
     if (!fits) {
       return refuse(
-          "response_format.json_schema",
-          fmt::format("\"json_schema\" has \"{}\": {}: \"name\", \"description\", \"strict\" and \"schema\" are "
+          "response_format",
+          fmt::format("\"response_format\" has \"{}\": {}: \"name\", \"description\", \"strict\" and \"schema\" are "
                       "known",
                       key.substr(0, 60), shown(value)));
     }
   }
-  const auto ordered = parse_ordered_json(body, "the request's body");
+  const auto ordered = parse_ordered_json(body, "the schema of \"response_format\"");
   if (!ordered) return refuse("response_format", ordered.error().message());
   const OrderedJson& schema = ordered->at("response_format").at("json_schema").at("schema");
   return known_grammars().get("response_format", "schema " + schema.dump(),
-                              [&] { return grammar::schema_grammar(schema, "the schema"); });
+                              [&] { return grammar::schema_grammar(schema, "the schema of \"response_format\""); });
 }
 
 }  // namespace

@@ -41,6 +41,18 @@ inline std::vector<Parameter> parameters() {
         Json{{"5", 100.5}}, Json{{"5", "1"}}, Json{{"5", nullptr}}, Json{{"4096", 1}}, Json{{"5", 1}, {"05", 1}}}},
       {"logprobs", {nullptr}, {-1, 6, 1.5, "1", wrong}},
       {"unheard_of", {}, {1, nullptr, wrong}},
+      {"response_format",
+       {nullptr, Json{{"type", "text"}}, Json{{"type", "json_object"}},
+        Json{{"type", "json_schema"}, {"json_schema", {{"name", "a"}, {"schema", {{"type", "integer"}}}}}},
+        Json{{"type", "json_schema"},
+             {"json_schema", {{"name", "a"}, {"strict", true}, {"description", "b"}, {"schema", Json::object()}}}}},
+       {1, "json_object", Json::object(), Json{{"type", 1}}, Json{{"type", "xml"}}, Json{{"type", "text"}, {"a", 1}},
+        Json{{"type", "json_schema"}}, Json{{"type", "json_schema"}, {"json_schema", {{"name", "a"}}}},
+        Json{{"type", "json_schema"}, {"json_schema", {{"schema", {{"type", "thing"}}}}}},
+        Json{{"type", "json_schema"}, {"json_schema", {{"schema", {{"not", Json::object()}}}}}},
+        Json{{"type", "json_schema"}, {"json_schema", {{"schema", Json::object()}, {"strict", 1}}}},
+        Json{{"type", "json_schema"}, {"json_schema", {{"schema", 1}}}}}},
+      {"grammar", {nullptr, "root ::= [a-z ]*", "root ::="}, {1, "", "root ::= x", "root ::= root", wrong}},
       {"ignore_eos", {true, false, nullptr}, {1, "true", wrong}},
   };
 }
