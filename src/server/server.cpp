@@ -128,6 +128,7 @@ struct Server::Impl {
   Metrics metrics;
   std::atomic<bool> is_stopping = false;
   std::atomic<int> answering = 0;  ///< generations that are not yet at their end
+  std::atomic<bool> is_closed = false;
   uint16_t port = 0;
 };
 
@@ -480,7 +481,8 @@ void Server::stop(std::chrono::seconds limit) {
   // The socket stays open meanwhile: without it cpp-httplib would cut off the answers that are being streamed.
   const auto deadline = std::chrono::steady_clock::now() + limit;
   while (impl_->answering > 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kDrainPoll);
-  impl_->http.wait_until_ready();  // a server that does not listen yet would not notice
+  if (impl_->is_closed.exchange(true)) return;  // of several that stop it, the first has done all
+  impl_->http.wait_until_ready();               // a server that does not listen yet would not notice
   impl_->http.stop();
 }
 

@@ -30,7 +30,7 @@ class Server {
   /// Answers requests until stop().
   void listen();
   /// Takes no more jobs, waits until the answers that have begun are whole, but not longer than `limit`, and then makes
-  /// listen() return. Answers that are left then end with the scheduler.
+  /// listen() return. Answers that are left then end with the scheduler. May be called again, and by several threads.
   void stop(std::chrono::seconds limit);
 
  private:

@@ -260,6 +260,14 @@ TEST_F(ServerTest, ClientsThatVanishFreeTheirSlots) {
   expect_idle_soon();
 }
 
+TEST_F(ServerTest, StoppingAgainChangesNothing) {
+  start();
+  server_->stop(seconds(0));
+  listener_.join();
+  server_->stop(seconds(0));  // waited for ever for a server that had ended
+  listener_ = std::thread([] {});
+}
+
 TEST_F(ServerTest, StoppingFinishesAnswersThatHaveBegun) {
   start();
   RawClient client(server_->port());
