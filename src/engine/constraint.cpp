@@ -8,6 +8,8 @@ namespace cria::engine {
 namespace {
 
 constexpr size_t kKeptGrammars = 8;
+/// Of each grammar that is kept; their masks take as much again.
+constexpr grammar::MachineLimits kLimits{.bytes = 16ULL << 20U};
 
 /// Special tokens stand for no text, and neither do those that only the model has.
 std::shared_ptr<const grammar::Vocabulary> vocabulary_of(const text::Tokenizer& tokenizer, uint32_t size) {
@@ -56,7 +58,7 @@ Result<Constraint> Constraints::begin(const std::shared_ptr<const grammar::Gramm
   auto masks = std::ranges::find_if(recent_, [&](const auto& entry) { return entry->grammar() == grammar; });
   if (masks == recent_.end()) {
     if (recent_.size() >= kKeptGrammars) recent_.erase(recent_.begin());
-    recent_.push_back(std::make_shared<grammar::TokenMasks>(grammar, vocabulary_));
+    recent_.push_back(std::make_shared<grammar::TokenMasks>(grammar, vocabulary_, kLimits));
   } else {
     std::rotate(masks, masks + 1, recent_.end());
   }

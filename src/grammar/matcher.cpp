@@ -6,7 +6,7 @@ namespace cria::grammar {
 namespace {
 
 constexpr uint32_t kFree = UINT32_MAX;
-constexpr uint64_t kMaskBytes = 64ULL << 20U;
+constexpr uint64_t kMaskBytes = 16ULL << 20U;
 
 }  // namespace
 
