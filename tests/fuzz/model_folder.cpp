@@ -62,13 +62,19 @@ class Folder {
 /// Reads every row of a matrix in the forms that it can go to the GPU in.
 void read_matrix(const model::MatrixSpec& spec, const formats::Checkpoint& checkpoint) {
   const model::RowSource source(spec, checkpoint);
-  std::vector<std::byte> rows;
-  std::vector<std::byte> scales;
   const uint64_t padded = kernels::padded_columns(spec.columns);
-  is_sound(source.read(0, spec.rows(), kernels::WeightType::kF32, padded * 4, rows));
-  is_sound(source.read(0, spec.rows(), kernels::WeightType::kF16, padded * 2, rows));
+  for (const kernels::WeightType type : {kernels::WeightType::kF32, kernels::WeightType::kF16}) {
+    const uint64_t row_bytes = padded * kernels::weight_type_bytes(type);
+    std::vector<std::byte> rows(spec.rows() * row_bytes);
+    is_sound(source.read(0, spec.rows(), type, row_bytes, rows));
+  }
   const kernels::WeightFormat natural = source.natural_format();
-  if (source.holds_blocks(natural)) source.read_blocks(0, spec.rows(), natural, rows, scales);
+  if (source.holds_blocks(natural)) {
+    const uint64_t blocks = spec.rows() * (kernels::padded_columns(spec.columns, natural) / natural.block);
+    std::vector<std::byte> integers(blocks * natural.block * kernels::weight_type_bits(natural.type) / 8);
+    std::vector<std::byte> scales(blocks * kernels::scale_bytes(natural.type));
+    source.read_blocks(0, spec.rows(), natural, integers, scales);
+  }
   CRIA_CHECK(source.release(0, spec.rows()) > 0);
 }
 
