@@ -80,7 +80,8 @@ void add_limits(CLI::App& command, ServeFlags& flags) {
       ->check(number_from(0U, 65536U))
       ->capture_default_str();
   command
-      .add_option("--chunk-tokens", flags.chunk_tokens, "Tokens of a pass that reads a prompt while texts are generated")
+      .add_option("--chunk-tokens", flags.chunk_tokens,
+                  "Tokens of a pass that reads a prompt while texts are generated")
       ->check(number_from(1U, 4096U))
       ->capture_default_str();
   command

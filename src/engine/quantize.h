@@ -20,7 +20,7 @@ struct QuantizeOptions {
   gpu::DeviceOptions device = {};  ///< for the calibration text
   /// Whether attention's output matrices keep precision too, as queries, keys and values do: not below 8 bits (Q6_K).
   bool keeps_attention_output = false;
-  bool show_progress = false;      ///< a progress bar on the terminal
+  bool show_progress = false;  ///< a progress bar on the terminal
 };
 
 struct QuantizeReport {

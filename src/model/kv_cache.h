@@ -87,8 +87,8 @@ class KvCache {
   std::vector<std::vector<uint32_t>> pages_of_slot_;
 };
 
-/// The layers of a cache that lie in memory of the host where so many do, for passes of so many tokens and a cache of so
-/// many pages.
+/// The layers of a cache that lie in memory of the host where so many do, for passes of so many tokens and a cache of
+/// so many pages.
 [[nodiscard]] KvCache::Streamed streamed_cache(const ModelConfig& config, uint32_t streamed, uint32_t batch_tokens,
                                                uint32_t slots, uint64_t pages);
 

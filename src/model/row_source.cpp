@@ -182,8 +182,8 @@ Status RowSource::convert_row(const Place& from, WeightType type, std::span<floa
   return {};
 }
 
-void RowSource::read_blocks(uint64_t first, uint64_t count, const WeightFormat& format,
-                            std::span<std::byte> integers, std::span<std::byte> scales) const {
+void RowSource::read_blocks(uint64_t first, uint64_t count, const WeightFormat& format, std::span<std::byte> integers,
+                            std::span<std::byte> scales) const {
   const uint64_t padded = kernels::padded_columns(spec_.columns, format);
   const uint64_t block_bytes = uint64_t{format.block} * kernels::weight_type_bits(format.type) / 8;
   const uint64_t blocks = padded / format.block;

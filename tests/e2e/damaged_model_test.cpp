@@ -96,9 +96,7 @@ TEST(DamagedModel, HeadersThatLie) {
       {"overflowing",
        header("{" + tensor_text("a", "F32", "[4294967296,4294967296]", 0, 0) + "}", 0),
        {"tensor \"a\" has the shape [4294967296, 4294967296], whose size overflows"}},
-      {"another type",
-       replacing("model.safetensors", "\"F32\"", "\"I32\""),
-       {"is of type I32; F32, F16, BF16 and"}},
+      {"another type", replacing("model.safetensors", "\"F32\"", "\"I32\""), {"is of type I32; F32, F16, BF16 and"}},
       {"an unknown type", replacing("model.safetensors", "\"F32\"", "\"F33\""), {"has the unknown type \"F33\""}},
       {"another name", replacing("model.safetensors", "layers.2.", "layers.9."), {"has no tensor \"model.layers.2."}},
   });
