@@ -44,34 +44,32 @@ class RuleFacts {
   std::vector<std::vector<uint32_t>> users_;  // of each rule
 };
 
-/// Whether a part accepts the empty text, given which rules do.
-bool accepts_empty(const Syntax& syntax, uint32_t index, const std::vector<bool>& empty_rules) {
+/// Whether something that holds of a text in parts where it holds of each holds of a part, given for which rules it
+/// does, and what says it of texts and sets of characters.
+template <typename OfLeaf>
+bool holds(const Syntax& syntax, uint32_t index, const std::vector<bool>& rules, const OfLeaf& of_leaf) {
   const Part& part = syntax.parts[index];
-  const auto is_empty = [&](uint32_t inner) { return accepts_empty(syntax, inner, empty_rules); };
+  const auto of_inner = [&](uint32_t inner) { return holds(syntax, inner, rules, of_leaf); };
   switch (part.kind) {
-    case Part::Kind::kText: return part.text.empty();
-    case Part::Kind::kSet: return false;
-    case Part::Kind::kRule: return empty_rules[part.rule];
-    case Part::Kind::kSequence: return std::ranges::all_of(part.parts, is_empty);
-    case Part::Kind::kAlternatives: return std::ranges::any_of(part.parts, is_empty);
-    case Part::Kind::kRepetition: return part.least == 0 || is_empty(part.parts.front());
+    case Part::Kind::kText:
+    case Part::Kind::kSet: return of_leaf(part);
+    case Part::Kind::kRule: return rules[part.rule];
+    case Part::Kind::kSequence: return std::ranges::all_of(part.parts, of_inner);
+    case Part::Kind::kAlternatives: return std::ranges::any_of(part.parts, of_inner);
+    case Part::Kind::kRepetition: return part.least == 0 || of_inner(part.parts.front());
   }
   return false;
 }
 
+/// Whether a part accepts the empty text, given which rules do.
+bool accepts_empty(const Syntax& syntax, uint32_t index, const std::vector<bool>& empty_rules) {
+  return holds(syntax, index, empty_rules,
+               [](const Part& leaf) { return leaf.kind == Part::Kind::kText && leaf.text.empty(); });
+}
+
 /// Whether some finite text fits a part, given for which rules one does.
 bool may_end(const Syntax& syntax, uint32_t index, const std::vector<bool>& ending_rules) {
-  const Part& part = syntax.parts[index];
-  const auto ends = [&](uint32_t inner) { return may_end(syntax, inner, ending_rules); };
-  switch (part.kind) {
-    case Part::Kind::kText:
-    case Part::Kind::kSet: return true;
-    case Part::Kind::kRule: return ending_rules[part.rule];
-    case Part::Kind::kSequence: return std::ranges::all_of(part.parts, ends);
-    case Part::Kind::kAlternatives: return std::ranges::any_of(part.parts, ends);
-    case Part::Kind::kRepetition: return part.least == 0 || ends(part.parts.front());
-  }
-  return false;
+  return holds(syntax, index, ending_rules, [](const Part&) { return true; });
 }
 
 /// The rules that may stand at the begin of a part.

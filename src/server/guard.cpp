@@ -24,13 +24,6 @@ bool is_web(std::string_view path, const ServerOptions& options) {
   return options.web && (path == "/" || find_web(*options.web, path) != nullptr);
 }
 
-std::string lower(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(),
-                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-  return result;
-}
-
 /// The name in HOST[:PORT]; nothing where it is malformed.
 std::optional<std::string> host_name(std::string_view host) {
   if (host.starts_with('[')) {
@@ -141,6 +134,13 @@ std::optional<Refusal> refuse_body(const RequestHead& head, const ServerOptions&
 }
 
 }  // namespace
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  std::ranges::transform(result, result.begin(),
+                         [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return result;
+}
 
 bool is_known_path(std::string_view path, const ServerOptions& options) {
   return is_web(path, options) || std::ranges::any_of(kPaths, [&](const Path& known) { return known.holds(path); });

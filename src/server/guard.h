@@ -28,6 +28,9 @@ struct RequestHead {
 /// Whether a browser's page of that origin may read answers.
 [[nodiscard]] bool allows_origin(std::string_view origin, const ServerOptions& options);
 
+/// ASCII letters in lower case; all else as it is.
+[[nodiscard]] std::string lower(std::string_view text);
+
 /// An address or name of this machine that others cannot reach.
 [[nodiscard]] bool is_loopback(std::string_view host);
 

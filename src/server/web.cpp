@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "server/guard.h"
+
 namespace cria::server {
 namespace {
 
@@ -30,16 +32,11 @@ bool any_entry(std::span<const std::string> lists, const Function& function) {
   return false;
 }
 
-bool equals_ignoring_case(std::string_view text, std::string_view lower) {
-  return std::ranges::equal(text, lower,
-                            [](char a, char b) { return (a >= 'A' && a <= 'Z' ? static_cast<char>(a + 32) : a) == b; });
-}
-
 /// An entry NAME[;q=WEIGHT]; a weight of 0 refuses, and so does one that is malformed.
 bool takes_gzip(std::string_view entry) {
   const size_t end = std::min(entry.find(';'), entry.size());
-  const std::string_view name = trimmed(entry.substr(0, end));
-  if (!equals_ignoring_case(name, "gzip") && !equals_ignoring_case(name, "x-gzip")) return false;
+  const std::string name = lower(trimmed(entry.substr(0, end)));
+  if (name != "gzip" && name != "x-gzip") return false;
   if (end == entry.size()) return true;
   const std::string_view weight = trimmed(entry.substr(end + 1));
   double value = 0;
