@@ -108,8 +108,10 @@ SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) {
   return over_subgroups("lanes", workgroup_size, features_.subgroups);
 }
 
-SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) {
-  return over_subgroups("team", workgroup_size, features_.subgroups);
+SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) { return teams(workgroup_size, features_.subgroups); }
+
+SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size, bool in_subgroups) {
+  return over_subgroups("team", workgroup_size, in_subgroups);
 }
 
 SpecBuilder& SpecBuilder::parts(uint32_t workgroup_size, uint32_t lanes, bool in_subgroups) {

@@ -50,6 +50,8 @@ class SpecBuilder {
   /// Adds teams of invocations (`Team`, `team_sum`, …): subgroups, or parts of the workgroup without them,
   /// and the constant WORKGROUP_SIZE.
   SpecBuilder& teams(uint32_t workgroup_size);
+  /// The same; without `in_subgroups` parts of the workgroup, 32 invocations each, on any device.
+  SpecBuilder& teams(uint32_t workgroup_size, bool in_subgroups);
   /// Adds parts of a workgroup (`Part`, `part_sum4`) of `lanes` invocations each: within subgroups, or through
   /// workgroup memory; and the constants WORKGROUP_SIZE and LANES.
   SpecBuilder& parts(uint32_t workgroup_size, uint32_t lanes, bool in_subgroups);

@@ -76,6 +76,7 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
   return builder.teams(cut.workgroup_size)
       .module("product_output")
       .module("matvec_output")
+      .module("matvec_teams")
       .constant("COLUMNS", spec.columns)
       .constant("ROW_COUNT", spec.rows)
       .constant("HAS_BIAS", spec.has_bias)

@@ -2,7 +2,7 @@
 // subgroups): TEAM_SIZE neighbouring invocations each.
 //
 // Gives: the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader; team_sum,
-// quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
+// team_swap, quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
 // neighbouring invocations. WORKGROUP_SIZE is a multiple of 32.
 // Numerics: f32, pairwise tree: always the same order of additions.
 
@@ -40,6 +40,12 @@ fn team_sum(value: f32, team: Team) -> f32 {
     workgroupBarrier();
   }
   return team_values[position - team.lane];
+}
+
+/// The value of the lane whose number differs by the bit `distance`.
+fn team_swap(value: f32, distance: u32, team: Team) -> f32 {
+  publish(value, team);
+  return team_values[position_of(team) ^ distance];
 }
 
 fn quad_max(value: f32, team: Team) -> f32 {

@@ -1,7 +1,7 @@
 // Module: teams of invocations that share rows of a matrix, one team a subgroup (of any size from 4 on).
 //
 // Gives: the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader; team_sum,
-// quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
+// team_swap, quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
 // invocations with neighbouring positions.
 // Numerics: f32; the order of additions depends on the subgroup size, not on timing.
 
@@ -21,6 +21,9 @@ fn main(@builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size
 }
 
 fn team_sum(value: f32, team: Team) -> f32 { return subgroupAdd(value); }
+
+/// The value of the lane whose number differs by the bit `distance`.
+fn team_swap(value: f32, distance: u32, team: Team) -> f32 { return subgroupShuffleXor(value, distance); }
 
 fn quad_max(value: f32, team: Team) -> f32 {
   let two = max(value, quadSwapX(value));

@@ -13,12 +13,16 @@ namespace {
 
 using kernels::Activation;
 using kernels::AttentionKernel;
+using kernels::BlockActivation;
 
 /// Up to this many tokens, attention runs one workgroup per query; beyond it, in tiles of queries.
 constexpr uint32_t kDecodeTokens = 4;
 /// From this many tokens on, prompts are read on matrix units, and from this many sequences on, decode steps.
 constexpr uint32_t kMatrixTokens = 9;
 constexpr uint32_t kMatrixStepTokens = 4;
+/// From this many tokens on, quantised products that have one keep tokens in registers (matvec_few.wgsl), until matrix
+/// units are faster.
+constexpr uint32_t kFewTokens = 2;
 /// Short prompts, and the chunks that a server reads between steps, have kernels of their own.
 constexpr uint32_t kShortPrompt = 128;
 
@@ -192,11 +196,28 @@ Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& optio
     products.add(gate_up_spec(layer), layer.gate_up);
     products.add(down_spec(layer), layer.down);
   }
+  const bool has_few = options.slots >= kFewTokens && std::ranges::all_of(products.all, [&](const auto& product) {
+                         return !kernels::MatVecFew::candidate_cuts(device, product.first).empty();
+                       });
   for (const auto& [spec, matrices] : products.all) {
     CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
-    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, options.slots, cut));
+    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, has_few ? 1 : options.slots, cut));
     kernels_.matvec.emplace_back(spec, std::move(op));
   }
+  if (!has_few) return {};
+  CRIA_TRY_ASSIGN(kernels_.x_blocks, kernels::XBlocks::create(device));
+  for (const auto& [spec, matrices] : products.all) {
+    CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose_few(spec, matrices));
+    CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device, spec, options.slots, cut));
+    kernels_.few.emplace_back(spec, std::move(op));
+  }
+  few_tokens_ = options.slots;
+  const auto scratch = [&](std::string_view label, uint64_t row_bytes) {
+    return device.create_buffer(label, few_tokens_ * row_bytes, gpu::MemoryKind::kScratch);
+  };
+  const uint32_t columns = widest_input(config_);
+  CRIA_TRY_ASSIGN(x_blocks_.integers, scratch("x in integers", BlockActivation::integer_bytes(columns)));
+  CRIA_TRY_ASSIGN(x_blocks_.scales, scratch("scales of x", BlockActivation::scale_bytes(columns)));
   return {};
 }
 
@@ -206,7 +227,7 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
   if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
   matrix_tokens_ = {plan_.max_batch_tokens};
-  if (options.slots >= kMatrixStepTokens) {
+  if (options.slots > (few_tokens_ > 0 ? kernels::MatVecFew::kMaxTokens : kMatrixStepTokens - 1)) {
     const uint32_t few = std::bit_ceil(std::clamp(options.slots, 16U, 64U));
     if (few < plan_.max_batch_tokens) matrix_step_tokens_ = few;
   }
@@ -297,6 +318,18 @@ Status Model::reserve_output_rows(gpu::Device& device, uint32_t rows) {
   return {};
 }
 
+namespace {
+
+/// The kernel of a spec that there is one for.
+template <typename Op>
+const Op& find(const std::vector<std::pair<kernels::MatVecSpec, Op>>& ops, const kernels::MatVecSpec& spec) {
+  const auto entry = std::ranges::find_if(ops, [&](const auto& known) { return known.first == spec; });
+  CRIA_CHECK(entry != ops.end());
+  return entry->second;
+}
+
+}  // namespace
+
 void Model::linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const Activation& x, const Activation& y,
                    uint32_t tokens) const {
   const auto variant =
@@ -305,10 +338,12 @@ void Model::linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const
   variant->op.record(recorder, weight, x, y, tokens);
 }
 
-const kernels::MatVec& Model::matvec(const kernels::MatVecSpec& spec) const {
-  const auto entry = std::ranges::find_if(kernels_.matvec, [&](const auto& known) { return known.first == spec; });
-  CRIA_CHECK(entry != kernels_.matvec.end());
-  return entry->second;
+const kernels::MatVec& Model::matvec(const kernels::MatVecSpec& spec) const { return find(kernels_.matvec, spec); }
+
+/// The product of a few tokens that a step would make of x by `spec`, whose norm is applied before.
+void Model::few(gpu::Recorder& recorder, const kernels::MatVecSpec& spec, const kernels::Matrix& weight,
+                const Activation& y, uint32_t tokens) const {
+  find(kernels_.few, spec).record(recorder, weight, x_blocks_, y, tokens);
 }
 
 Status Model::upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile) {
@@ -423,6 +458,12 @@ bool Model::is_step(const Batch& batch) const {
   return slots.size() == batch.size();
 }
 
+/// True where steps of so many sequences run on matrix units.
+bool Model::is_for_matrix_units(uint32_t sequences) const {
+  const uint32_t least = few_tokens_ > 0 ? kernels::MatVecFew::kMaxTokens + 1 : kMatrixStepTokens;
+  return !kernels_.matmul.empty() && sequences >= least && sequences <= matrix_step_tokens_;
+}
+
 bool Model::uses_matrix_units(const Batch& batch) const {
   return !kernels_.matmul.empty() && batch.size() >= kMatrixTokens;
 }
@@ -480,9 +521,39 @@ void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t 
   matvec(down_spec(weights)).record(recorder, weights.down, s.activated, {}, s.hidden, tokens);
 }
 
+/// A few tokens, the weights read once for all of them: `attend` records their attention. x of each product is
+/// quantised once.
+void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& attend) {
+  const LayerWeights& weights = weights_.layers[index];
+  const uint32_t tokens = batch_.tokens;
+  const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
+  const kernels::NormOperand mlp_norm{weights.mlp_norm, config_.rms_norm_eps};
+  auto& s = scratch_;
+
+  kernels_.x_blocks.record(recorder, s.hidden, input_norm, x_blocks_, tokens);
+  for (const kernels::Matrix& matrix : weights.qkv) few(recorder, qkv_spec(matrix), matrix, s.qkv, tokens);
+  attend();
+  kernels_.x_blocks.record(recorder, s.attended, {}, x_blocks_, tokens);
+  few(recorder, o_spec(weights), weights.o, s.hidden, tokens);
+  kernels_.x_blocks.record(recorder, s.hidden, mlp_norm, x_blocks_, tokens);
+  few(recorder, gate_up_spec(weights), weights.gate_up, s.activated, tokens);
+  kernels_.x_blocks.record(recorder, s.activated, {}, x_blocks_, tokens);
+  few(recorder, down_spec(weights), weights.down, s.hidden, tokens);
+}
+
+/// True where the weights are read once for so many tokens by record_few_layer.
+bool Model::is_few(uint32_t tokens) const {
+  return tokens >= kFewTokens && tokens <= few_tokens_ && !is_for_matrix_units(tokens);
+}
+
 void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
   auto& s = scratch_;
   kernels_.gather_rows.record(recorder, s.hidden, output_rows_, s.gathered, outputs);
+  if (is_few(outputs)) {
+    const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
+    kernels_.x_blocks.record(recorder, s.gathered, final_norm, x_blocks_, outputs);
+    return few(recorder, output_spec(weights_.output()), weights_.output(), logits_, outputs);
+  }
   const kernels::MatrixMatMul* matmul =
       outputs >= kMatrixStepTokens ? find_matmul(weights_.output(), MatVecOutput::kStore, outputs) : nullptr;
   const Activation normed = matmul != nullptr ? s.normed.half() : s.normed;
@@ -514,7 +585,9 @@ void Model::record_layers(gpu::Recorder& recorder, const std::function<void(uint
 
 void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs) {
   record_layers(recorder, [&](uint32_t index) {
-    if (matrix_units) {
+    if (batch_.tokens <= kernels::MatVecFew::kMaxTokens && is_few(batch_.tokens)) {
+      record_few_layer(recorder, index, [&] { record_attention(recorder, index, scratch_.attended); });
+    } else if (matrix_units) {
       record_matrix_layer(recorder, index);
     } else {
       record_layer(recorder, index);
@@ -525,15 +598,17 @@ void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t o
 
 void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs) {
   const uint32_t tokens = batch_.tokens;
-  const bool on_matrix_units = !kernels_.matmul.empty() && tokens >= kMatrixStepTokens && tokens <= matrix_step_tokens_;
+  const bool on_matrix_units = is_for_matrix_units(tokens);
   record_layers(recorder, [&](uint32_t index) {
-    if (on_matrix_units) {
+    if (is_few(tokens)) {
+      record_few_layer(recorder, index, [&] { record_attention_step(recorder, index, longest, scratch_.attended); });
+    } else if (on_matrix_units) {
       record_matrix_step_layer(recorder, index, longest);
     } else {
       record_step_layer(recorder, index, longest);
     }
   });
-  if (outputs == tokens && !on_matrix_units) {
+  if (outputs == tokens && !on_matrix_units && !is_few(tokens)) {
     const kernels::Matrix& output = weights_.output();
     const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
     matvec(output_spec(output)).record(recorder, output, scratch_.hidden, final_norm, logits_, outputs);

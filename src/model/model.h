@@ -16,6 +16,7 @@
 #include "kernels/embedding.h"
 #include "kernels/linear.h"
 #include "kernels/matmul_matrix.h"
+#include "kernels/matvec_few.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
 #include "kernels/rope_kv.h"
@@ -162,6 +163,8 @@ class Model {
     std::optional<kernels::RopeKv> rope_kv;
     std::vector<LinearVariant> linear;
     std::vector<std::pair<kernels::MatVecSpec, kernels::MatVec>> matvec;
+    kernels::XBlocks x_blocks;
+    std::vector<std::pair<kernels::MatVecSpec, kernels::MatVecFew>> few;  // empty: not all weights are quantised
     std::vector<std::pair<kernels::MatMulSpec, kernels::MatrixMatMul>> matmul;  // empty: no matrix units
   };
   struct Scratch {
@@ -178,6 +181,8 @@ class Model {
   Status create_buffers(gpu::Device& device, const ModelOptions& options);
   Status upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile);  // 0: no tiles
   [[nodiscard]] bool is_step(const Batch& batch) const;
+  [[nodiscard]] bool is_few(uint32_t tokens) const;
+  [[nodiscard]] bool is_for_matrix_units(uint32_t sequences) const;
   [[nodiscard]] bool uses_matrix_units(const Batch& batch) const;
   /// Records all layers, each by `record`, and what has to be copied between them where layers are streamed.
   void record_layers(gpu::Recorder& recorder, const std::function<void(uint32_t)>& record) const;
@@ -190,10 +195,13 @@ class Model {
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
   void record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs);
   void record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs);
+  void record_few_layer(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& attend);
   void record_output(gpu::Recorder& recorder, uint32_t outputs);
   Status record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch);
   void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
               const kernels::Activation& y, uint32_t tokens) const;
+  void few(gpu::Recorder& recorder, const kernels::MatVecSpec& spec, const kernels::Matrix& weight,
+           const kernels::Activation& y, uint32_t tokens) const;
   [[nodiscard]] const kernels::MatVec& matvec(const kernels::MatVecSpec& spec) const;
   void matmul(gpu::Recorder& recorder, const kernels::Matrix& weight, kernels::MatVecOutput output,
               const kernels::Activation& x, const kernels::Activation& y, uint32_t tokens) const;
@@ -213,6 +221,8 @@ class Model {
   uint32_t matrix_step_tokens_ = 0;      // up to so many, decode steps run on matrix units too
   RopeTable rope_table_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
+  kernels::BlockActivation x_blocks_;  // of a few tokens, with room for the widest input of a product
+  uint32_t few_tokens_ = 0;            // that it has room for; 0: kernels_.few is empty
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel
   gpu::Buffer product_parts_;          // of products that are shared out by columns; not valid where none is

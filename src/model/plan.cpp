@@ -26,18 +26,26 @@ uint64_t scratch_per_token(const ModelConfig& config) {
          4 + 8 + 16 + 4;
 }
 
-/// Bytes of the buffer that Model::create_step_kernels makes.
-uint64_t step_scratch(const gpu::Limits& limits, const ModelConfig& config, uint32_t slots) {
+/// Bytes of the buffers that Model::create_step_kernels makes.
+uint64_t step_scratch(const gpu::Limits& limits, const ModelConfig& config, uint32_t slots, bool is_quantised) {
   const kernels::AttentionShape shape{
       .heads = config.num_heads, .kv_heads = config.num_kv_heads, .head_dim = config.head_dim};
   if (!kernels::AttentionStep::supports(shape)) return 0;
-  return kernels::AttentionStep::parts_size(limits, shape, slots) * 4;
+  const uint64_t parts = kernels::AttentionStep::parts_size(limits, shape, slots) * 4;
+  if (slots < 2 || !is_quantised) return parts;
+  const uint32_t columns = widest_input(config);
+  return parts +
+         slots * (kernels::BlockActivation::integer_bytes(columns) + kernels::BlockActivation::scale_bytes(columns));
 }
 
 bool all_f32(const WeightTable& table, const FormatChoice& formats) {
-  const auto matrices = all_matrices(table);
-  return std::all_of(matrices.begin(), matrices.end(),
-                     [&](const MatrixSpec* spec) { return formats(*spec) == kernels::WeightType::kF32; });
+  return std::ranges::all_of(all_matrices(table),
+                             [&](const MatrixSpec* spec) { return formats(*spec) == kernels::WeightType::kF32; });
+}
+
+bool are_products_quantised(const WeightTable& table, const FormatChoice& formats) {
+  return std::ranges::all_of(product_matrices(table),
+                             [&](const MatrixSpec* spec) { return kernels::is_quantised(formats(*spec).type); });
 }
 
 /// Counts the streamed layers to memory of the host, and their places to the device's.
@@ -117,11 +125,9 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.streamed_layers = std::min(options.streamed_layers, config.num_layers);
   plan.streamed_kv = std::min(options.streamed_kv, config.num_layers);
   for (const MatrixSpec* spec : all_matrices(table)) {
-    const uint64_t bytes = placed_bytes(*spec, formats);
-    plan.weight_bytes += bytes;
-    const bool is_only_looked_up = spec == &table.embedding && table.lm_head;
-    if (!is_only_looked_up) plan.step_weight_bytes += bytes;
+    plan.weight_bytes += placed_bytes(*spec, formats);
   }
+  for (const MatrixSpec* spec : product_matrices(table)) plan.step_weight_bytes += placed_bytes(*spec, formats);
   for (const VectorSpec* spec : all_vectors(table)) {
     plan.weight_bytes += uint64_t{spec->size} * 4;
     plan.step_weight_bytes += uint64_t{spec->size} * 4;
@@ -136,7 +142,8 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.kv_bytes = KvCache::device_bytes(config, plan.kv_type, plan.cache_pages, streamed);
   plan.host_kv_bytes =
       plan.kv_bytes_per_position / config.num_layers * plan.streamed_kv * plan.cache_pages * kernels::kPageSize;
-  plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens + step_scratch(limits, config, options.slots) +
+  plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens +
+                       step_scratch(limits, config, options.slots, are_products_quantised(table, formats)) +
                        row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
   // Beside a step's scratch: the logits of further slots, and for each of them the tokens seen and the sampler's words.
   plan.working_bytes = gpu::Device::parameter_bytes(limits) + limits.max_upload_bytes +

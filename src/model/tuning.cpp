@@ -214,6 +214,35 @@ Result<MatVecCut> Tuner::choose(const kernels::MatVecSpec& spec, std::span<const
       [&](const MatVecCut& cut) { return kernels::is_valid_cut(device_, spec, cut); }, make_trial);
 }
 
+Result<MatVecCut> Tuner::choose_few(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices) {
+  static constexpr uint32_t kTokens = kernels::MatVecFew::kMaxTokens;
+  const auto make_trial = [&](const std::vector<MatVecCut>& cuts) -> Result<Trial> {
+    CRIA_TRY_ASSIGN(Operands operands, make_operands(device_, spec.columns, matrices.front()->rows, kTokens));
+    kernels::BlockActivation x;
+    CRIA_TRY_ASSIGN(x.integers, device_.create_buffer("kernel measurement",
+                                                      kTokens * kernels::BlockActivation::integer_bytes(spec.columns),
+                                                      gpu::MemoryKind::kScratch));
+    CRIA_TRY_ASSIGN(x.scales, device_.create_buffer("kernel measurement",
+                                                    kTokens * kernels::BlockActivation::scale_bytes(spec.columns),
+                                                    gpu::MemoryKind::kScratch));
+    std::vector<kernels::MatVecFew> ops;
+    for (const MatVecCut& cut : cuts) {
+      CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device_, spec, kTokens, cut));
+      ops.push_back(std::move(op));
+    }
+    return Trial{.name = {},
+                 .candidates = {},
+                 .matrices = matrices,
+                 .record = [ops = std::move(ops), x = std::move(x), y = std::move(operands.y)](
+                               gpu::Recorder& recorder, size_t candidate, const kernels::Matrix& matrix) {
+                   ops[candidate].record(recorder, matrix, x, y, kTokens);
+                 }};
+  };
+  return choose<MatVecCut>(
+      fmt::format("{} tokens: {}", kTokens, spec.name()), kernels::MatVecFew::candidate_cuts(device_, spec),
+      [&](const MatVecCut& cut) { return kernels::MatVecFew::is_valid_cut(device_, spec, cut); }, make_trial);
+}
+
 Result<MatMulCut> Tuner::choose(const kernels::MatMulSpec& spec, std::span<const kernels::Matrix* const> matrices) {
   const auto make_trial = [&](const std::vector<MatMulCut>& cuts) -> Result<Trial> {
     CRIA_TRY_ASSIGN(Operands operands, make_operands(device_, spec.columns, matrices.front()->rows, spec.tokens));

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/matmul_matrix.h"
-#include "kernels/matvec.h"
+#include "kernels/matvec_few.h"
 
 namespace cria::model {
 
@@ -46,6 +46,9 @@ class Tuner {
   /// The cut for a spec: the file's, or the fastest on these matrices, or the default one. All matrices serve the
   /// spec; together they should not fit into the GPU's caches. Errors: kDevice, kOutOfMemory.
   Result<kernels::MatVecCut> choose(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices);
+  /// The same for products of a few tokens (MatVecFew).
+  Result<kernels::MatVecCut> choose_few(const kernels::MatVecSpec& spec,
+                                        std::span<const kernels::Matrix* const> matrices);
   Result<kernels::MatMulCut> choose(const kernels::MatMulSpec& spec, std::span<const kernels::Matrix* const> matrices);
 
   /// Writes what was measured, if anything was.

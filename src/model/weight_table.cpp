@@ -111,6 +111,16 @@ std::vector<const MatrixSpec*> all_matrices(const WeightTable& table) {
   return matrices;
 }
 
+std::vector<const MatrixSpec*> product_matrices(const WeightTable& table) {
+  std::vector<const MatrixSpec*> matrices = all_matrices(table);
+  if (table.lm_head) matrices.erase(matrices.begin());
+  return matrices;
+}
+
+uint32_t widest_input(const ModelConfig& config) {
+  return std::max({config.hidden_size, config.q_size(), config.intermediate_size});
+}
+
 std::vector<const VectorSpec*> all_vectors(const WeightTable& table) {
   std::vector<const VectorSpec*> vectors;
   for (const LayerSpec& layer : table.layers) {

@@ -57,8 +57,13 @@ struct WeightTable {
 
 /// All matrices of the table, in the order of the forward pass.
 [[nodiscard]] std::vector<const MatrixSpec*> all_matrices(const WeightTable& table);
+/// Those that a token is multiplied by: all but an embedding that is only looked up.
+[[nodiscard]] std::vector<const MatrixSpec*> product_matrices(const WeightTable& table);
 /// All vectors of the table.
 [[nodiscard]] std::vector<const VectorSpec*> all_vectors(const WeightTable& table);
+
+/// Columns of the widest x that a product of the model has.
+[[nodiscard]] uint32_t widest_input(const ModelConfig& config);
 
 /// Checks that the checkpoint has every tensor of the table with its shape and a floating type, and no
 /// tensor that the table does not know (a weight that would be ignored). Errors: kInvalidInput,

@@ -1,0 +1,263 @@
+// Cases of x_blocks and matvec_few together: tokens are quantised, then multiplied. Every quantised format, with and
+// without norm and bias, every end, from one token to more than a pipeline takes, and the work cut in many ways.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "kernels/matvec_few.h"
+#include "selftest/cases.h"
+
+namespace cria::selftest {
+namespace {
+
+using kernels::BlockActivation;
+using kernels::MatVecCut;
+using kernels::MatVecFew;
+using kernels::MatVecOutput;
+using kernels::WeightFormat;
+using kernels::XBlocks;
+
+constexpr float kEpsilon = 1e-5F;
+
+struct FewShape {
+  uint32_t rows = 1;
+  uint32_t columns = 1;
+  uint32_t tokens = 1;
+  uint32_t shards = 1;
+};
+
+/// What decides the pipelines, the format apart.
+struct Variant {
+  bool norm = false;
+  bool bias = false;
+  MatVecOutput output = MatVecOutput::kStore;
+  uint32_t max_tokens = MatVecFew::kMaxTokens;
+  std::optional<MatVecCut> cut = {};
+};
+
+kernels::MatVecSpec spec_of(const WeightFormat& format, const Variant& variant, const FewShape& shape, size_t shards) {
+  return {.format = format,
+          .rows = shards == 1 ? shape.rows : 0,
+          .columns = shape.columns,
+          .has_bias = variant.bias,
+          .has_norm = variant.norm,
+          .output = variant.output};
+}
+
+std::string describe(const Variant& variant, const FewShape& shape) {
+  std::string text = fmt::format("rows {}, columns {}, tokens {}", shape.rows, shape.columns, shape.tokens);
+  if (variant.norm) text += ", norm";
+  if (variant.bias) text += ", bias";
+  if (shape.shards > 1) text += fmt::format(", {} shards", shape.shards);
+  if (!variant.cut) return text;
+  return text + fmt::format(", {} workgroups of {} by {} lanes", variant.cut->workgroups, variant.cut->workgroup_size,
+                            variant.cut->lanes);
+}
+
+/// A buffer of poison for one half of the quantised tokens, with a tail.
+Result<gpu::Buffer> poisoned(gpu::Device& device, std::string_view name, uint64_t bytes) {
+  return upload(device, name, std::vector<uint32_t>(bytes / 4, static_cast<uint32_t>(Poison::kOutput)));
+}
+
+/// Whether the tail behind `bytes` is as it was.
+Result<CaseOutcome> check_tail(gpu::Device& device, std::string_view name, const gpu::Buffer& buffer, uint64_t bytes) {
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(device, buffer));
+  std::vector<uint32_t> expected;
+  add_tail(expected);
+  return compare_words(name, expected, std::span(words).subspan(bytes / 4));
+}
+
+Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant& variant, const FewShape& shape) {
+  Table weight = random_table(trial.random, shape.rows, shape.columns);
+  Table x = random_table(trial.random, shape.tokens, shape.columns);
+  Table magnitudes;
+  const uint32_t together = variant.output == MatVecOutput::kSwiGlu ? 2 : 1;  // rows that alternate stay in pairs
+  std::vector<uint32_t> shards =
+      cut_rows(trial.device, shape.rows / together, together * shape.columns, format, shape.shards);
+  for (uint32_t& rows : shards) rows *= together;
+  CRIA_TRY_ASSIGN(kernels::Matrix matrix, upload_matrix(trial.device, weight, format, shards, &magnitudes));
+  std::vector<double> bias;
+  if (variant.bias) {
+    bias = random_vector(trial.random, shape.rows);
+    CRIA_TRY_ASSIGN(matrix.bias, upload_vector(trial.device, "bias", bias));
+  }
+  std::vector<double> norm(variant.norm ? shape.columns : 1);
+  for (double& value : norm) value = trial.random.value();
+  CRIA_TRY_ASSIGN(const gpu::Buffer norm_buffer, upload_vector(trial.device, "norm", norm));
+  std::optional<kernels::NormOperand> operand;
+  if (variant.norm) operand.emplace(norm_buffer, kEpsilon);
+  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x));
+  BlockActivation blocks;
+  const uint64_t integer_bytes = shape.tokens * BlockActivation::integer_bytes(shape.columns);
+  const uint64_t scale_bytes = shape.tokens * BlockActivation::scale_bytes(shape.columns);
+  CRIA_TRY_ASSIGN(blocks.integers, poisoned(trial.device, "integers", integer_bytes));
+  CRIA_TRY_ASSIGN(blocks.scales, poisoned(trial.device, "scales", scale_bytes));
+
+  const uint32_t columns = shape.rows / together;
+  Image before = activation_image(Poison::kOutput, shape.tokens, columns);
+  Table sum = random_table(trial.random, shape.tokens, columns);
+  if (variant.output == MatVecOutput::kAdd) before.set_rows(sum);
+  CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
+  CRIA_TRY_ASSIGN(const auto quantise, XBlocks::create(trial.device));
+  CRIA_TRY_ASSIGN(const auto op, MatVecFew::create(trial.device, spec_of(format, variant, shape, matrix.shards.size()),
+                                                   variant.max_tokens, variant.cut));
+  gpu::Recorder recorder = trial.device.record("matvec_few");
+  quantise.record(recorder, input, operand, blocks, shape.tokens);
+  op.record(recorder, matrix, blocks, activation_of(y, columns), shape.tokens);
+  CRIA_TRY(trial.submit(recorder));
+
+  const reference::Norm reference_norm{.weight = std::span(norm).first(variant.norm ? norm.size() : 0),
+                                       .epsilon = kEpsilon};
+  const Expected values = reference::biased(reference::product_of_blocks(weight, x, reference_norm, magnitudes), bias);
+  Expectation expectation(y.before);
+  switch (variant.output) {
+    case MatVecOutput::kStore: expectation.set_rows(values); break;
+    case MatVecOutput::kAdd: expectation.set_rows(reference::residual_add(values, sum)); break;
+    case MatVecOutput::kSwiGlu: expectation.set_rows(reference::swiglu(values)); break;
+  }
+  CRIA_TRY_ASSIGN(CaseOutcome outcome, y.check(trial.device, expectation));
+  CRIA_TRY_ASSIGN(CaseOutcome integers, check_tail(trial.device, "integers", blocks.integers, integer_bytes));
+  CRIA_TRY_ASSIGN(CaseOutcome scales, check_tail(trial.device, "scales", blocks.scales, scale_bytes));
+  outcome.add(std::move(integers));
+  outcome.add(std::move(scales));
+  return outcome;
+}
+
+/// Compares the integers and scales of tokens with x, or RMSNorm(x): a scale is off by 5.5 ulp (two elements' products,
+/// two divisions) and the norm's factor, an integer by half of one and 5.5 ulp of 127.
+CaseOutcome check_blocks(const Table& x, const Expected& right, std::span<const uint32_t> integers,
+                         std::span<const uint32_t> scales) {
+  constexpr double kUlp = 0x1p-23;
+  const size_t units = divide_up(x.columns, size_t{32});
+  CaseOutcome outcome;
+  const auto check = [&](std::string_view what, size_t at, double value, double wanted, double tolerance) {
+    const double error = std::abs(value - wanted);
+    CaseOutcome one{.worst = tolerance > 0 ? error / tolerance : (error > 0 ? 2.0 : 0.0), .failure = {}};
+    if (!(error <= tolerance)) {
+      one.failure = fmt::format("{} {} is {}, not {} to within {}", what, at, value, wanted, tolerance);
+    }
+    outcome.add(std::move(one));
+  };
+  for (size_t unit = 0; unit < x.rows * units; ++unit) {
+    const size_t token = unit / units;
+    const size_t first = unit % units * 32;
+    const size_t count = std::min<size_t>(32, x.columns - first);
+    double largest = 0;
+    double relative = 0;  // error of the values
+    for (size_t i = first; i < first + count; ++i) {
+      largest = std::max(largest, std::abs(right.value.at(token, i)));
+      const double size = std::abs(right.value.at(token, i));
+      if (size > 0) relative = std::max(relative, right.tolerance.at(token, i) / size);
+    }
+    const double scale = std::bit_cast<float>(scales[2 * unit]);
+    check("scale", unit, scale, largest / 127, (relative + 5.5 * kUlp) * largest / 127);
+    int32_t sum = 0;
+    for (size_t i = 0; i < 32; ++i) {
+      const auto integer = static_cast<int8_t>(integers[(unit * 32 + i) / 4] >> (i % 4 * 8));
+      sum += integer;
+      const double value = i < count && largest > 0 ? right.value.at(token, first + i) * 127 / largest : 0;
+      check("integer", unit * 32 + i, integer, value, value == 0 ? 0 : 0.5 + 127 * (2 * relative + 5.5 * kUlp));
+    }
+    check("sum", unit, std::bit_cast<float>(scales[2 * unit + 1]), sum, 0);
+  }
+  return outcome;
+}
+
+Result<CaseOutcome> run_blocks(Trial& trial, uint32_t columns, uint32_t tokens, bool has_norm) {
+  Table x = random_table(trial.random, tokens, columns);
+  for (uint32_t i = 0; i < std::min(columns, 40U); ++i) x.at(0, i) = 0;  // a unit of nothing
+  if (columns <= 40) x.at(tokens - 1, columns - 1) = 1.5;
+  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x));
+  std::vector<double> norm = random_vector(trial.random, columns);
+  CRIA_TRY_ASSIGN(const gpu::Buffer norm_buffer, upload_vector(trial.device, "norm", norm));
+  std::optional<kernels::NormOperand> operand;
+  if (has_norm) operand.emplace(norm_buffer, kEpsilon);
+  BlockActivation blocks;
+  const uint64_t integer_bytes = tokens * BlockActivation::integer_bytes(columns);
+  const uint64_t scale_bytes = tokens * BlockActivation::scale_bytes(columns);
+  CRIA_TRY_ASSIGN(blocks.integers, poisoned(trial.device, "integers", integer_bytes));
+  CRIA_TRY_ASSIGN(blocks.scales, poisoned(trial.device, "scales", scale_bytes));
+  CRIA_TRY_ASSIGN(const auto op, XBlocks::create(trial.device));
+  gpu::Recorder recorder = trial.device.record("x_blocks");
+  op.record(recorder, input, operand, blocks, tokens);
+  CRIA_TRY(trial.submit(recorder));
+  Expected right(tokens, columns);
+  right.value = x;
+  if (has_norm) right = reference::rms_norm(x, norm, kEpsilon);
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> integers, download(trial.device, blocks.integers));
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> scales, download(trial.device, blocks.scales));
+  CaseOutcome outcome = check_blocks(x, right, integers, scales);
+  CRIA_TRY_ASSIGN(CaseOutcome integer_tail, check_tail(trial.device, "integers", blocks.integers, integer_bytes));
+  CRIA_TRY_ASSIGN(CaseOutcome scale_tail, check_tail(trial.device, "scales", blocks.scales, scale_bytes));
+  outcome.add(std::move(integer_tail));
+  outcome.add(std::move(scale_tail));
+  return outcome;
+}
+
+/// Cuts: the default one, sets that share a workgroup, and workgroups that make one set of rows after the other.
+std::vector<Variant> variants(const gpu::Device& device, uint32_t columns) {
+  const std::vector<MatVecCut> cuts =
+      MatVecFew::candidate_cuts(device, {.format = {kernels::WeightType::kInt8, 32}, .columns = columns});
+  if (cuts.empty()) return {};
+  const auto cut = [&](uint32_t sets, uint32_t workgroups) {
+    MatVecCut changed = cuts.front();
+    changed.workgroup_size = sets * changed.lanes;
+    changed.workgroups = workgroups;
+    return changed;
+  };
+  using enum MatVecOutput;
+  return {
+      {.norm = true, .bias = true, .output = kStore, .cut = {}},
+      {.norm = false, .bias = false, .output = kAdd, .cut = cut(1, 3)},
+      {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 4, .cut = cut(2, 2)},
+      {.norm = false, .bias = true, .output = kSwiGlu, .cut = cut(4, 0)},
+  };
+}
+
+/// Columns round a unit and a lane's share, which is a pipeline each; K-quants have whole super-blocks.
+std::vector<std::pair<uint32_t, uint32_t>> sizes(const WeightFormat& format) {
+  if (kernels::is_k_quant(format.type)) return {{1, 256}, {35, 512}};
+  if (format.block != 32) return {{35, 1100}};
+  return {{1, 1}, {7, 33}, {35, 1100}};
+}
+
+}  // namespace
+
+void add_matvec_few_cases(const gpu::Device& device, std::vector<Case>& cases) {
+  for (const bool has_norm : {false, true}) {
+    for (const uint32_t columns : {1U, 31U, 33U, 256U, 2080U, 2083U}) {
+      const uint32_t tokens = 1 + columns % 5;
+      cases.push_back({.kernel = XBlocks::kernel_name(device, has_norm),
+                       .shape = fmt::format("columns {}, tokens {}", columns, tokens),
+                       .binding_bytes = activation_bytes(tokens, columns),
+                       .body = [=](Trial& trial) { return run_blocks(trial, columns, tokens, has_norm); }});
+    }
+  }
+  uint32_t index = 0;
+  for (const WeightFormat& format : weight_formats()) {
+    if (!kernels::is_quantised(format.type)) continue;
+    for (const auto& [rows, columns] : sizes(format)) {
+      for (const Variant& variant : variants(device, columns)) {
+        const bool pairs = variant.output == MatVecOutput::kSwiGlu;
+        const FewShape shape{.rows = pairs ? round_up(rows, 2U) : rows,
+                             .columns = columns,
+                             .tokens = 1 + index * 3 % (variant.max_tokens + 2),
+                             .shards = std::min(rows, 1 + index % 2)};
+        ++index;
+        const kernels::MatVecSpec spec = spec_of(format, variant, shape, 1);
+        if (variant.cut ? !MatVecFew::is_valid_cut(device, spec, *variant.cut)
+                        : MatVecFew::candidate_cuts(device, spec).empty()) {
+          continue;
+        }
+        const uint32_t at_once = std::clamp(std::bit_ceil(shape.tokens), MatVecFew::kMinTokens, variant.max_tokens);
+        cases.push_back({.kernel = MatVecFew::kernel_name(device, spec, at_once),
+                         .shape = describe(variant, shape),
+                         .binding_bytes = std::max(activation_bytes(shape.tokens, shape.rows),
+                                                   activation_bytes(shape.tokens, shape.columns)),
+                         .body = [=](Trial& trial) { return run(trial, format, variant, shape); }});
+      }
+    }
+  }
+}
+
+}  // namespace cria::selftest
