@@ -11,12 +11,17 @@ constexpr size_t kKeptGrammars = 8;
 /// Of each grammar that is kept; their masks take as much again.
 constexpr grammar::MachineLimits kLimits{.bytes = 16ULL << 20U};
 
-/// Special tokens stand for no text, and neither do those that only the model has.
+/// Special tokens stand for no text: only a grammar that names one gets it. Never offered are those that only the model
+/// has, and bytes that no text holds and of which special tokens could be put together.
 std::shared_ptr<const grammar::Vocabulary> vocabulary_of(const text::Tokenizer& tokenizer, uint32_t size) {
   std::vector<std::string> tokens(size);
   const auto known = static_cast<uint32_t>(std::min<size_t>(size, tokenizer.vocab_size()));
   for (uint32_t token = 0; token < known; ++token) {
-    if (!tokenizer.is_special(token)) tokens[token] = tokenizer.token_bytes(token).value_or("");
+    if (tokenizer.is_special(token)) {
+      tokens[token] = grammar::special_token_bytes(token);
+    } else if (std::string bytes = tokenizer.token_bytes(token).value_or(""); !bytes.contains('\xFF')) {
+      tokens[token] = std::move(bytes);
+    }
   }
   return std::make_shared<const grammar::Vocabulary>(tokens);
 }

@@ -77,13 +77,14 @@ size_t nodes_in(const OrderedJson& value) {
 
 class Writer {
  public:
-  explicit Writer(const OrderedJson& root) : root_(root) {}
+  /// What names of rules begin with, so that those of several schemas can stand in one grammar.
+  Writer(const OrderedJson& root, std::string prefix) : root_(root), prefix_(std::move(prefix)) {}
 
-  Result<std::string> write() {
+  /// The rules, the first of which accepts the value; without those that schemas share.
+  Result<std::string> write(const std::string& first) {
     CRIA_TRY_ASSIGN(const std::string value, this->value(root_, "#"));
-    std::string text = fmt::format("root ::= {}\n", value);
+    std::string text = fmt::format("{} ::= {}\n", first, value);
     for (const auto& [name, rule] : rules_) text += fmt::format("{} ::= {}\n", name, rule);
-    text += shared_rules(text);
     return text;
   }
 
@@ -119,7 +120,7 @@ class Writer {
     return {};
   }
   std::string new_name(const std::string& hint) {
-    std::string name;
+    std::string name = prefix_;
     for (const char c : hint.substr(0, 30)) {
       const bool fits = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
       name += fits ? c : '-';
@@ -637,6 +638,7 @@ class Writer {
   }
 
   const OrderedJson& root_;
+  std::string prefix_;
   std::vector<std::pair<std::string, std::string>> rules_;
   std::map<std::string, std::string> names_;       // of rules, by what they say
   std::map<std::string, std::string> references_;  // rules of definitions
@@ -655,7 +657,13 @@ std::unexpected<Error> within(const Error& error, std::string_view name) {
 }  // namespace
 
 Result<std::string> schema_rules(const OrderedJson& schema, std::string_view name) {
-  auto rules = Writer(schema).write();
+  auto rules = Writer(schema, "").write("root");
+  if (!rules) return within(rules.error(), name);
+  return *rules + shared_rules(*rules);
+}
+
+Result<std::string> schema_part(const OrderedJson& schema, std::string_view name, const std::string& rule) {
+  auto rules = Writer(schema, rule + "-").write(rule);
   if (!rules) return within(rules.error(), name);
   return rules;
 }

@@ -16,6 +16,10 @@ namespace cria::grammar {
 /// that is malformed, that nothing fits, or that is too large.
 Result<std::string> schema_rules(const OrderedJson& schema, std::string_view name);
 
+/// The same as a part of a larger grammar, whose rule `rule` accepts the value; the names of the others begin with it
+/// too. Without the rules that schemas share: shared_rules() has them.
+Result<std::string> schema_part(const OrderedJson& schema, std::string_view name, const std::string& rule);
+
 /// The same, ready for use.
 Result<Grammar> schema_grammar(const OrderedJson& schema, std::string_view name);
 

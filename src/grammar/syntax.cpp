@@ -1,8 +1,11 @@
 #include "grammar/syntax.h"
 
 #include <algorithm>
+#include <charconv>
 #include <optional>
 #include <unordered_map>
+
+#include "grammar/vocabulary.h"
 
 namespace cria::grammar {
 namespace {
@@ -182,6 +185,7 @@ class Parser {
       return add({.kind = Part::Kind::kSet, .text = {}, .set = complement({}), .parts = {}});
     }
     if (c == '(') return group(depth);
+    if (c == '<') return special_token();
     if (!is_name_character(c)) return std::nullopt;
     CRIA_TRY_ASSIGN(const std::string name, read_name());
     CRIA_TRY_ASSIGN(const uint32_t rule, rule_index(name));
@@ -196,6 +200,22 @@ class Parser {
     if (text_[at_] != ')') return wrong("{} is not expected in a group", here());
     ++at_;
     return part;
+  }
+
+  /// <[17]>
+  Result<uint32_t> special_token() {
+    const size_t begin = at_;
+    const size_t end = text_.find("]>", at_);
+    const std::string_view digits = text_.substr(at_, end == std::string_view::npos ? 0 : end - at_).substr(0, 14);
+    uint32_t token = 0;
+    const bool is_token = digits.starts_with("<[") && digits.size() > 2;
+    const auto [last, error] =
+        std::from_chars(digits.data() + (is_token ? 2 : 0), digits.data() + digits.size(), token);
+    if (!is_token || error != std::errc() || last != digits.data() + digits.size()) {
+      return wrong_at(begin, "a special token is written with its number, as in <[17]>");
+    }
+    at_ = end + 2;
+    return add({.kind = Part::Kind::kText, .text = special_token_bytes(token), .set = {}, .parts = {}});
   }
 
   Result<uint32_t> literal() {

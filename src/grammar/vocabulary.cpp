@@ -1,5 +1,7 @@
 #include "grammar/vocabulary.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace cria::grammar {
@@ -9,6 +11,8 @@ namespace {
 constexpr size_t kLongestToken = 4096;
 
 }  // namespace
+
+std::string special_token_bytes(uint32_t token) { return fmt::format("\xFF{}\xFF", token); }
 
 Vocabulary::Vocabulary(const std::vector<std::string>& tokens) : size_(static_cast<uint32_t>(tokens.size())) {
   begins_.push_back(0);

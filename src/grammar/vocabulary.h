@@ -9,9 +9,13 @@
 
 namespace cria::grammar {
 
+/// What a special token, which has no text, is in a vocabulary and a grammar: bytes that are not UTF-8, so that no
+/// other text of a grammar has them.
+[[nodiscard]] std::string special_token_bytes(uint32_t token);
+
 class Vocabulary {
  public:
-  /// The bytes of each token, in the order of their ids; empty where a token stands for no text.
+  /// The bytes of each token, in the order of their ids; empty where a token is never offered.
   explicit Vocabulary(const std::vector<std::string>& tokens);
 
   /// Ids, those without text included.

@@ -185,5 +185,23 @@ TEST_F(ConstraintTest, StopTokensEndATextWhereItMayEnd) {
   EXPECT_EQ(alone(empty).reason, StopReason::kEndOfText);
 }
 
+TEST_F(ConstraintTest, SpecialTokensComeOnlyWhereTheGrammarNamesThem) {
+  start(2);
+  std::vector<uint32_t> specials;
+  for (uint32_t token = 0; token < engine_->tokenizer().vocab_size(); ++token) {
+    if (engine_->tokenizer().is_special(token)) specials.push_back(token);
+  }
+  ASSERT_GE(specials.size(), 2U);
+  Job one = job(2, parsed(fmt::format("root ::= .{{3}} <[{}]> .{{3}}", specials[1])));
+  for (const uint32_t token : specials) one.options.sampling.logit_bias.push_back({.token = token, .value = 100});
+  const std::vector<uint32_t> tokens = outcome_of(*scheduler_->submit(one).value()).tokens;
+  const auto is_special = [&](uint32_t token) { return engine_->tokenizer().is_special(token); };
+  EXPECT_EQ(std::ranges::count_if(tokens, is_special), 1);
+  EXPECT_EQ(std::ranges::count(tokens, specials[1]), 1);
+  EXPECT_GE(tokens.size(), 3U);
+  finish();
+  EXPECT_EQ(alone(one).tokens, tokens);
+}
+
 }  // namespace
 }  // namespace cria::engine

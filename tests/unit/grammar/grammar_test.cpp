@@ -86,6 +86,15 @@ TEST(Dialect, ElementsAcceptWhatTheySay) {
       {"root::=(\n\"a\"\n\"b\" # in a group\n)\r\n", {"ab"}, {"a"}},
       {"root ::= \"(\" root \")\" root | \"\"", {"", "()", "(()())()"}, {"(", ")(", "(()"}},
       {"root ::= \"a\" root | \"a\"", {"a", "aaaa"}, {"", "b"}},
+      {"root ::= . <[17]> <[4294967295]>?",
+       {"a\xFF"
+        "17\xFF",
+        "a\xFF"
+        "17\xFF\xFF"
+        "4294967295\xFF"},
+       {"a", "a<[17]>",
+        "a\xFF"
+        "1\xFF"}},
       {"root ::= x_1 x-2\nx_1 ::= \"1\"\nx-2 ::= \"2\"", {"12"}, {"1"}},
   };
   for (const Case& test : cases) {
@@ -116,6 +125,9 @@ TEST(Dialect, MistakesAreToldWithTheirPlace) {
   expect_refused("root ::= \"a\"{3,2}", "at least 3 and at most 2 is no count");
   expect_refused("root ::= \"a\"{,2}", "a count is expected here, not \",\"");
   expect_refused("root ::= \"a\"{2", "\"}\" is expected behind the counts, not the end");
+  for (const char* token : {"<", "<17>", "<[]>", "<[a]>", "<[-1]>", "<[4294967296]>", "<[17 ]>", "<[17]", "<[17>"}) {
+    expect_refused(fmt::format("root ::= \"a\" {}", token), "line 1, column 14: a special token is written with its");
+  }
   expect_refused("root ::= *", "\"*\" is not expected here");
   expect_refused("root = \"a\"", "\"::=\" is expected behind a rule's name, not \"=\"");
   expect_refused("root ::= \"\xff\"", "the bytes here are not UTF-8");
