@@ -41,6 +41,8 @@ Result<std::string> TextStream::push(text::TokenId token) {
   return take(piece);
 }
 
+std::string TextStream::show(std::string_view text) { return take(decoder_.pause().append(text)); }
+
 std::string TextStream::finish() {
   std::string text = take(decoder_.pause());
   if (!stopped_) text += std::exchange(held_, {});

@@ -28,6 +28,8 @@ class TextStream {
   /// The text that is certain with this token: whole characters, without what may become a stop text.
   /// Errors: kInvalidInput for an id outside the vocabulary.
   Result<std::string> push(text::TokenId token);
+  /// Goes on with a text that stands for a token, a special one that has no text of its own.
+  std::string show(std::string_view text);
   /// What was held back; nothing where a stop text was found.
   std::string finish();
 

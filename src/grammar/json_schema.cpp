@@ -670,8 +670,8 @@ Result<std::string> schema_part(const OrderedJson& schema, std::string_view name
 
 Result<Grammar> schema_grammar(const OrderedJson& schema, std::string_view name) {
   CRIA_TRY_ASSIGN(const std::string rules, schema_rules(schema, name));
-  constexpr SyntaxLimits kLimits{.bytes = 2 * kMaxRulesBytes};
-  auto grammar = Grammar::parse(rules, name, kLimits);
+  static_assert(kSchemaLimits.bytes == 2 * kMaxRulesBytes);
+  auto grammar = Grammar::parse(rules, name, kSchemaLimits);
   if (!grammar) return std::unexpected(std::move(grammar).error().while_doing("making a grammar of the schema"));
   return grammar;
 }

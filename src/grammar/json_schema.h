@@ -16,6 +16,9 @@ namespace cria::grammar {
 /// that is malformed, that nothing fits, or that is too large.
 Result<std::string> schema_rules(const OrderedJson& schema, std::string_view name);
 
+/// Of the text of such a grammar: a schema's rules may have half of it.
+inline constexpr SyntaxLimits kSchemaLimits{.bytes = size_t{2} << 20U};
+
 /// The same as a part of a larger grammar, whose rule `rule` accepts the value; the names of the others begin with it
 /// too. Without the rules that schemas share: shared_rules() has them.
 Result<std::string> schema_part(const OrderedJson& schema, std::string_view name, const std::string& rule);

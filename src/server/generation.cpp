@@ -1,8 +1,25 @@
 #include "server/generation.h"
 
 #include <algorithm>
+#include <iterator>
+#include <random>
+#include <utility>
 
 namespace cria::server {
+namespace {
+
+/// Mistral's templates take ids of 9 letters and digits only.
+std::string call_id(text::CallForm form) {
+  constexpr std::string_view kLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  thread_local std::mt19937_64 random(std::random_device{}());
+  const bool is_short = form == text::CallForm::kMistral;
+  std::string id = is_short ? "" : "call_";
+  for (const size_t end = id.size() + (is_short ? 9 : 24); id.size() < end;) id += kLetters[random() % kLetters.size()];
+  return id;
+}
+
+}  // namespace
+
 Checked<std::shared_ptr<engine::Ticket>> submit(engine::Scheduler& scheduler, engine::Job job) {
   auto ticket = scheduler.submit(std::move(job));
   if (!ticket) return std::unexpected(refusal_of(ticket.error()));
@@ -16,9 +33,11 @@ Checked<std::shared_ptr<engine::Ticket>> submit(engine::Scheduler& scheduler, en
 
 Checked<std::unique_ptr<Generation>> Generation::begin(engine::Engine& engine, engine::Scheduler& scheduler,
                                                        const CompletionRequest& request,
-                                                       const std::vector<uint32_t>& prompt) {
+                                                       const std::vector<uint32_t>& prompt,
+                                                       const std::optional<CallReading>& calls) {
   std::unique_ptr<Generation> generation(new Generation(engine));
   generation->prompt_tokens_ = prompt.size();
+  generation->call_reading_ = calls;
   engine::Job job{.prompt = prompt, .options = {}};
   job.options.sampling = engine::resolve_sampling(request.sampling, engine.defaults());
   job.options.max_tokens = request.max_tokens;
@@ -29,7 +48,8 @@ Checked<std::unique_ptr<Generation>> Generation::begin(engine::Engine& engine, e
     CRIA_TRY_ASSIGN(auto ticket, submit(scheduler, job));
     engine::TextStream stream(engine.tokenizer(), request.stops);
     if (const Status passed = stream.pass(prompt); !passed) return std::unexpected(refusal_of(passed.error()));
-    generation->choices_.push_back({.ticket = std::move(ticket), .stream = std::move(stream)});
+    Choice& choice = generation->choices_.emplace_back(std::move(ticket), std::move(stream));
+    if (calls) choice.calls.emplace(calls->form);
     ++job.options.sampling.seed;
   }
   return generation;
@@ -56,18 +76,47 @@ Checked<Generation::Part> Generation::poll(size_t index) {
     const uint32_t token = news.tokens[i];
     if (!news.logprobs.empty()) part.tokens.push_back(report(token, news.logprobs[i]));
     ++choice.generated;
-    auto text = choice.stream.push(token);
+    auto text = text_of(choice, token);
     if (!text) return std::unexpected(refusal_of(text.error()));
     part.text += *text;
   }
   if (news.error) return std::unexpected(refusal_of(*news.error));
-  if (!choice.stream.stopped() && !news.has_ended) return part;
-  choice.has_ended = part.ends_now = true;
+  part.ends_now = choice.stream.stopped() || news.has_ended;
+  if (part.ends_now) part.text += choice.stream.finish();
+  if (choice.calls) read_calls(*choice.calls, part);
+  if (!part.ends_now) return part;
+  choice.has_ended = true;
   choice.ticket->cancel();
-  part.text += choice.stream.finish();
-  part.reason = choice.stream.stopped() ? engine::StopReason::kStopText : news.reason;
-  if (part.reason != engine::StopReason::kInterrupted) return part;
-  return std::unexpected(shutting_down());
+  const engine::StopReason reason = choice.stream.stopped() ? engine::StopReason::kStopText : news.reason;
+  if (reason == engine::StopReason::kInterrupted) return std::unexpected(shutting_down());
+  part.finish = finish_reason(reason, choice.calls && choice.calls->calls() > 0 && !choice.calls->is_in_call());
+  return part;
+}
+
+/// A special token that marks a call shows as its marker.
+Result<std::string> Generation::text_of(Choice& choice, uint32_t token) const {
+  if (call_reading_) {
+    for (const auto& [marker, special] : call_reading_->markers) {
+      if (special == token) return choice.stream.show(marker);
+    }
+  }
+  return choice.stream.push(token);
+}
+
+/// Takes the calls out of the text that came.
+void Generation::read_calls(CallParser& parser, Part& part) const {
+  std::vector<AnswerPiece> pieces = parser.push(std::exchange(part.text, {}));
+  if (part.ends_now) std::ranges::move(parser.finish(), std::back_inserter(pieces));
+  for (AnswerPiece& piece : pieces) {
+    if (piece.call == AnswerPiece::kNoCall) {
+      part.text += piece.text;
+      continue;
+    }
+    CallPiece& call = part.calls.emplace_back(piece.call);
+    if (!piece.name.empty()) call.id = call_id(call_reading_->form);
+    call.name = std::move(piece.name);
+    call.arguments = std::move(piece.text);
+  }
 }
 
 bool Generation::has_ended() const {

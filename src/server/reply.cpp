@@ -62,9 +62,10 @@ Refusal shutting_down() {
   return {.status = kUnavailable, .message = "the server is shutting down", .code = "shutting_down"};
 }
 
-std::string_view finish_reason(engine::StopReason reason) {
+std::string_view finish_reason(engine::StopReason reason, bool has_calls) {
   const bool is_whole = reason == engine::StopReason::kEndOfText || reason == engine::StopReason::kStopText;
-  return is_whole ? "stop" : "length";
+  if (!is_whole) return "length";
+  return has_calls ? "tool_calls" : "stop";
 }
 
 Json usage_json(const Usage& usage) {
@@ -127,11 +128,28 @@ Json logprobs_json(bool is_chat, const std::vector<TokenReport>& tokens, size_t 
           {"text_offset", std::move(offsets)}};
 }
 
-Json choice_json(const ReplyHead& head, size_t index, const std::string& text, Json logprobs,
-                 engine::StopReason reason) {
-  Json choice = {{"index", index}, {"finish_reason", finish_reason(reason)}, {"logprobs", std::move(logprobs)}};
+namespace {
+
+/// In a stream calls have their number, and only the first piece says what they are.
+Json call_json(const CallPiece& call, bool is_streamed) {
+  Json json = {{"function", {{"arguments", call.arguments}}}};
+  if (is_streamed) json["index"] = call.index;
+  if (call.id.empty()) return json;
+  json["id"] = call.id;
+  json["type"] = "function";
+  json["function"]["name"] = call.name;
+  return json;
+}
+
+}  // namespace
+
+Json choice_json(const ReplyHead& head, size_t index, const std::string& text, const std::vector<CallPiece>& calls,
+                 Json logprobs, std::string_view finish) {
+  Json choice = {{"index", index}, {"finish_reason", finish}, {"logprobs", std::move(logprobs)}};
   if (head.is_chat) {
-    choice["message"] = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
+    Json& message = choice["message"] = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr}};
+    if (!calls.empty() && text.empty()) message["content"] = nullptr;
+    for (const CallPiece& call : calls) message["tool_calls"].push_back(call_json(call, false));
   } else {
     choice["text"] = text;
   }
@@ -149,7 +167,7 @@ Json reply_json(const ReplyHead& head, Json choices, const Usage& usage) {
 
 std::string role_event(const ReplyHead& head, size_t index) {
   return part(head, {{"index", index},
-                     {"delta", {{"role", "assistant"}, {"content", ""}}},
+                     {"delta", {{"role", "assistant"}, {"content", head.has_tools ? Json() : Json("")}}},
                      {"logprobs", nullptr},
                      {"finish_reason", nullptr}});
 }
@@ -164,8 +182,17 @@ std::string text_event(const ReplyHead& head, size_t index, const std::string& t
   return part(head, std::move(choice));
 }
 
-std::string finish_event(const ReplyHead& head, size_t index, engine::StopReason reason) {
-  Json choice = {{"index", index}, {"logprobs", nullptr}, {"finish_reason", finish_reason(reason)}};
+std::string calls_event(const ReplyHead& head, size_t index, const std::vector<CallPiece>& calls) {
+  Json list = Json::array();
+  for (const CallPiece& call : calls) list.push_back(call_json(call, true));
+  return part(head, {{"index", index},
+                     {"delta", {{"tool_calls", std::move(list)}}},
+                     {"logprobs", nullptr},
+                     {"finish_reason", nullptr}});
+}
+
+std::string finish_event(const ReplyHead& head, size_t index, std::string_view finish) {
+  Json choice = {{"index", index}, {"logprobs", nullptr}, {"finish_reason", finish}};
   if (head.is_chat) {
     choice["delta"] = Json::object();
   } else {

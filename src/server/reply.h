@@ -44,6 +44,7 @@ struct ReplyHead {
   int64_t created = 0;        ///< seconds since 1970
   bool has_logprobs = false;  ///< log-probabilities were asked for
   bool has_usage = false;     ///< a stream ends with the usage; then all its parts have the field
+  bool has_tools = false;     ///< answers may be calls, without content
 };
 
 struct Usage {
@@ -64,19 +65,28 @@ struct TokenReport {
 /// Characters in the tokens together.
 [[nodiscard]] size_t characters_of(const std::vector<TokenReport>& tokens);
 
-/// "stop" or "length".
-[[nodiscard]] std::string_view finish_reason(engine::StopReason reason);
+/// "stop" or "length"; "tool_calls" where a whole answer ends with calls.
+[[nodiscard]] std::string_view finish_reason(engine::StopReason reason, bool has_calls);
+
+/// A call of a tool, or in a stream a piece of one: its first brings id and name, all together the arguments.
+struct CallPiece {
+  size_t index = 0;  ///< of the call in its answer
+  std::string id = {};
+  std::string name = {};
+  std::string arguments = {};
+};
 
 [[nodiscard]] Json usage_json(const Usage& usage);
 /// One choice of an answer that comes whole.
-[[nodiscard]] Json choice_json(const ReplyHead& head, size_t index, const std::string& text, Json logprobs,
-                               engine::StopReason reason);
+[[nodiscard]] Json choice_json(const ReplyHead& head, size_t index, const std::string& text,
+                               const std::vector<CallPiece>& calls, Json logprobs, std::string_view finish);
 [[nodiscard]] Json reply_json(const ReplyHead& head, Json choices, const Usage& usage);
 
 /// Events of a streamed answer: `data: {…}` and an empty line.
 [[nodiscard]] std::string role_event(const ReplyHead& head, size_t index);
 [[nodiscard]] std::string text_event(const ReplyHead& head, size_t index, const std::string& text, Json logprobs);
-[[nodiscard]] std::string finish_event(const ReplyHead& head, size_t index, engine::StopReason reason);
+[[nodiscard]] std::string calls_event(const ReplyHead& head, size_t index, const std::vector<CallPiece>& calls);
+[[nodiscard]] std::string finish_event(const ReplyHead& head, size_t index, std::string_view finish);
 [[nodiscard]] std::string usage_event(const ReplyHead& head, const Usage& usage);
 [[nodiscard]] std::string error_event(const Refusal& refusal);
 inline constexpr std::string_view kDoneEvent = "data: [DONE]\n\n";

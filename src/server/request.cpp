@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/json_fields.h"
+#include "server/messages.h"
 #include "server/structure.h"
 
 namespace cria::server {
@@ -17,8 +18,6 @@ constexpr uint32_t kMaxTextTopLogprobs = 5;  // of a completion
 constexpr size_t kMaxInputs = 2048;          // of one request for embeddings
 constexpr size_t kMaxStops = 4;
 constexpr size_t kMaxStopBytes = 256;
-constexpr size_t kMaxMessages = 4096;
-constexpr size_t kMaxRoleBytes = 32;
 constexpr JsonLimits kLimits = {.max_depth = 64, .max_containers = 20'000};
 
 /// The fields of a request, taken one after the other; what nobody took is not known.
@@ -98,67 +97,6 @@ class Fields {
   Json json_;
   std::set<std::string> taken_;
 };
-
-/// The text of a message: a string, or a list of parts of type "text".
-Checked<std::string> content_of(const Json& message, const std::string& where) {
-  const auto content = message.find("content");
-  if (content == message.end()) return refuse(where + ".content", fmt::format("\"{}\" has no \"content\"", where));
-  if (content->is_string()) return content->get<std::string>();
-  std::string text;
-  if (!content->is_array() || content->empty()) {
-    return refuse(where + ".content",
-                  fmt::format("\"{}.content\" is {}: it must be a string, or a list of texts", where, shown(*content)));
-  }
-  for (const Json& part : *content) {
-    const auto type = part.is_object() ? part.find("type") : part.end();
-    const auto words = part.is_object() ? part.find("text") : part.end();
-    const bool is_text = part.is_object() && part.size() == 2 && type != part.end() && *type == "text" &&
-                         words != part.end() && words->is_string();
-    if (!is_text) {
-      return refuse(where + ".content",
-                    fmt::format("\"{}.content\" holds {}: only parts {{\"type\": \"text\", \"text\": …}} are supported",
-                                where, shown(part)));
-    }
-    text += words->get_ref<const std::string&>();
-  }
-  return text;
-}
-
-Checked<text::ChatMessage> message_of(const Json& message, const std::string& where) {
-  if (!message.is_object())
-    return refuse(where, fmt::format("\"{}\" is {}: it must be an object", where, shown(message)));
-  for (const auto& [key, value] : message.items()) {
-    if (key != "role" && key != "content" && !value.is_null()) {
-      return refuse(where,
-                    fmt::format("\"{}\" has the field \"{}\", which is not supported", where, key.substr(0, 60)));
-    }
-  }
-  const auto role = message.find("role");
-  if (role == message.end() || !role->is_string() || role->get_ref<const std::string&>().size() > kMaxRoleBytes) {
-    return refuse(where + ".role", fmt::format("\"{}\" has no \"role\" that is a short string", where));
-  }
-  auto name = role->get<std::string>();
-  if (name == "developer") name = "system";  // OpenAI's newer word for it
-  if (name != "system" && name != "user" && name != "assistant") {
-    return refuse(where + ".role", fmt::format("\"{}.role\" is {}: system, developer, user and assistant are supported",
-                                               where, shown(*role)));
-  }
-  CRIA_TRY_ASSIGN(std::string content, content_of(message, where));
-  return text::ChatMessage{std::move(name), std::move(content)};
-}
-
-Checked<std::vector<text::ChatMessage>> messages_of(const Json* list) {
-  if (list == nullptr) return refuse("messages", "\"messages\" is missing");
-  if (!list->is_array() || list->empty() || list->size() > kMaxMessages) {
-    return refuse("messages", fmt::format("\"messages\" must be a list of 1 to {} messages", kMaxMessages));
-  }
-  std::vector<text::ChatMessage> messages;
-  for (size_t i = 0; i < list->size(); ++i) {
-    CRIA_TRY_ASSIGN(text::ChatMessage message, message_of((*list)[i], fmt::format("messages[{}]", i)));
-    messages.push_back(std::move(message));
-  }
-  return messages;
-}
 
 Checked<std::vector<uint32_t>> tokens_of(const Json& list, const std::string& key) {
   std::vector<uint32_t> tokens;
@@ -310,6 +248,18 @@ Checked<bool> read_stream(Fields& fields, CompletionRequest& request) {
   return true;
 }
 
+/// Of a chat; answers that may call tools have a grammar of their own, made where the model's template is known.
+Checked<bool> read_tool_use(Fields& fields, const std::string& body, CompletionRequest& request) {
+  const Json* const tools = fields.take("tools");
+  const Json* const choice = fields.take("tool_choice");
+  CRIA_TRY_ASSIGN(const bool is_parallel, fields.boolean("parallel_tool_calls", true));
+  CRIA_TRY_ASSIGN(request.tools, read_tools(body, tools, choice, is_parallel));
+  if (!request.grammar || request.tools.choice == ToolChoice::kNone) return true;
+  return refuse("tools",
+                "\"tools\" and a form of the answer (\"response_format\" or \"grammar\") were both given: with "
+                "\"tool_choice\": \"none\" they go together");
+}
+
 /// What OpenAI's API has and this server does not.
 Checked<bool> read_unsupported(Fields& fields, bool is_chat) {
   if (!is_chat) {
@@ -318,9 +268,6 @@ Checked<bool> read_unsupported(Fields& fields, bool is_chat) {
     CRIA_TRY(fields.neutral("suffix", {""}));
     return true;
   }
-  CRIA_TRY(fields.neutral("tools", {Json::array()}));
-  CRIA_TRY(fields.neutral("tool_choice", {"none", "auto"}));
-  CRIA_TRY(fields.neutral("parallel_tool_calls", {true, false}));
   CRIA_TRY(fields.neutral("functions", {Json::array()}));
   CRIA_TRY(fields.neutral("function_call", {"none", "auto"}));
   CRIA_TRY(fields.neutral("modalities", {Json::array({"text"})}));
@@ -398,7 +345,7 @@ Checked<CompletionRequest> parse_completion(const std::string& body, bool is_cha
   CRIA_TRY_ASSIGN(Fields fields, Fields::parse(body));
   CRIA_TRY(read_model(fields, options));
   if (is_chat) {
-    CRIA_TRY_ASSIGN(request.messages, messages_of(fields.take("messages")));
+    CRIA_TRY_ASSIGN(request.messages, read_messages(fields.take("messages")));
   } else {
     CRIA_TRY(read_prompt(fields.take("prompt"), request));
   }
@@ -411,6 +358,7 @@ Checked<CompletionRequest> parse_completion(const std::string& body, bool is_cha
   CRIA_TRY_ASSIGN(const auto grammar, fields.string("grammar"));
   CRIA_TRY_ASSIGN(request.grammar, read_structure(body, format, grammar));
   CRIA_TRY(fields.string("user"));  // says who asks, and changes nothing
+  if (is_chat) CRIA_TRY(read_tool_use(fields, body, request));
   CRIA_TRY(read_unsupported(fields, is_chat));
   CRIA_TRY(fields.finish());
   return request;

@@ -10,6 +10,7 @@
 #include "grammar/grammar.h"
 #include "server/options.h"
 #include "server/reply.h"
+#include "server/tools.h"
 #include "text/chat_template.h"
 
 namespace cria::server {
@@ -26,6 +27,7 @@ struct CompletionRequest {
   uint32_t count = 1;                    ///< answers to the one prompt ("n")
   std::vector<std::string> stops;
   std::shared_ptr<const grammar::Grammar> grammar;  ///< what answers must fit
+  ToolUse tools;                                    ///< of a chat
   bool ignores_eos = false;                         ///< goes on behind a token that ends texts
   bool stream = false;
   bool include_usage = false;  ///< a last event with the usage

@@ -9,12 +9,13 @@
 #include <random>
 #include <utility>
 
-#include "engine/conversation.h"
+#include "server/call_grammar.h"
 #include "server/connections.h"
 #include "server/embedding.h"
 #include "server/generation.h"
 #include "server/guard.h"
 #include "server/metrics.h"
+#include "text/tool_template.h"
 
 namespace cria::server {
 namespace {
@@ -93,6 +94,11 @@ class HttpServer : public httplib::Server {
   Connections connections_;
 };
 
+CallReading call_reading_of(const std::optional<text::ToolTemplate>& chat, const engine::Engine& engine) {
+  if (!chat) return {};
+  return {.form = chat->form(), .markers = special_markers(chat->form(), engine.tokenizer())};
+}
+
 }  // namespace
 
 struct Server::Impl {
@@ -101,6 +107,7 @@ struct Server::Impl {
       : engine(the_engine),
         scheduler(the_scheduler),
         chat(std::move(the_chat)),
+        call_reading(call_reading_of(chat, engine)),
         options(std::move(the_options)),
         http(std::chrono::seconds(options.request_seconds)) {}
 
@@ -122,7 +129,8 @@ struct Server::Impl {
 
   engine::Engine& engine;
   engine::Scheduler& scheduler;
-  std::optional<text::ChatTemplate> chat;
+  std::optional<text::ToolTemplate> chat;
+  CallReading call_reading;
   ServerOptions options;
   HttpServer http;
   Metrics metrics;
@@ -293,7 +301,11 @@ Checked<std::vector<uint32_t>> Server::Impl::prompt_tokens(const CompletionReque
                                               "server with --template",
                                    .code = "no_chat_template"});
   }
-  auto tokens = engine::conversation_tokens(engine.tokenizer(), *chat, request.messages);
+  static const OrderedJson kNone;
+  const bool has_tools = request.tools.choice != ToolChoice::kNone;
+  const auto text = chat->render(request.messages, has_tools ? request.tools.definitions : kNone);
+  if (!text) return std::unexpected(refusal_of(text.error()));
+  auto tokens = engine.tokenizer().encode(*text, {.add_special_tokens = false});
   if (!tokens) return std::unexpected(refusal_of(tokens.error()));
   return *std::move(tokens);
 }
@@ -324,8 +336,9 @@ void Server::Impl::embed(const httplib::Request& request, httplib::Response& res
 }
 
 void Server::Impl::complete(const httplib::Request& request, httplib::Response& response, bool is_chat) {
-  const auto parsed = parse_completion(request.body, is_chat, options);
+  auto parsed = parse_completion(request.body, is_chat, options);
   if (!parsed) return answer(response, parsed.error());
+  const bool has_tools = parsed->tools.choice != ToolChoice::kNone;
   const auto tokens = prompt_tokens(*parsed);
   if (!tokens) return answer(response, tokens.error());
   const uint32_t context = engine.max_context();
@@ -337,7 +350,13 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
                                     .code = "context_length_exceeded"});
   }
   if (is_stopping) return answer(response, shutting_down());
-  auto begun = Generation::begin(engine, scheduler, *parsed, *tokens);
+  if (has_tools) {
+    auto calls = call_grammar(parsed->tools, call_reading.form, call_reading.markers);
+    if (!calls) return answer(response, calls.error());
+    parsed->grammar = *std::move(calls);
+  }
+  auto begun =
+      Generation::begin(engine, scheduler, *parsed, *tokens, has_tools ? std::optional(call_reading) : std::nullopt);
   if (!begun) return answer(response, begun.error());
   ++answering;
   const std::shared_ptr<Generation> generation(begun->release(), [this](Generation* whole) {
@@ -349,7 +368,8 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
                        .model = options.model_name,
                        .created = std::time(nullptr),
                        .has_logprobs = parsed->top_logprobs.has_value(),
-                       .has_usage = parsed->include_usage};
+                       .has_usage = parsed->include_usage,
+                       .has_tools = has_tools};
   if (!parsed->stream) return answer_whole(request, response, head, *generation);
   answer_streaming(request, response, head, generation);
 }
@@ -357,6 +377,7 @@ void Server::Impl::complete(const httplib::Request& request, httplib::Response& 
 void Server::Impl::answer_whole(const httplib::Request& request, httplib::Response& response, const ReplyHead& head,
                                 Generation& generation) const {
   std::vector<std::string> texts(generation.count());
+  std::vector<std::vector<CallPiece>> calls(generation.count());
   std::vector<std::vector<TokenReport>> tokens(generation.count());
   Json choices = Json::array();
   for (size_t i = 0; i < generation.count(); ++i) {
@@ -364,10 +385,17 @@ void Server::Impl::answer_whole(const httplib::Request& request, httplib::Respon
       auto part = generation.poll(i);
       if (!part) return answer(response, part.error());
       texts[i] += part->text;
+      for (CallPiece& piece : part->calls) {
+        if (piece.id.empty()) {
+          calls[i].back().arguments += piece.arguments;
+        } else {
+          calls[i].push_back(std::move(piece));
+        }
+      }
       tokens[i].insert(tokens[i].end(), part->tokens.begin(), part->tokens.end());
       if (part->ends_now) {
         Json logprobs = head.has_logprobs ? logprobs_json(head.is_chat, tokens[i], 0) : Json();
-        choices.push_back(choice_json(head, i, texts[i], std::move(logprobs), part->reason));
+        choices.push_back(choice_json(head, i, texts[i], calls[i], std::move(logprobs), part->finish));
       }
       if (request.is_connection_closed()) {  // nobody waits: the jobs end with `generation`
         response.status = 499;
@@ -395,7 +423,8 @@ class Server::Impl::EventStream {
         offsets_[i] += characters_of(part.tokens);
         events += text_event(head_, i, part.text, std::move(logprobs));
       }
-      if (part.ends_now) events += finish_event(head_, i, part.reason);
+      if (!part.calls.empty()) events += calls_event(head_, i, part.calls);
+      if (part.ends_now) events += finish_event(head_, i, part.finish);
     }
     if (has_ended() && head_.has_usage) events += usage_event(head_, generation_->usage());
     if (has_ended()) events += kDoneEvent;

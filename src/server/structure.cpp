@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <deque>
-#include <functional>
 #include <mutex>
 
 #include "base/json_fields.h"
@@ -47,10 +46,15 @@ class KnownGrammars {
   std::deque<Entry> entries_;  // the latest first
 };
 
-KnownGrammars& known_grammars() {
+}  // namespace
+
+Checked<SharedGrammar> known_grammar(const std::string& parameter, const std::string& source,
+                                     const std::function<Result<grammar::Grammar>()>& make) {
   static KnownGrammars known;
-  return known;
+  return known.get(parameter, source, make);
 }
+
+namespace {
 
 /// {"type": "json_schema", "json_schema": {"name": …, "schema": {…}, "strict": …, "description": …}}
 Checked<SharedGrammar> read_schema(const std::string& body, const Json& format) {
@@ -75,8 +79,8 @@ Checked<SharedGrammar> read_schema(const std::string& body, const Json& format) 
   const auto ordered = parse_ordered_json(body, "the schema of \"response_format\"");
   if (!ordered) return refuse("response_format", ordered.error().message());
   const OrderedJson& schema = ordered->at("response_format").at("json_schema").at("schema");
-  return known_grammars().get("response_format", "schema " + schema.dump(),
-                              [&] { return grammar::schema_grammar(schema, "the schema of \"response_format\""); });
+  return known_grammar("response_format", "schema " + schema.dump(),
+                       [&] { return grammar::schema_grammar(schema, "the schema of \"response_format\""); });
 }
 
 }  // namespace
@@ -93,7 +97,7 @@ Checked<SharedGrammar> read_structure(const std::string& body, const Json* forma
     if (*type == "json_schema") {
       CRIA_TRY_ASSIGN(structure, read_schema(body, *format));
     } else if (*type == "json_object" && format->size() == 1) {
-      CRIA_TRY_ASSIGN(structure, known_grammars().get("response_format", "object", grammar::object_grammar));
+      CRIA_TRY_ASSIGN(structure, known_grammar("response_format", "object", grammar::object_grammar));
     } else if (*type != "text" || format->size() != 1) {
       return refuse("response_format", fmt::format("\"response_format\" is {}: \"text\", \"json_object\" and "
                                                    "\"json_schema\" are supported",
@@ -102,8 +106,8 @@ Checked<SharedGrammar> read_structure(const std::string& body, const Json* forma
   }
   if (!grammar) return structure;
   if (structure) return refuse("grammar", "\"grammar\" and \"response_format\" were both given");
-  return known_grammars().get("grammar", "grammar " + *grammar,
-                              [&] { return grammar::Grammar::parse(*grammar, "the grammar"); });
+  return known_grammar("grammar", "grammar " + *grammar,
+                       [&] { return grammar::Grammar::parse(*grammar, "the grammar"); });
 }
 
 }  // namespace cria::server

@@ -108,6 +108,42 @@ Result<Json> parse_settings(std::string_view text, std::string_view name) {
   return json;
 }
 
+jinja::Value call_value(const ToolCall& call, const ToolContext& context) {
+  using jinja::Value;
+  const std::string text = call.arguments.dump();
+  return Value::dict(
+      {{Value::string("id"), Value::string(call.id)},
+       {Value::string("type"), Value::string("function")},
+       {Value::string("function"),
+        Value::dict({{Value::string("name"), Value::string(call.name)},
+                     {Value::string("arguments"),
+                      context.arguments_are_text ? Value::string(text) : Value::from_json(call.arguments)}})}});
+}
+
+jinja::Value message_value(const ChatMessage& message, const ToolContext& context) {
+  using jinja::Value;
+  const bool has_none = context.no_content_is_none && !message.calls.empty() && message.content.empty();
+  jinja::Entries entries = {{Value::string("role"), Value::string(message.role)},
+                            {Value::string("content"), has_none ? Value() : Value::string(message.content)}};
+  if (!message.calls.empty()) {
+    std::vector<Value> calls;
+    for (const ToolCall& call : message.calls) calls.push_back(call_value(call, context));
+    entries.emplace_back(Value::string("tool_calls"), Value::list(std::move(calls)));
+  }
+  if (!message.call_id.empty()) entries.emplace_back(Value::string("tool_call_id"), Value::string(message.call_id));
+  if (!message.name.empty()) entries.emplace_back(Value::string("name"), Value::string(message.name));
+  return Value::dict(std::move(entries));
+}
+
+/// What a message brings, in bytes of text.
+Result<uint64_t> bytes_of(const ChatMessage& message) {
+  CRIA_TRY(check_utf8(message.role, "the role of a message"));
+  CRIA_TRY(check_utf8(message.content, "the text of a message"));
+  uint64_t bytes = message.role.size() + message.content.size() + 64;
+  for (const ToolCall& call : message.calls) bytes += call.name.size() + call.arguments.dump().size() + 64;
+  return bytes;
+}
+
 }  // namespace
 
 Result<ChatTemplate::Variables> special_tokens(std::string_view tokenizer_config_json, std::string_view name) {
@@ -132,6 +168,7 @@ Result<ChatTemplate> ChatTemplate::parse(std::string_view source, Variables vari
   ChatTemplate result;
   result.name_ = name;
   result.variables_ = std::move(variables);
+  result.source_ = std::make_shared<const std::string>(source);
   result.block_ = std::make_shared<const jinja::Block>(*std::move(block));
   return result;
 }
@@ -165,24 +202,23 @@ std::string ChatTemplate::builtin_names() {
 }
 
 Result<std::string> ChatTemplate::render(std::span<const ChatMessage> messages, bool add_generation_prompt,
-                                         const Variables& more) const {
+                                         const Variables& more, const ToolContext& tools) const {
   using jinja::Value;
   uint64_t input_bytes = 0;
   std::vector<Value> list;
   for (const ChatMessage& message : messages) {
-    CRIA_TRY(check_utf8(message.role, "the role of a message"));
-    CRIA_TRY(check_utf8(message.content, "the text of a message"));
-    input_bytes += message.role.size() + message.content.size() + 64;
-    list.push_back(Value::dict({{Value::string("role"), Value::string(message.role)},
-                                {Value::string("content"), Value::string(message.content)}}));
+    CRIA_TRY_ASSIGN(const uint64_t bytes, bytes_of(message));
+    input_bytes += bytes;
+    list.push_back(message_value(message, tools));
   }
   jinja::Entries variables;
   for (const auto& [name, value] : variables_) variables.emplace_back(Value::string(name), Value::string(value));
   for (const auto& [name, value] : more) variables.emplace_back(Value::string(name), Value::string(value));
   variables.emplace_back(Value::string("messages"), Value::list(std::move(list)));
   variables.emplace_back(Value::string("add_generation_prompt"), Value::boolean(add_generation_prompt));
-  // transformers hands these over in any case, as none.
-  variables.emplace_back(Value::string("tools"), Value());
+  // transformers hands these over in any case, where there are none as none.
+  if (tools.tools != nullptr) input_bytes += 4 * tools.tools->dump().size();
+  variables.emplace_back(Value::string("tools"), tools.tools == nullptr ? Value() : Value::from_json(*tools.tools));
   variables.emplace_back(Value::string("documents"), Value());
 
   jinja::Budget budget(kMaxSteps + kStepsPerByte * input_bytes, kMaxBytes + kBytesPerByte * input_bytes);

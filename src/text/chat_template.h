@@ -9,16 +9,36 @@
 #include <string_view>
 #include <vector>
 
+#include "base/json.h"
 #include "text/jinja_ast.h"
 
 namespace cria::text {
 
-/// One turn of a conversation. The usual roles are "system", "user" and "assistant".
+/// A call of a function that an assistant's message asks for.
+struct ToolCall {
+  std::string id;
+  std::string name;
+  OrderedJson arguments;  ///< an object
+
+  bool operator==(const ToolCall&) const = default;
+};
+
+/// One turn of a conversation. The usual roles are "system", "user", "assistant" and "tool".
 struct ChatMessage {
   std::string role;
   std::string content;
+  std::vector<ToolCall> calls = {};  ///< of an assistant
+  std::string call_id = {};          ///< of a tool: which call this is the result of
+  std::string name = {};             ///< of a tool: the function's
 
   bool operator==(const ChatMessage&) const = default;
+};
+
+/// Tools as a template gets them, and how it wants calls, which differs from one to another (text/tool_template.h).
+struct ToolContext {
+  const OrderedJson* tools = nullptr;  ///< a list of definitions in the form of OpenAI's API
+  bool arguments_are_text = false;     ///< a call's arguments are a string with JSON in it, and not an object
+  bool no_content_is_none = false;     ///< where a message with calls has no content, that is none, and not ""
 };
 
 /// A model's own template, in Jinja. Immutable once read, so that threads may share it.
@@ -45,16 +65,20 @@ class ChatTemplate {
   /// The names of these, separated by ", ".
   static std::string builtin_names();
 
+  /// The source that was parsed.
+  [[nodiscard]] const std::string& source() const { return *source_; }
+
   /// The text of a conversation. With `add_generation_prompt` it ends where the assistant's answer begins. `more` are
   /// variables of this call.
   /// Errors (kInvalidInput): the template refuses the conversation, fails, or takes more than it may; text that is
   /// not UTF-8.
   [[nodiscard]] Result<std::string> render(std::span<const ChatMessage> messages, bool add_generation_prompt,
-                                           const Variables& more = {}) const;
+                                           const Variables& more = {}, const ToolContext& tools = {}) const;
 
  private:
   std::string name_;
   Variables variables_;
+  std::shared_ptr<const std::string> source_;
   std::shared_ptr<const jinja::Block> block_;
 };
 

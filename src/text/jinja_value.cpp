@@ -182,20 +182,22 @@ Value Value::list(std::vector<Value> items, bool is_tuple) {
 }
 Value Value::dict(Entries entries) { return Value(Dict(std::make_shared<Entries>(std::move(entries)))); }
 
-Value Value::from_json(const Json& json) {
+template <typename AnyJson>
+Value Value::from_json(const AnyJson& json) {
   switch (json.type()) {
-    case Json::value_t::boolean: return boolean(json.get<bool>());
-    case Json::value_t::number_integer: return integer(json.get<int64_t>());
-    case Json::value_t::number_unsigned:
-      return json.get<uint64_t>() <= INT64_MAX ? integer(json.get<int64_t>()) : number(json.get<double>());
-    case Json::value_t::number_float: return number(json.get<double>());
-    case Json::value_t::string: return string(json.get<std::string>());
-    case Json::value_t::array: {
+    case AnyJson::value_t::boolean: return boolean(json.template get<bool>());
+    case AnyJson::value_t::number_integer: return integer(json.template get<int64_t>());
+    case AnyJson::value_t::number_unsigned:
+      return json.template get<uint64_t>() <= INT64_MAX ? integer(json.template get<int64_t>())
+                                                        : number(json.template get<double>());
+    case AnyJson::value_t::number_float: return number(json.template get<double>());
+    case AnyJson::value_t::string: return string(json.template get<std::string>());
+    case AnyJson::value_t::array: {
       std::vector<Value> items;
-      for (const Json& item : json) items.push_back(from_json(item));
+      for (const AnyJson& item : json) items.push_back(from_json(item));
       return list(std::move(items));
     }
-    case Json::value_t::object: {
+    case AnyJson::value_t::object: {
       Entries entries;
       for (const auto& [key, value] : json.items()) entries.emplace_back(string(key), from_json(value));
       return dict(std::move(entries));
@@ -203,6 +205,8 @@ Value Value::from_json(const Json& json) {
     default: return {};
   }
 }
+template Value Value::from_json(const Json& json);
+template Value Value::from_json(const OrderedJson& json);
 
 const std::string* Value::as_string() const {
   const auto* text = std::get_if<Text>(&data_);

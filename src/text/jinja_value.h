@@ -68,8 +68,9 @@ class Value {
   static Value dict(Entries entries);
   /// The object must outlive the value.
   static Value object(Object& object) { return Value(&object); }
-  /// Any JSON but numbers beyond 64 bits.
-  static Value from_json(const Json& json);
+  /// Of a Json or an OrderedJson; whole numbers beyond 63 bits become floating ones.
+  template <typename AnyJson>
+  static Value from_json(const AnyJson& json);
 
   [[nodiscard]] bool is_undefined() const { return std::holds_alternative<Undefined>(data_); }
   [[nodiscard]] bool is_none() const { return std::holds_alternative<None>(data_); }

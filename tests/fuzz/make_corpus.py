@@ -325,6 +325,13 @@ def make_request():
             "top_logprobs": 3, "logit_bias": {"17": -100}, "presence_penalty": 0.5, "frequency_penalty": -0.5,
             "user": "me", "response_format": {"type": "text"}, "tool_choice": "none", "store": False}
     write("request", "chat", "c" + dump(chat))
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    tools = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+                          {"role": "tool", "tool_call_id": "c1", "content": "2"}],
+             "tools": [{"type": "function", "function": {"name": "f", "description": "F", "parameters": schema}}],
+             "tool_choice": {"type": "function", "function": {"name": "f"}}, "parallel_tool_calls": False}
+    write("request", "tools", "c" + dump(tools))
     write("request", "text", "t" + dump({"prompt": "Once", "max_tokens": 5, "echo": False, "best_of": 1, "logprobs": 2,
                                          "ignore_eos": True, "repetition_penalty": 1.1, "stop": "x"}))
     write("request", "tokens", "t" + dump({"prompt": [1, 2, 3]}))

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "fuzz_target.h"
+#include "server/call_grammar.h"
 #include "server/guard.h"
 
 namespace cria::fuzz {
@@ -34,6 +35,12 @@ void check_completion(const std::string& body, bool is_chat) {
   CRIA_CHECK(request->is_chat == is_chat && request->max_tokens >= 1 && request->max_tokens <= 100);
   CRIA_CHECK(request->count >= 1 && request->count <= 8 && request->stops.size() <= 4);
   CRIA_CHECK(!is_chat || !request->messages.empty());
+  if (request->tools.choice != server::ToolChoice::kNone) {
+    CRIA_CHECK(!request->tools.tools.empty() && !request->grammar);
+    for (const auto form : {text::CallForm::kHermes, text::CallForm::kLlama3, text::CallForm::kMistral}) {
+      if (const auto calls = server::call_grammar(request->tools, form, {}); !calls) check_refusal(calls.error());
+    }
+  }
   for (const auto& bias : request->sampling.logit_bias) CRIA_CHECK(std::isfinite(bias.value));
   for (const std::string& stop : request->stops) CRIA_CHECK(!stop.empty());
 }

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import OpenAI from 'openai';
+import { zodFunction, zodResponseFormat } from 'openai/helpers/zod';
+import { z } from 'zod';
 
 const KEY = 'a-key-of-the-test';
 const MODEL = 'stories';
@@ -14,7 +16,7 @@ let client;
 /// Starts the server and waits for its address, the one line that it prints.
 before(async () => {
   server = spawn(process.env.CRIA_PROGRAM,
-    ['serve', '--port', '0', '--slots', '2', '--max-context', '256', '--template', 'chatml', '--model-name', MODEL],
+    ['serve', '--port', '0', '--slots', '2', '--max-context', '1024', '--template', 'chatml', '--model-name', MODEL],
     { env: { ...process.env, CRIA_API_KEY: KEY }, stdio: ['ignore', 'pipe', 'ignore'] });
   address = await new Promise((resolve, reject) => {
     let line = '';
@@ -118,12 +120,71 @@ test('embeddings are the same as numbers and in base64', async () => {
   assert.equal(plain.usage.prompt_tokens, plain.usage.total_tokens);
 });
 
+test('an answer fits a schema of zod', async () => {
+  const Animal = z.object({ kind: z.enum(['cat', 'dog']), legs: z.number().int().min(0).max(9), wild: z.boolean() });
+  const reply = await client.chat.completions.parse(
+    { model: MODEL, messages, temperature: 0, max_tokens: 150, response_format: zodResponseFormat(Animal, 'animal') });
+  assert.equal(reply.choices[0].finish_reason, 'stop');
+  assert.deepEqual(Animal.parse(reply.choices[0].message.parsed), reply.choices[0].message.parsed);
+});
+
+const Count = z.object({ animal: z.enum(['cat', 'dog']), most: z.number().int().min(1).max(20) });
+const counted = [];
+const countTool = zodFunction({
+  name: 'count', description: 'Counts animals', parameters: Count,
+  function: (argument) => {
+    counted.push(argument);
+    return { count: argument.most };
+  } });
+const calling = { model: MODEL, messages, temperature: 0, max_tokens: 150, tools: [countTool] };
+
+test('a call is parsed by the schema of its tool, whole and streamed', async () => {
+  const asked = { ...calling, tool_choice: { type: 'function', function: { name: 'count' } } };
+  const reply = await client.chat.completions.parse(asked);
+  assert.equal(reply.choices[0].finish_reason, 'tool_calls');
+  assert.equal(reply.choices[0].message.content, null);
+  const [call] = reply.choices[0].message.tool_calls;
+  assert.deepEqual(Count.parse(call.function.parsed_arguments), JSON.parse(call.function.arguments));
+
+  const pieces = [];
+  const stream = client.chat.completions.stream(asked);
+  stream.on('tool_calls.function.arguments.delta', (event) => pieces.push(event.arguments_delta));
+  const whole = await stream.finalChatCompletion();
+  assert.ok(pieces.length > 1, 'the arguments come in pieces');
+  assert.equal(pieces.join(''), call.function.arguments);
+  assert.deepEqual(whole.choices[0].message.tool_calls[0].function.parsed_arguments, call.function.parsed_arguments);
+  assert.equal(whole.choices[0].message.content, null);
+});
+
+for (const stream of [false, true]) {
+  test(`the runner calls the function and sends its result${stream ? ', streamed' : ''}`, async () => {
+    counted.length = 0;
+    const runner = client.chat.completions.runTools(
+      { ...calling, stream, tool_choice: 'required', parallel_tool_calls: false }, { maxChatCompletions: 2 });
+    const results = [];
+    runner.on('functionToolCallResult', (result) => results.push(JSON.parse(result)));
+    await runner.done();
+    assert.equal(counted.length, 2);
+    assert.deepEqual(results, counted.map(({ most }) => ({ count: most })));
+    for (const argument of counted) Count.parse(argument);
+    assert.equal(runner.messages.filter(({ role }) => role === 'tool').length, 2);
+  });
+}
+
+test('a model that calls nothing answers with text', async () => {
+  const runner = client.chat.completions.runTools({ ...calling, stop: ['.'] });
+  assert.equal(typeof await runner.finalContent(), 'string');
+});
+
 test('errors are those that the client knows', async () => {
   await assert.rejects(client.chat.completions.create({ ...greedy, messages, temperature: 3 }),
     (error) => error instanceof OpenAI.BadRequestError && error.param === 'temperature' && /at most 2/.test(error.message));
   await assert.rejects(client.chat.completions.create({ ...greedy, messages, model: 'gpt-4' }), OpenAI.NotFoundError);
   await assert.rejects(client.embeddings.create({ model: MODEL, input: 'x'.repeat(9000) }),
     (error) => error instanceof OpenAI.BadRequestError && error.code === 'context_length_exceeded');
+  await assert.rejects(
+    client.chat.completions.create({ ...calling, tool_choice: { type: 'function', function: { name: 'walk' } } }),
+    (error) => error instanceof OpenAI.BadRequestError && error.param === 'tool_choice' && /"walk"/.test(error.message));
   const stranger = new OpenAI({ baseURL: `${address}/v1`, apiKey: 'another', maxRetries: 0 });
   await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError);
 });

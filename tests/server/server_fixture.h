@@ -29,7 +29,7 @@ class ServerTest : public testing::Test {
     engine::EngineOptions engine_options;
     engine_options.needs_tokenizer = true;
     engine_options.model.slots = slots;
-    engine_options.model.max_context = 256;
+    engine_options.model.max_context = max_context_;
     engine_options.model.cache_positions = cache_positions_;
     auto engine = engine::Engine::load(model_path_, engine_options);
     ASSERT_TRUE(engine) << engine.error().message();
@@ -39,7 +39,7 @@ class ServerTest : public testing::Test {
     options.model_name = "stories";
     std::optional<text::ChatTemplate> chat;
     if (has_template) {
-      chat = text::ChatTemplate::parse(*text::ChatTemplate::builtin("chatml"), {}, "chatml").value();
+      chat = text::ChatTemplate::parse(template_, {}, "template").value();
     }
     auto server = Server::create(*engine_, *scheduler_, std::move(chat), options);
     ASSERT_TRUE(server) << server.error().message();
@@ -116,6 +116,8 @@ class ServerTest : public testing::Test {
   std::thread listener_, runner_;
   Status run_status_;  // what the scheduler ended with
   std::filesystem::path model_path_ = default_model_path();
+  std::string template_ = std::string(*text::ChatTemplate::builtin("chatml"));
+  uint32_t max_context_ = 256;
   uint32_t cache_positions_ = 0;  // of all slots together; 0: as many as they may need
 };
 
