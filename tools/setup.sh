@@ -2,7 +2,8 @@
 # Makes a fresh machine able to build Cria; does nothing, fast, where all is there already.
 #
 #   setup.sh            what `make run` needs: compiler, libraries, Dawn, and a Vulkan driver for the CPU
-#   setup.sh tests      the same, and GoogleTest and SwiftShader (a second Vulkan driver for the CPU)
+#   setup.sh tests      the same, and GoogleTest, SwiftShader (a second Vulkan driver for the CPU), and the JSON Schema
+#                       test suite with Python's validator
 #   setup.sh lint       the same as tests, and clang-format and clang-tidy
 #   setup.sh deploy     the same as tests, and HAProxy and Node.js
 #   setup.sh fuzz       what `make fuzz` needs: clang with libFuzzer, and the libraries of the readers; no Dawn
@@ -51,6 +52,9 @@ need_header() {
   return 0
 }
 
+# need_file PACKAGE PATH
+need_file() { [[ -e $2 ]] || missing+=("$1"); }
+
 find_missing() {
   missing=()
   need_command cmake cmake
@@ -70,7 +74,11 @@ find_missing() {
     fi
     need_header libcli11-dev CLI/CLI.hpp
     need_header libedit-dev histedit.h
-    [[ $MODE == build ]] || need_header libgtest-dev gtest/gtest.h
+    if [[ $MODE != build ]]; then
+      need_header libgtest-dev gtest/gtest.h
+      need_file json-schema-test-suite /usr/share/json-schema-test-suite/tests
+      need_file python3-jsonschema /usr/lib/python3/dist-packages/jsonschema
+    fi
     need_command binutils readelf
     if [[ $MODE == lint ]]; then
       need_command clang-format-19 clang-format-19

@@ -14,6 +14,7 @@
 #include "grammar/json_pattern.h"
 #include "grammar/json_rules.h"
 #include "grammar/schema_merge.h"
+#include "grammar/schema_overlap.h"
 
 namespace cria::grammar {
 namespace {
@@ -22,18 +23,6 @@ constexpr size_t kMaxEnumValues = 5000;  // of a whole schema, as of properties
 constexpr size_t kMaxProperties = 5000;
 constexpr size_t kMaxRulesBytes = size_t{1} << 20U;
 constexpr uint32_t kMaxDepth = 100;
-
-const std::map<std::string_view, std::set<std::string_view>>& keywords_of_types() {
-  static const std::map<std::string_view, std::set<std::string_view>> known = {
-      {"object", {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}},
-      {"array", {"items", "prefixItems", "minItems", "maxItems", "uniqueItems"}},
-      {"string", {"minLength", "maxLength", "pattern", "format"}},
-      {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}},
-      {"integer", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}},
-      {"boolean", {}},
-      {"null", {}}};
-  return known;
-}
 
 bool is_known(std::string_view keyword) {
   static const std::set<std::string_view> others = {"type",  "enum",  "const", "anyOf",
@@ -186,6 +175,22 @@ class Writer {
     return merged(first, second, path);
   }
 
+  /// Up to draft 7 a list of items was "items", and what comes behind it "additionalItems".
+  static OrderedJson in_newer_words(OrderedJson schema) {
+    const auto items = schema.find("items");
+    const bool is_list = items != schema.end() && items->is_array();
+    if (is_list && !schema.contains("prefixItems")) {
+      schema["prefixItems"] = *items;
+      if (schema.contains("additionalItems")) {
+        schema["items"] = OrderedJson(schema.at("additionalItems"));
+      } else {
+        schema.erase("items");
+      }
+    }
+    schema.erase("additionalItems");
+    return schema;
+  }
+
   /// A schema without $ref and allOf at its top: what they say is joined with the rest.
   Result<OrderedJson> flat(const OrderedJson& schema, const std::string& path, uint32_t depth = 0) {
     if (depth > kMaxDepth)
@@ -197,7 +202,7 @@ class Writer {
       if (!is_known(key))
         return unsupported(path, fmt::format("the keyword \"{}\" is not supported", key.substr(0, 60)));
     }
-    OrderedJson result = schema;
+    OrderedJson result = in_newer_words(schema);
     for (const char* const key : {"$ref", "allOf"}) {
       const auto found = schema.find(key);
       if (found == schema.end()) continue;
@@ -257,27 +262,60 @@ class Writer {
     return rule(path.substr(path.rfind('/') + 1), fmt::format("{}", fmt::join(alternatives, " | ")));
   }
 
-  /// anyOf and oneOf: what stands beside them holds for each alternative.
+  /// anyOf and oneOf: what stands beside them holds for each alternative. Of oneOf exactly one must fit, so that each
+  /// two must be apart.
   Result<std::string> choice(const OrderedJson& whole, const std::string& key, const std::string& path) {
     OrderedJson rest = OrderedJson::object();
     for (const auto& [name, value] : whole.items()) {
       if (name != key && !is_annotation(name)) rest[name] = value;
     }
+    if (const auto property = discriminator(whole)) {
+      if (!rest.contains("required")) rest["required"] = OrderedJson::array();
+      rest["required"].push_back(*property);
+    }
     const OrderedJson& list = whole.at(key);
     if (!list.is_array() || list.empty())
       return wrong(path, "\"{}\" is {}: a list of schemas is expected", key, said(list));
     std::vector<std::string> alternatives;
+    std::vector<std::pair<size_t, OrderedJson>> others;
     for (size_t i = 0; i < list.size(); ++i) {
+      if (list[i] == false) continue;
       const std::string where = fmt::format("{}/{}/{}", path, key, i);
       OrderedJson alternative = list[i];
-      if (!rest.empty()) {
+      if (!rest.empty() || key == "oneOf") {
         CRIA_TRY_ASSIGN(const OrderedJson own, flat(list[i], where));
-        CRIA_TRY_ASSIGN(alternative, joined(rest, own, where));
+        CRIA_TRY_ASSIGN(OrderedJson both, joined(rest, own, where));
+        if (key == "oneOf") CRIA_TRY(check_apart(i, both, others, path));
+        if (!rest.empty()) alternative = std::move(both);
       }
       CRIA_TRY_ASSIGN(std::string written, value(alternative, where));
       alternatives.push_back(std::move(written));
     }
+    if (alternatives.empty()) return wrong(path, "nothing fits \"{}\"", key);
     return one_of(alternatives, path);
+  }
+
+  Status check_apart(size_t index, const OrderedJson& alternative, std::vector<std::pair<size_t, OrderedJson>>& others,
+                     const std::string& path) {
+    for (const auto& [before, other] : others) {
+      CRIA_TRY(spend(4));
+      if (!may_overlap(other, alternative)) continue;
+      return unsupported(path,
+                         fmt::format("\"oneOf\": the alternatives {} and {} may both fit a value: write \"anyOf\", "
+                                     "or set them apart by type, range, or a constant in a required property",
+                                     before, index));
+    }
+    others.emplace_back(index, alternative);
+    return {};
+  }
+
+  /// The property by which OpenAPI tells alternatives apart: it must be there.
+  static std::optional<std::string> discriminator(const OrderedJson& schema) {
+    const auto found = schema.find("discriminator");
+    if (found == schema.end() || !found->is_object()) return std::nullopt;
+    const auto name = found->find("propertyName");
+    if (name == found->end() || !name->is_string()) return std::nullopt;
+    return name->get<std::string>();
   }
 
   Result<std::vector<std::string>> types_of(const OrderedJson& schema, const std::string& path) const {
@@ -419,7 +457,12 @@ class Writer {
       constexpr double kFurthest = 9e15;
       if (std::abs(value) > kFurthest) {
         const bool is_outside = is_least ? value > 0 : value < 0;
-        if (!is_outside) continue;  // further out than numbers are written
+        if (!is_outside) {  // further out than numbers are written, but for those with exponents
+          constexpr auto kBound = static_cast<int64_t>(kFurthest);
+          const int64_t bound = is_least ? -kBound : kBound;
+          result = !result ? bound : is_least ? std::max(*result, bound) : std::min(*result, bound);
+          continue;
+        }
         return unsupported(path, fmt::format("\"{}\": {} is further from 0 than {}", key, said(*found), kFurthest));
       }
       auto whole = static_cast<int64_t>(is_least ? std::ceil(value) : std::floor(value));
@@ -451,17 +494,20 @@ class Writer {
     }
     if (most && least.value_or(0) > *most) return wrong(path, "\"minItems\" is above \"maxItems\"");
     std::vector<std::string> first;
+    bool has_others = true;
     if (const auto list = schema.find("prefixItems"); list != schema.end()) {
       if (!list->is_array()) return wrong(path, "\"prefixItems\" is {}: a list of schemas is expected", said(*list));
       for (size_t i = 0; i < list->size() && (!most || i < *most); ++i) {
+        has_others = (*list)[i] != false || i < least.value_or(0);
+        if (!has_others) break;  // the list ends before that item
         CRIA_TRY_ASSIGN(std::string item, value((*list)[i], fmt::format("{}/prefixItems/{}", path, i)));
         first.push_back(std::move(item));
       }
     }
     std::string others = "value";
-    bool has_others = !most || first.size() < *most;
+    has_others = has_others && (!most || first.size() < *most);
     if (const auto items = schema.find("items"); items != schema.end()) {
-      if (items->is_array()) return unsupported(path, "\"items\" is a list: write \"prefixItems\"");
+      if (items->is_array()) return wrong(path, "\"items\" is a list beside \"prefixItems\"");
       if (*items == false) has_others = false;
       if (has_others) {
         CRIA_TRY_ASSIGN(others, value(*items, path + "/items"));

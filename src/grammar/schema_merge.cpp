@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <set>
 
 namespace cria::grammar {
 namespace {
@@ -62,6 +61,31 @@ OrderedJson merged_properties(const OrderedJson& first, const OrderedJson& secon
   return properties;
 }
 
+/// The rule for item i.
+const OrderedJson& item_rule(const OrderedJson& schema, size_t i) {
+  static const OrderedJson any = true;
+  const auto first = schema.find("prefixItems");
+  if (first != schema.end() && first->is_array() && i < first->size()) return (*first)[i];
+  const auto others = schema.find("items");
+  return others == schema.end() ? any : *others;
+}
+
+/// "items" of one holds for the items that "prefixItems" of the other names, too.
+void merge_items(const OrderedJson& first, const OrderedJson& second, OrderedJson& both) {
+  const auto count = [](const OrderedJson& schema) {
+    const auto list = schema.find("prefixItems");
+    return list == schema.end() || !list->is_array() ? 0 : list->size();
+  };
+  OrderedJson list = OrderedJson::array();
+  for (size_t i = 0; i < std::max(count(first), count(second)); ++i) {
+    list.push_back(both_of(item_rule(first, i), item_rule(second, i)));
+  }
+  if (first.contains("items") || second.contains("items")) {
+    both["items"] = both_of(item_rule(first, list.size()), item_rule(second, list.size()));
+  }
+  if (!list.empty()) both["prefixItems"] = std::move(list);
+}
+
 }  // namespace
 
 bool is_annotation(std::string_view keyword) {
@@ -70,6 +94,18 @@ bool is_annotation(std::string_view keyword) {
       "$comment",   "$defs",         "definitions", "readOnly",         "writeOnly",       "$anchor",     "id",
       "deprecated", "discriminator", "strict",      "contentMediaType", "contentEncoding", "externalDocs"};
   return known.contains(keyword) || keyword.starts_with("x-");
+}
+
+const std::map<std::string_view, std::set<std::string_view>>& keywords_of_types() {
+  static const std::map<std::string_view, std::set<std::string_view>> known = {
+      {"object", {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}},
+      {"array", {"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"}},
+      {"string", {"minLength", "maxLength", "pattern", "format"}},
+      {"number", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}},
+      {"integer", {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}},
+      {"boolean", {}},
+      {"null", {}}};
+  return known;
 }
 
 std::string shown_path(std::string_view path) {
@@ -86,9 +122,10 @@ Result<OrderedJson> merged(const OrderedJson& first, const OrderedJson& second, 
   if (first.contains("properties") || second.contains("properties")) {
     both["properties"] = merged_properties(first, second);
   }
+  merge_items(first, second, both);
   for (const auto& [key, value] : second.items()) {
     const auto own = first.find(key);
-    if (key == "properties" || is_annotation(key)) continue;
+    if (key == "properties" || key == "items" || key == "prefixItems" || is_annotation(key)) continue;
     if (own == first.end() || *own == value) {
       both[key] = value;
     } else if (key == "type" || key == "enum") {
@@ -103,8 +140,6 @@ Result<OrderedJson> merged(const OrderedJson& first, const OrderedJson& second, 
         if (std::ranges::find(both[key], name) == both[key].end()) both[key].push_back(name);
       }
     } else if (key == "additionalProperties") {
-      both[key] = both_of(*own, value);
-    } else if ((key == "items") && !own->is_array() && !value.is_array()) {
       both[key] = both_of(*own, value);
     } else if (own->is_number() && value.is_number() && (key.starts_with("min") || key == "exclusiveMinimum")) {
       both[key] = std::max(own->get<double>(), value.get<double>()) == own->get<double>() ? *own : value;

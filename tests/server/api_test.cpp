@@ -343,7 +343,7 @@ TEST_F(ServerTest, MessagesAndPromptsAreChecked) {
   refuse_chat(Json::array({Json::object()}), "has no \"role\"");
   refuse_chat(Json::array({{{"role", "user"}}}), "has no \"content\"");
   refuse_chat(Json::array({{{"role", "user"}, {"content", nullptr}}}), "must be a string");
-  refuse_chat(Json::array({{{"role", "pirate"}, {"content", "Arr"}}}), "system, developer, user and assistant");
+  refuse_chat(Json::array({{{"role", "pirate"}, {"content", "Arr"}}}), "system, developer, user, assistant and tool");
   refuse_chat(Json::array({{{"role", "user"}, {"content", "a"}, {"name", "b"}}}), "the field \"name\"");
   refuse_chat(Json::array({{{"role", "user"}, {"content", Json::array({{{"type", "image_url"}}})}}}), "only parts");
   refuse_chat(Json::array({{{"role", "user"}, {"content", std::string(4000, 'x')}}}), "the context of 256");
