@@ -148,17 +148,21 @@ bool may_fit(const OrderedJson& values, const OrderedJson& schema) {
   });
 }
 
+/// A schema with alternatives is apart from another where each of them is.
+bool choices_overlap(const OrderedJson& schema, const OrderedJson& other, uint32_t depth) {
+  for (const char* key : {"anyOf", "oneOf"}) {
+    const OrderedJson* list = find(schema, key);
+    if (list == nullptr || !list->is_array()) continue;
+    const auto overlaps = [&](const OrderedJson& part) { return overlap(part, other, depth + 1); };
+    if (std::ranges::none_of(*list, overlaps)) return false;
+  }
+  return true;
+}
+
 bool overlap(const OrderedJson& first, const OrderedJson& second, uint32_t depth) {
   if (first == false || second == false) return false;
   if (!first.is_object() || !second.is_object() || depth > kDepth) return true;
-  for (const char* key : {"anyOf", "oneOf"}) {
-    for (const auto& [schema, other] : {std::pair(&first, &second), std::pair(&second, &first)}) {
-      const OrderedJson* list = find(*schema, key);
-      if (list == nullptr || !list->is_array()) continue;
-      const auto overlaps = [&](const OrderedJson& part) { return overlap(part, *other, depth + 1); };
-      if (std::ranges::none_of(*list, overlaps)) return false;
-    }
-  }
+  if (!choices_overlap(first, second, depth) || !choices_overlap(second, first, depth)) return false;
   if (const auto values = values_of(first); values && !may_fit(*values, second)) return false;
   if (const auto values = values_of(second); values && !may_fit(*values, first)) return false;
   return std::ranges::any_of(common_types(first, second),

@@ -58,7 +58,7 @@ Result<std::string> SchemaWriter::write(const std::string& first) {
 Result<std::string> SchemaWriter::rule(const std::string& hint, std::string body) {
   const auto known = names_.find(body);
   if (known != names_.end()) return known->second;
-  const std::string name = new_name(hint);
+  std::string name = new_name(hint);
   names_.emplace(body, name);
   CRIA_TRY(add_rule(name, std::move(body)));
   return name;
@@ -116,7 +116,7 @@ Result<const OrderedJson*> SchemaWriter::target(const std::string& reference, co
 Result<std::string> SchemaWriter::referred(const std::string& reference, const std::string& path) {
   if (const auto known = references_.find(reference); known != references_.end()) return known->second;
   CRIA_TRY_ASSIGN(const OrderedJson* const definition, target(reference, path));
-  const std::string name = new_name(reference.size() > 1 ? reference.substr(reference.rfind('/') + 1) : "whole");
+  std::string name = new_name(reference.size() > 1 ? reference.substr(reference.rfind('/') + 1) : "whole");
   references_[reference] = name;
   CRIA_TRY_ASSIGN(std::string body, value(*definition, reference));
   if (body == name) return wrong(path, "\"$ref\": \"{}\" refers to itself without end", reference.substr(0, 100));

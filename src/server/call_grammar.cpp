@@ -7,7 +7,8 @@
 namespace cria::server {
 namespace {
 
-constexpr uint32_t kMostCalls = 16;  // of one answer
+constexpr uint32_t kMostCalls = 16;                // of one answer
+constexpr std::string_view kCallId = "[CALL_ID]";  // which models of Mistral's may write, and is passed over
 constexpr std::string_view kBlanks = R"( \n\r\t)";
 
 /// A character in a class, and a text between quotes, as grammars have them.
@@ -47,37 +48,56 @@ class Writer {
     return token == special_.end() ? in_quotes(text) : fmt::format("<[{}]>", token->second);
   }
 
-  /// "call" is one call, "named" what of it follows behind `{"name": "`, and "after" what follows the first marker.
-  Status calls() {
-    std::string names;
+  /// Alternatives for the tools: of each the name, and its arguments.
+  Result<std::string> named() {
+    std::string alternatives;
     for (size_t i = 0; i < use_.tools.size(); ++i) {
       const Tool& tool = use_.tools[i];
       if (!use_.function.empty() && tool.name != use_.function) continue;
       const std::string arguments = fmt::format("arguments-{}", i);
-      CRIA_TRY_ASSIGN(const std::string part,
-                      grammar::schema_part(tool.parameters, fmt::format("the parameters of the tool \"{}\"", tool.name),
-                                           arguments));
+      const std::string where = fmt::format("the parameters of the tool \"{}\"", tool.name);
+      CRIA_TRY_ASSIGN(const std::string part, grammar::schema_part(tool.parameters, where, arguments));
       rules_ += part;
-      names += fmt::format("{}{} next {} colon {}", names.empty() ? "" : " | ", in_quotes(tool.name + "\""),
-                           in_quotes(fmt::format("\"{}\"", syntax_.arguments)), arguments);
+      alternatives += alternatives.empty() ? "" : " | ";
+      alternatives += syntax_.is_object
+                          ? fmt::format("{} next {} colon {}", in_quotes(tool.name + "\""),
+                                        in_quotes(fmt::format("\"{}\"", syntax_.arguments)), arguments)
+                          : fmt::format("{} id {} {}", in_quotes(tool.name), marker(syntax_.arguments), arguments);
     }
-    const std::string_view id = R"((next "\"id\"" colon "\"" [a-zA-Z0-9]{9} "\"")?)";  // which Mistral's may write
+    return alternatives;
+  }
+
+  /// "call" is one call, "named" what of it follows behind `{"name": "`, and "after" what follows the first marker.
+  Status calls() {
+    CRIA_TRY_ASSIGN(const std::string alternatives, named());
     // Fewer blanks than JSON may have, so that a model does not lose itself in them.
     rule("gap", R"("\n"? " "{0,4})");
     rule("next", "\",\" gap");
-    rule("named", fmt::format("({}) {} gap \"}}\"", names, form_ == text::CallForm::kMistral ? id : ""));
-    rule("call", R"("{" gap "\"name\"" colon "\"" named)");
-    const bool is_one = !use_.is_parallel || !use_.function.empty() || !syntax_.may_repeat;
-    const uint32_t more = is_one ? 0 : kMostCalls - 1;
-    if (form_ == text::CallForm::kHermes) {
-      const std::string rest = fmt::format("gap call gap {}", marker(syntax_.end));
-      rule("after", fmt::format("{} (gap {} {}){{0,{}}}", rest, marker(syntax_.begin), rest, more));
-    } else if (syntax_.is_list) {
-      rule("after", fmt::format("\" \"? \"[\" gap call (next call){{0,{}}} gap \"]\"", more));
+    if (syntax_.is_object) {
+      const bool has_id = form_ == text::CallForm::kMistral;
+      rule("id", has_id ? R"((next "\"id\"" colon "\"" [a-zA-Z0-9]{9} "\"")?)" : "\"\"");
+      rule("named", fmt::format("({}) id gap \"}}\"", alternatives));
+      rule("call", R"("{" gap "\"name\"" colon "\"" named)");
     } else {
-      rule("after", "gap call");
+      rule("id", fmt::format("({} [a-zA-Z0-9]{{9}})?", marker(kCallId)));
+      rule("named", alternatives);
     }
+    const bool is_one = !use_.is_parallel || !use_.function.empty() || !syntax_.may_repeat;
+    rule("after", after_marker(is_one ? 0 : kMostCalls - 1));
     return {};
+  }
+
+  [[nodiscard]] std::string after_marker(uint32_t more) const {
+    switch (form_) {
+      case text::CallForm::kHermes: {
+        const std::string rest = fmt::format("gap call gap {}", marker(syntax_.end));
+        return fmt::format("{} (gap {} {}){{0,{}}}", rest, marker(syntax_.begin), rest, more);
+      }
+      case text::CallForm::kMistral: return fmt::format("\" \"? \"[\" gap call (next call){{0,{}}} gap \"]\"", more);
+      case text::CallForm::kMistralArgs: return fmt::format("named ({} named){{0,{}}}", marker(syntax_.begin), more);
+      case text::CallForm::kLlama3: break;
+    }
+    return "gap call";
   }
 
   /// Any text up to the marker: "text-i" is where i of its bytes have been read. Source: Knuth, Morris & Pratt 1977. A
@@ -139,7 +159,8 @@ class Writer {
 
 SpecialMarkers special_markers(text::CallForm form, const text::Tokenizer& tokenizer) {
   SpecialMarkers special;
-  for (const std::string_view marker : {text::syntax_of(form).begin, text::syntax_of(form).end}) {
+  const text::CallSyntax& syntax = text::syntax_of(form);
+  for (const std::string_view marker : {syntax.begin, syntax.end, syntax.arguments, kCallId}) {
     const auto token = tokenizer.token_to_id(marker);
     if (token && tokenizer.is_special(*token)) special.emplace(marker, *token);
   }

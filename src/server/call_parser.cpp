@@ -83,8 +83,11 @@ void CallParser::read_text(std::vector<AnswerPiece>& pieces) {
 /// What stands between calls is passed over: a call begins with its bracket.
 void CallParser::read(char c, std::vector<AnswerPiece>& pieces) {
   if (depth_ == 0) {
-    if (c == '{') depth_ = 1;
-    return;
+    const bool begins = c == '{';
+    if (!begins && !syntax_.is_object) word_ += c;
+    if (begins) depth_ = 1;
+    if (!begins || syntax_.is_object) return;
+    begin_arguments(pieces);
   }
   if (value_ == Value::kNone) {  // a member begins, or the call ends
     if (c == '"') {
@@ -128,6 +131,15 @@ void CallParser::read(char c, std::vector<AnswerPiece>& pieces) {
   if (is_whole && value_ != Value::kKey) end_value(pieces);
 }
 
+/// The name stood before them, between markers.
+void CallParser::begin_arguments(std::vector<AnswerPiece>& pieces) {
+  const size_t marker = word_.rfind(syntax_.begin);
+  const std::string name = marker == std::string::npos ? word_ : word_.substr(marker + syntax_.begin.size());
+  pieces.push_back({.call = calls_, .name = name.substr(0, name.find('[')), .text = {}});
+  value_ = Value::kArguments;
+  word_.clear();
+}
+
 void CallParser::begin_value() {
   value_ = word_ == "name" ? Value::kName : word_ == syntax_.arguments ? Value::kArguments : Value::kOther;
   word_.clear();
@@ -140,6 +152,9 @@ void CallParser::end_value(std::vector<AnswerPiece>& pieces) {
   }
   value_ = Value::kNone;
   word_.clear();
+  if (syntax_.is_object) return;
+  depth_ = 0;
+  ++calls_;
 }
 
 }  // namespace cria::server

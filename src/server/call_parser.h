@@ -41,6 +41,7 @@ class CallParser {
 
   void read_text(std::vector<AnswerPiece>& pieces);
   void read(char c, std::vector<AnswerPiece>& pieces);
+  void begin_arguments(std::vector<AnswerPiece>& pieces);
   void begin_value();
   void end_value(std::vector<AnswerPiece>& pieces);
 

@@ -12,7 +12,7 @@ namespace {
 std::string call_id(text::CallForm form) {
   constexpr std::string_view kLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   thread_local std::mt19937_64 random(std::random_device{}());
-  const bool is_short = form == text::CallForm::kMistral;
+  const bool is_short = form == text::CallForm::kMistral || form == text::CallForm::kMistralArgs;
   std::string id = is_short ? "" : "call_";
   for (const size_t end = id.size() + (is_short ? 9 : 24); id.size() < end;) id += kLetters[random() % kLetters.size()];
   return id;

@@ -11,7 +11,7 @@ namespace {
 /// The form that a template speaks of; nothing where it is none that is known.
 std::optional<CallForm> form_in(std::string_view source) {
   if (source.contains("[TOOL_CALLS]")) {
-    return source.contains("[ARGS]") ? std::nullopt : std::optional(CallForm::kMistral);
+    return source.contains("[ARGS]") ? CallForm::kMistralArgs : CallForm::kMistral;
   }
   if (source.contains("<tool_call>")) {
     return source.contains("<function=") ? std::nullopt : std::optional(CallForm::kHermes);
@@ -50,9 +50,12 @@ const CallSyntax& syntax_of(CallForm form) {
   static constexpr CallSyntax kLlama3{
       .begin = "<|python_tag|>", .end = "", .arguments = "parameters", .may_repeat = false};
   static constexpr CallSyntax kMistral{.begin = "[TOOL_CALLS]", .end = "", .arguments = "arguments", .is_list = true};
+  static constexpr CallSyntax kMistralArgs{
+      .begin = "[TOOL_CALLS]", .end = "", .arguments = "[ARGS]", .is_object = false};
   switch (form) {
     case CallForm::kLlama3: return kLlama3;
     case CallForm::kMistral: return kMistral;
+    case CallForm::kMistralArgs: return kMistralArgs;
     case CallForm::kHermes: break;
   }
   return kHermes;
@@ -63,6 +66,10 @@ std::string written_calls(CallForm form, std::span<const ToolCall> calls) {
   std::string text(syntax.is_list ? syntax.begin : "");
   if (syntax.is_list) text += "[";
   for (size_t i = 0; i < calls.size(); ++i) {
+    if (!syntax.is_object) {
+      text += fmt::format("{}{}{}{}", syntax.begin, calls[i].name, syntax.arguments, in_line(calls[i].arguments));
+      continue;
+    }
     const std::string call = written_call(calls[i], syntax.arguments);
     if (form == CallForm::kHermes) {
       text += fmt::format("{}{}\n{}\n{}", i > 0 ? "\n" : "", syntax.begin, call, syntax.end);

@@ -15,17 +15,19 @@ namespace cria::text {
 
 /// The texts of calls that models were trained to write. docs/server.md lists them.
 enum class CallForm : uint8_t {
-  kHermes,   ///< <tool_call>{"name": …, "arguments": {…}}</tool_call>, each call in tags of its own
-  kLlama3,   ///< {"name": …, "parameters": {…}}: the whole answer is the one call
-  kMistral,  ///< [TOOL_CALLS][{"name": …, "arguments": {…}}, …]
+  kHermes,       ///< <tool_call>{"name": …, "arguments": {…}}</tool_call>, each call in tags of its own
+  kLlama3,       ///< {"name": …, "parameters": {…}}: the whole answer is the one call
+  kMistral,      ///< [TOOL_CALLS][{"name": …, "arguments": {…}}, …]
+  kMistralArgs,  ///< [TOOL_CALLS]name[ARGS]{…}, each call with markers of its own
 };
 
 /// What stands around calls.
 struct CallSyntax {
   std::string_view begin;      ///< where a call (of kMistral: the list) begins; of kLlama3 it may be left out
   std::string_view end;        ///< where a call ends
-  std::string_view arguments;  ///< the key
+  std::string_view arguments;  ///< the key; of kMistralArgs the marker between the name and them
   bool is_list = false;
+  bool is_object = true;  ///< the call is a JSON object, and not only its arguments
   bool may_repeat = true;
 };
 [[nodiscard]] const CallSyntax& syntax_of(CallForm form);

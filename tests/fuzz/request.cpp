@@ -37,7 +37,8 @@ void check_completion(const std::string& body, bool is_chat) {
   CRIA_CHECK(!is_chat || !request->messages.empty());
   if (request->tools.choice != server::ToolChoice::kNone) {
     CRIA_CHECK(!request->tools.tools.empty() && !request->grammar);
-    for (const auto form : {text::CallForm::kHermes, text::CallForm::kLlama3, text::CallForm::kMistral}) {
+    for (const auto form :
+         {text::CallForm::kHermes, text::CallForm::kLlama3, text::CallForm::kMistral, text::CallForm::kMistralArgs}) {
       if (const auto calls = server::call_grammar(request->tools, form, {}); !calls) check_refusal(calls.error());
     }
   }

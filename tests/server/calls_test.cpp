@@ -115,6 +115,10 @@ std::vector<Case> cases() {
        R"([TOOL_CALLS][{"name": "get-time", "arguments": {}, "id": "a1B2c3D4e"}])",
        {"", {time}, 1, false}},
       {CallForm::kMistral, "[1, 2]", {"[1, 2]", {}, 0, false}},
+      {CallForm::kMistralArgs, "[TOOL_CALLS]get_weather[ARGS]" + rome.second, one()},
+      {CallForm::kMistralArgs,
+       "Well.\n[TOOL_CALLS]get_weather[ARGS]" + rome.second + "[TOOL_CALLS]get-time[CALL_ID]a1B2c3D4e[ARGS]{}",
+       {"Well.", {rome, time}, 2, false}},
       {CallForm::kLlama3, llama, one()},
       {CallForm::kLlama3, "\n { \n\"name\" : \"get-time\", \"parameters\": {}}", {"", {time}, 1, false}},
       {CallForm::kLlama3, "<|python_tag|>" + llama, one()},
@@ -156,6 +160,9 @@ TEST(Calls, ThatAreWrongAreNotAllowed) {
       {CallForm::kMistral, "[TOOL_CALLS] none"},
       {CallForm::kMistral, R"([TOOL_CALLS][{"name": "get-time", "arguments": {}])"},
       {CallForm::kMistral, R"([TOOL_CALLS][{"name": "get-time", "arguments": {}, "id": "short"}])"},
+      {CallForm::kMistralArgs, "[TOOL_CALLS]get[ARGS]{}"},
+      {CallForm::kMistralArgs, R"([TOOL_CALLS]get-time{})"},
+      {CallForm::kMistralArgs, R"([TOOL_CALLS]get-time[ARGS]{"a": 1})"},
       {CallForm::kLlama3, R"({"name": "get", "parameters": {}})"},
       {CallForm::kLlama3, R"({"name": "get-time", "parameters": {}} {)"},
       {CallForm::kLlama3, R"({"name": "get-time", "arguments": {}})"},
@@ -231,7 +238,7 @@ TEST(Calls, OfRandomAnswersFitTheirSchemas) {
   std::mt19937 random(5);
   const ToolUse use = use_of("required");
   size_t whole = 0;
-  for (const CallForm form : {CallForm::kHermes, CallForm::kLlama3, CallForm::kMistral}) {
+  for (const CallForm form : {CallForm::kHermes, CallForm::kLlama3, CallForm::kMistral, CallForm::kMistralArgs}) {
     const auto grammar = grammar_of(form, "required");
     for (int round = 0; round < 60; ++round) {
       const std::string text = random_text(grammar, random, 700);

@@ -18,14 +18,16 @@ Json tools() {
 
 Json named(const std::string& name) { return {{"type", "function"}, {"function", {{"name", name}}}}; }
 
-/// In the manner of Mistral's, and of Llama 3.1's.
+/// In the manner of Mistral's, and of Llama 3.1's. They tell the names alone, as a long prompt takes long.
 constexpr const char* kMistral =
-    "{% for m in messages %}{% if m.role == 'user' %}{% if tools %}[AVAILABLE_TOOLS]{{ tools|tojson }}{% endif %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{% if tools %}[TOOLS]{% for t in tools %}{{ t.function.name }} {% "
+    "endfor %}{% endif %}"
     "[INST]{{ m.content }}[/INST]{% elif m.tool_calls %}[TOOL_CALLS]"
     "[{% for c in m.tool_calls %}{{ c.function|tojson }}{{ c.id if c.id|length == 9 else raise_exception('id') }}"
     "{% endfor %}]{% else %}{{ m.content }}{% endif %}{% endfor %}";
 constexpr const char* kLlama =
-    "{% for m in messages %}<|start_header_id|>{{ m.role }}{% if tools and loop.first %}{{ tools|tojson }}{% endif %}"
+    "{% for m in messages %}<|start_header_id|>{{ m.role }}{% if tools and loop.first %}{% for t in tools %}{{ "
+    "t.function.name }} {% endfor %}{% endif %}"
     "{% if m.tool_calls %}{{ m.tool_calls[0].function|tojson }}{% elif m.role == 'tool' %}"
     "<|start_header_id|>ipython<|end_header_id|>{{ m.content }}{% else %}{{ m.content }}{% endif %}{% endfor %}";
 
@@ -107,26 +109,24 @@ class ToolsTest : public ServerTest {
 
 TEST_F(ToolsTest, ForcedCallsAreMadeInEveryForm) {
   int whole = 0;
-  for (const std::string& source : {template_, std::string(kMistral), std::string(kLlama)}) {
+  for (const auto& [source, choice] :
+       {std::pair(template_, named("stop")), std::pair(std::string(kMistral), named("stop")),
+        std::pair(std::string(kLlama), Json("required"))}) {
     template_ = source;
     start();
-    for (const Json& choice : {named("stop"), Json("required")}) {
-      if (choice.is_string() && source != kLlama) continue;  // one will do, which takes time
-      const Json more = {{"tool_choice", choice}, {"parallel_tool_calls", false}, {"n", 2}, {"temperature", 1}};
-      const Reply reply = ask(more);
-      ASSERT_EQ(reply.status, 200) << reply.text;
-      for (const Json& answer : reply.json.at("choices")) {
-        if (answer.at("finish_reason") == "length") continue;
-        ++whole;
-        ASSERT_NO_FATAL_FAILURE(expect_calls(answer, 1));
-        const Json& call = answer.at("message").at("tool_calls").at(0);
-        EXPECT_TRUE(choice == "required" || call.at("function").at("name") == "stop") << answer.dump();
-        EXPECT_EQ(call.at("id").get<std::string>().size(), source == kMistral ? 9U : 29U);
-      }
+    const Reply reply = ask({{"tool_choice", choice}, {"parallel_tool_calls", false}, {"n", 2}, {"temperature", 1}});
+    ASSERT_EQ(reply.status, 200) << reply.text;
+    for (const Json& answer : reply.json.at("choices")) {
+      if (answer.at("finish_reason") == "length") continue;
+      ++whole;
+      ASSERT_NO_FATAL_FAILURE(expect_calls(answer, 1));
+      const Json& call = answer.at("message").at("tool_calls").at(0);
+      EXPECT_TRUE(choice == "required" || call.at("function").at("name") == "stop") << answer.dump();
+      EXPECT_EQ(call.at("id").get<std::string>().size(), source == kMistral ? 9U : 29U);
     }
     finish();
   }
-  EXPECT_GE(whole, 5) << "of 8";
+  EXPECT_GE(whole, 4) << "of 6";
 }
 
 TEST_F(ToolsTest, StreamsGiveTheSameCalls) {
@@ -185,6 +185,7 @@ TEST_F(ToolsTest, ACallThatTheModelBeginsItselfIsHeldToTheGrammar) {
 }
 
 TEST_F(ToolsTest, ACallThatIsCutOffSaysSo) {
+  template_ = kLlama;
   start();
   const Reply reply = ask({{"tool_choice", named("count")}, {"max_tokens", 26}, {"temperature", 0}});
   ASSERT_EQ(reply.status, 200) << reply.text;
@@ -193,7 +194,7 @@ TEST_F(ToolsTest, ACallThatIsCutOffSaysSo) {
 }
 
 TEST_F(ToolsTest, ResultsAreReadBack) {
-  for (const std::string& source : {template_, std::string(kMistral)}) {
+  for (const char* source : {kMistral, kLlama}) {
     template_ = source;
     start();
     const Reply call = ask({{"tool_choice", named("stop")}, {"temperature", 0}});

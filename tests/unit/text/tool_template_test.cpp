@@ -198,8 +198,22 @@ TEST(ToolTemplate, TakesArgumentsAndMissingContentAsTheTemplateWantsThem) {
   EXPECT_TRUE(rendered(none, conversation(), tools()).contains(R"("arguments": {"b": 1)"));
 }
 
+TEST(ToolTemplate, NewerTemplatesOfMistralNameTheFunctionBeforeTheArguments) {
+  const ToolTemplate chat = tool_template(
+      "{% for m in messages %}{% if m.role == 'user' %}{% if tools %}{{ tools|tojson }}{% endif %}{% endif %}"
+      "{% if m.tool_calls %}{% for c in m.tool_calls %}{{ '[TOOL_CALLS]' + c.function.name + '[ARGS]' + "
+      "(c.function.arguments if c.function.arguments is string else c.function.arguments|tojson) }}{% endfor %}"
+      "{% else %}{{ m.content }}{% endif %}{% endfor %}");
+  EXPECT_EQ(chat.form(), CallForm::kMistralArgs);
+  EXPECT_TRUE(chat.takes_calls());
+  const std::string text = rendered(chat, conversation(), tools());
+  const std::string calls = written_calls(chat.form(), conversation()[1].calls);
+  EXPECT_EQ(calls, R"([TOOL_CALLS]add[ARGS]{"b": 1, "a": "é\""})");
+  EXPECT_TRUE(text.contains(calls)) << text;
+}
+
 TEST(ToolTemplate, FormsThatAreNotKnownAreReplacedByHermes) {
-  for (const char* marker : {"<function=", "[TOOL_CALLS]x[ARGS]", "<|tool_calls_begin|>"}) {
+  for (const char* marker : {"<function=", "<|tool_calls_begin|>"}) {
     const ToolTemplate chat = tool_template(std::string("{% if tools %}") + marker +
                                             "{{ tools|tojson }}{% endif %}{% for m in messages %}"
                                             "[{{ m.role }}:{{ m.content }}]{% endfor %}");
