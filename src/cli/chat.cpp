@@ -19,6 +19,7 @@ struct ChatFlags {
   DeviceFlags device;
   engine::SamplingChoice sampling;
   GrammarFlags grammar;
+  DraftFlags draft;
   std::string chat_template;
   std::string system;
   std::string load;
@@ -224,6 +225,7 @@ Status run(const ChatFlags& flags) {
   engine::EngineOptions options;
   CRIA_TRY_ASSIGN(options.device, flags.device.options());
   CRIA_TRY_ASSIGN(options.model, flags.model.options());
+  CRIA_TRY_ASSIGN(options.draft, flags.draft.options());
   options.show_progress = platform::stderr_is_terminal();
   options.needs_tokenizer = true;
   CRIA_TRY(engine::validate(engine::resolve_sampling(flags.sampling, {})));
@@ -261,6 +263,7 @@ void add_chat(CLI::App& app, Command& chosen) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_sampling_to(*command, flags->sampling);
   flags->grammar.add_to(*command);
+  flags->draft.add_to(*command);
   flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }

@@ -101,6 +101,16 @@ struct GrammarFlags {
   [[nodiscard]] Result<std::shared_ptr<const grammar::Grammar>> read() const;
 };
 
+/// --draft and --draft-tokens.
+struct DraftFlags {
+  std::string source = "off";
+  uint32_t tokens = engine::DraftOptions{}.tokens;
+
+  void add_to(CLI::App& command);
+  /// Errors (kInvalidInput): another source than those.
+  [[nodiscard]] Result<engine::DraftOptions> options() const;
+};
+
 /// --template.
 void add_template_to(CLI::App& command, std::string& name);
 

@@ -201,6 +201,28 @@ Result<std::shared_ptr<const grammar::Grammar>> GrammarFlags::read() const {
   return nullptr;
 }
 
+void DraftFlags::add_to(CLI::App& command) {
+  command
+      .add_option("--draft,--model-draft", source,
+                  "Verify several drafted tokens in a pass where that is faster: lookup (what followed the last tokens "
+                  "when they came before), off")
+      ->capture_default_str()
+      ->type_name("SOURCE");
+  command.add_option("--draft-tokens,--draft-max", tokens, "Tokens of a draft at most")
+      ->check(number_from(1U, engine::kMaxDraftTokens))
+      ->capture_default_str();
+}
+
+Result<engine::DraftOptions> DraftFlags::options() const {
+  engine::DraftOptions options{.tokens = tokens};
+  if (source == "off") return options;
+  if (source != "lookup") {
+    return fail(ErrorCode::kInvalidInput, "--draft {} is neither lookup nor off", source);
+  }
+  options.source = engine::DraftSource::kLookup;
+  return options;
+}
+
 void add_template_to(CLI::App& command, std::string& name) {
   command.add_option("--template", name, "Chat template: a file, or " + text::ChatTemplate::builtin_names())
       ->type_name("FILE|NAME");

@@ -125,6 +125,10 @@ Json stats_json(const engine::Engine& engine, const engine::GenerationStats& sta
       {"decode_tokens_per_second", stats.decode_tokens_per_second()},
       {"seed", stats.seed},
       {"stop_reason", engine::stop_reason_name(stats.stop_reason)}};
+  if (stats.drafted_tokens > 0) {
+    report["draft"] = {
+        {"drafted_tokens", stats.drafted_tokens}, {"accepted_tokens", stats.accepted_tokens}, {"passes", stats.passes}};
+  }
   if (!stats.profile.kernels.empty()) report["profile"] = profile_json(stats.profile);
   return report;
 }
@@ -142,6 +146,12 @@ std::string stats_text(const engine::Engine& engine, const engine::GenerationSta
                                     stats.prefill_seconds, stats.prefill_tokens_per_second()));
   text += row("decode",
               fmt::format("{} tokens, {:.1f} tokens/s", stats.generated_tokens, stats.decode_tokens_per_second()));
+  if (stats.drafted_tokens > 0) {
+    text +=
+        row("drafts", fmt::format("{} of {} tokens accepted ({:.0f} %), {:.2f} tokens per pass", stats.accepted_tokens,
+                                  stats.drafted_tokens, 100.0 * stats.accepted_tokens / stats.drafted_tokens,
+                                  static_cast<double>(stats.generated_tokens) / std::max(stats.passes, 1U)));
+  }
   text += row("seed", std::to_string(stats.seed));
   text += row("stopped", std::string(engine::stop_reason_name(stats.stop_reason)));
   if (!stats.profile.kernels.empty()) text += profile_text(stats.profile);

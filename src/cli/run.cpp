@@ -22,6 +22,7 @@ struct RunFlags {
   uint32_t max_tokens = 256;
   engine::SamplingChoice sampling;
   GrammarFlags grammar;
+  DraftFlags draft;
   bool profile = false;
   bool json = false;
   bool ignore_eos = false;
@@ -38,6 +39,7 @@ void add_flags(CLI::App& command, RunFlags& flags) {
       ->capture_default_str();
   add_sampling_to(command, flags.sampling);
   flags.grammar.add_to(command);
+  flags.draft.add_to(command);
   command.add_flag("--ignore-eos", flags.ignore_eos, "Go on after the model has ended its text");
   command.add_flag("--no-special-tokens", flags.no_special,
                    "Do not put the tokenizer's special tokens around the prompt");
@@ -157,6 +159,7 @@ Status run(const RunFlags& flags) {
   engine::EngineOptions options;
   CRIA_TRY_ASSIGN(options.device, flags.device.options());
   CRIA_TRY_ASSIGN(options.model, flags.model.options());
+  CRIA_TRY_ASSIGN(options.draft, flags.draft.options());
   options.show_progress = platform::stderr_is_terminal();
   options.needs_tokenizer = true;
   CRIA_TRY(engine::validate(engine::resolve_sampling(flags.sampling, {})));  // before anything takes time

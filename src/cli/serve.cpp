@@ -11,6 +11,7 @@ namespace {
 struct ServeFlags {
   ModelFlags model;
   DeviceFlags device;
+  DraftFlags draft;
   std::string chat_template;
   uint32_t slots = 4;
   uint32_t max_queue = 64;
@@ -43,6 +44,7 @@ Status run(const ServeFlags& flags) {
   engine::EngineOptions options;
   CRIA_TRY_ASSIGN(options.device, flags.device.options());
   CRIA_TRY_ASSIGN(options.model, flags.model.options());
+  CRIA_TRY_ASSIGN(options.draft, flags.draft.options());
   options.model.slots = flags.slots;
   options.model.cache_positions = flags.cache_tokens;
   options.show_progress = platform::stderr_is_terminal();
@@ -145,6 +147,7 @@ void add_serve(CLI::App& app, Command& chosen) {
   add_template_to(*command, flags->chat_template);
   command->add_flag("--no-web", flags->no_web, "Leaves out the page for browsers");
   add_limits(*command, *flags);
+  flags->draft.add_to(*command);
   flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }

@@ -1,5 +1,7 @@
 #include "engine/engine.h"
 
+#include <algorithm>
+#include <bit>
 #include <chrono>
 
 #include "base/log.h"
@@ -20,6 +22,13 @@ Result<OpenedModel> open_model(const std::filesystem::path& path) {
 }
 
 namespace {
+
+/// Rows of a pass that verifies drafts: as many as narrow tiles of matrix units take anyway, and twice the texts.
+uint32_t draft_rows(const EngineOptions& options) {
+  if (options.draft.source == DraftSource::kOff) return 0;
+  constexpr uint32_t kMostRows = kMaxDraftTokens + 1;
+  return std::min(std::max(std::bit_ceil(options.draft.tokens + 1), 2 * std::bit_ceil(options.model.slots)), kMostRows);
+}
 
 /// Says where the context is not what the user, or the model, might expect.
 void warn_about_context(Engine& engine) {
@@ -103,6 +112,10 @@ Status Engine::make_up_model() {
   return {};
 }
 
+Engine::Engine(gpu::Device device, EngineOptions options) : options_(std::move(options)), device_(std::move(device)) {
+  options_.model.few_tokens = draft_rows(options_);
+}
+
 /// What a loaded model says of itself.
 void Engine::take_figures() {
   max_context_ = model_.memory_plan().max_context;
@@ -128,7 +141,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
     engine->checkpoint_bytes_ += checkpoint.find(name)->data.size();
   }
   CRIA_TRY_ASSIGN(const model::Fit fit,
-                  choose_fit(engine->device_, engine->config_, formats_of(opened), options.model));
+                  choose_fit(engine->device_, engine->config_, formats_of(opened), engine->options_.model));
   note_fit(fit, options.model, engine->device_.info());
   engine->options_.model = fit.options;
   CRIA_TRY(engine->load_model(checkpoint));
@@ -143,7 +156,8 @@ Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
   std::unique_ptr<Engine> engine(new Engine(std::move(device), options));
   engine->config_ = config;
-  CRIA_TRY_ASSIGN(const model::Fit fit, choose_fit(engine->device_, config, model::made_up_formats, options.model));
+  CRIA_TRY_ASSIGN(const model::Fit fit,
+                  choose_fit(engine->device_, config, model::made_up_formats, engine->options_.model));
   note_fit(fit, options.model, engine->device_.info());
   engine->options_.model = fit.options;
   CRIA_TRY(engine->make_up_model());

@@ -14,9 +14,21 @@
 
 namespace cria::engine {
 
+/// Where drafts of how a text goes on come from: nowhere, from the text itself, from a smaller model.
+enum class DraftSource : uint8_t { kOff, kLookup, kModel };
+
+/// Whether and how texts are continued by several tokens in a pass (engine/speculation.h).
+struct DraftOptions {
+  DraftSource source = DraftSource::kOff;
+  std::filesystem::path model = {};  ///< of kModel
+  uint32_t tokens = 15;              ///< of a draft at most
+};
+inline constexpr uint32_t kMaxDraftTokens = 63;
+
 struct EngineOptions {
   gpu::DeviceOptions device;
   model::ModelOptions model;
+  DraftOptions draft = {};
   bool show_progress = false;    ///< a progress bar on the terminal while weights are uploaded
   bool needs_tokenizer = false;  ///< a model without a tokenizer is an error
 };
@@ -58,13 +70,14 @@ class Engine {
   /// Positions of one text at most.
   [[nodiscard]] uint32_t max_context() const { return max_context_; }
   [[nodiscard]] const model::GenerationDefaults& defaults() const { return defaults_; }
+  [[nodiscard]] const DraftOptions& draft() const { return options_.draft; }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] double load_seconds() const { return load_seconds_; }
   [[nodiscard]] uint64_t checkpoint_bytes() const { return checkpoint_bytes_; }
   [[nodiscard]] MemoryUse memory() const;
 
  private:
-  Engine(gpu::Device device, EngineOptions options) : options_(std::move(options)), device_(std::move(device)) {}
+  Engine(gpu::Device device, EngineOptions options);
   Status load_model(const formats::Checkpoint& checkpoint);
   Status make_up_model();
   void take_figures();

@@ -62,6 +62,10 @@ Status check_biases(const SamplingParams& params, uint32_t vocab_size) {
   return {};
 }
 
+bool has_penalties(const SamplingParams& params) {
+  return params.repetition_penalty != 1 || params.presence_penalty != 0 || params.frequency_penalty != 0;
+}
+
 kernels::SamplerRow sampler_row(const SamplingParams& params, uint32_t step, uint32_t slot) {
   return {.temperature = params.temperature,
           .top_k = params.top_k,

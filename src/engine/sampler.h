@@ -35,6 +35,9 @@ Status validate(const SamplingParams& params);
 /// Errors (kInvalidInput): a bias of a token that the vocabulary does not have.
 Status check_biases(const SamplingParams& params, uint32_t vocab_size);
 
+/// Whether what was drawn before changes what is drawn next.
+[[nodiscard]] bool has_penalties(const SamplingParams& params);
+
 /// The GPU sampler's form of the settings, for the sequence in `slot` and its draw number `step`.
 [[nodiscard]] kernels::SamplerRow sampler_row(const SamplingParams& params, uint32_t step, uint32_t slot = 0);
 

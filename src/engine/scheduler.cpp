@@ -22,10 +22,19 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(Engine& engine, const Sched
   const uint32_t slots = engine.model().kv_cache().slots();
   scheduler->slots_.resize(slots);
   scheduler->state_.slots = slots;
-  CRIA_TRY_ASSIGN(scheduler->sampler_, TokenSampler::create(engine.device(), engine.config().vocab_size, slots));
-  CRIA_TRY_ASSIGN(scheduler->spill_, PageSpill::create(engine));
+  CRIA_TRY(scheduler->make_tools());
   scheduler->tell_pages();
   return scheduler;
+}
+
+/// What is made of the engine's device.
+Status Scheduler::make_tools() {
+  CRIA_TRY_ASSIGN(speculation_, Speculation::create(engine_));
+  const auto slots = static_cast<uint32_t>(slots_.size());
+  const uint32_t draws = speculation_.is_on() ? engine_.model().memory_plan().step_rows : 0;
+  CRIA_TRY_ASSIGN(sampler_, TokenSampler::create(engine_.device(), engine_.config().vocab_size, slots, draws));
+  CRIA_TRY_ASSIGN(spill_, PageSpill::create(engine_));
+  return {};
 }
 
 Status Scheduler::check(const Job& job) const {
@@ -209,9 +218,10 @@ Status Scheduler::begin_text(Slot& slot, uint32_t index) {
   return begin_sampler(slot, index);
 }
 
-/// Tells the sampler what it has not seen: of a prompt that is being read the tokens that are in the cache, of a text
-/// that goes on all.
+/// Tells the drafts that another text has begun, and the sampler what it has not seen: of a prompt that is being read
+/// the tokens that are in the cache, of a text that goes on all.
 Status Scheduler::begin_sampler(const Slot& slot, uint32_t index) {
+  speculation_.begin(index);
   const std::span<const uint32_t> tokens = slot.tokens;
   if (slot.generated == 0) return sampler_.begin(engine_.device(), index, tokens.first(slot.cached));
   const size_t prompt = tokens.size() - slot.generated;

@@ -3,7 +3,8 @@
 // One thread, the one that calls run(), owns the device. Others submit jobs and wait for their tickets. Prompts are
 // read in chunks, and between two chunks every text that is being generated gets its next token. What several prompts
 // begin with is read once: its full pages of the cache are shared (model/prefix_pages.h), and kept for a while. Where
-// pages run out, the texts that came last wait in host memory (engine/spill.h).
+// pages run out, the texts that came last wait in host memory (engine/spill.h). Where that is asked for and pays, a
+// step verifies drafts of how its texts go on (engine/speculation.h).
 #pragma once
 
 #include <chrono>
@@ -16,6 +17,7 @@
 
 #include "engine/constraint.h"
 #include "engine/engine.h"
+#include "engine/speculation.h"
 #include "engine/spill.h"
 #include "engine/ticket.h"
 #include "engine/token_sampler.h"
@@ -43,14 +45,16 @@ struct SchedulerState {
   uint64_t kept_tokens = 0;    ///< of prompts, which were in the cache
   uint64_t shared_tokens = 0;  ///< of these, what came from pages of other texts
   uint64_t steps = 0;
-  uint32_t pages = 0;           ///< that the cache may have
-  uint32_t used_pages = 0;      ///< that hold anything, if only to be used again
-  uint32_t busy_pages = 0;      ///< of texts that are being generated
-  size_t preempted = 0;         ///< jobs that had to give way, and wait to go on
-  uint64_t spilled_bytes = 0;   ///< of their pages, in host memory
-  uint64_t preemptions = 0;     ///< times that a job had to give way
-  uint64_t recomputations = 0;  ///< of these, times that its pages were not kept
-  MemoryUse memory;             ///< of the device
+  uint64_t drafted_tokens = 0;   ///< that were verified
+  uint64_t accepted_tokens = 0;  ///< of these, which became part of texts
+  uint32_t pages = 0;            ///< that the cache may have
+  uint32_t used_pages = 0;       ///< that hold anything, if only to be used again
+  uint32_t busy_pages = 0;       ///< of texts that are being generated
+  size_t preempted = 0;          ///< jobs that had to give way, and wait to go on
+  uint64_t spilled_bytes = 0;    ///< of their pages, in host memory
+  uint64_t preemptions = 0;      ///< times that a job had to give way
+  uint64_t recomputations = 0;   ///< of these, times that its pages were not kept
+  MemoryUse memory;              ///< of the device
   uint64_t device_losses = 0;
   bool is_recovering = false;  ///< the device was lost, and is being opened again
   bool is_broken = false;      ///< the device failed for good: nothing will be generated any more
@@ -105,15 +109,24 @@ class Scheduler {
     uint32_t position = 0;
     Clock::time_point begun;
   };
+  /// A row of a step: a text's last token, or a drafted one behind it.
+  struct Row {
+    uint32_t slot = 0;
+    std::shared_ptr<Ticket> ticket;  ///< whose the slot was when the step began
+    uint32_t position = 0;
+    std::vector<uint32_t> drafted = {};  ///< up to this row's own, which it supposes; empty for the text's own token
+  };
   /// A step whose tokens are on their way back.
   struct Flight {
-    std::vector<uint32_t> slots;
-    std::vector<std::shared_ptr<Ticket>> tickets;  ///< whose the rows were when it began
-    std::optional<Chunk> chunk;                    ///< in whose pass it was taken
+    std::vector<Row> rows;
+    std::optional<Chunk> chunk;  ///< in whose pass it was taken
+    Clock::time_point begun = Clock::now();
+    bool is_ahead = false;  ///< begun before the tokens of the step before it were known
     gpu::PendingRead results;
     std::vector<gpu::PendingRead> logits;  ///< of each row; valid where they were asked for
     bool is_drawn = true;                  ///< else the draws wait for what the grammars of its texts allow
-    [[nodiscard]] bool valid() const { return !slots.empty(); }
+    [[nodiscard]] bool valid() const { return !rows.empty(); }
+    [[nodiscard]] std::vector<uint32_t> slots() const;
   };
 
   Scheduler(Engine& engine, const SchedulerOptions& options);
@@ -132,13 +145,20 @@ class Scheduler {
   [[nodiscard]] std::vector<uint32_t> joining(const Slot& reading) const;
   Status decode();
   [[nodiscard]] std::vector<uint32_t> decoding() const;
-  void add_row(uint32_t index, uint32_t position, model::Batch& batch, Flight& flight) const;
+  void add_row(uint32_t index, uint32_t position, model::Batch& batch, Flight& flight,
+               std::vector<uint32_t> drafted = {}) const;
+  [[nodiscard]] std::vector<Speculation::Text> draftable(const std::vector<uint32_t>& rows) const;
+  Result<bool> verify_drafts(const std::vector<uint32_t>& rows);
+  [[nodiscard]] bool is_next(const Row& row) const;
+  void observe(const Flight& flight);
   Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
-  [[nodiscard]] bool can_look_ahead() const;
+  [[nodiscard]] bool can_look_ahead();
   Status submit_draws(gpu::Recorder& recorder, Flight& flight);
   Status draw_late(Flight& flight);
   Status collect(Flight flight);
+  Status take_row(Flight& flight, size_t index, kernels::SampledToken sampled);
   void take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs);
+  Status make_tools();
   Status begin_sampler(const Slot& slot, uint32_t index);
   Status reserve(uint32_t index, uint32_t positions);
   Result<bool> make_room(uint32_t index, uint32_t positions);
@@ -171,6 +191,8 @@ class Scheduler {
   uint64_t arrivals_ = 0;
   uint32_t next_prompt_ = 0;  // slots take turns in reading their prompts
   TokenSampler sampler_;
+  Speculation speculation_;
+  Clock::time_point arrival_;  // of the tokens of the step before
   Constraints constraints_;
   PageSpill spill_;
   model::PrefixPages prefix_pages_;

@@ -68,13 +68,11 @@ void Scheduler::forget_all(const Error& error) {
 
 Status Scheduler::reload() {
   sampler_ = {};
+  speculation_ = {};
   spill_ = {};
   CRIA_TRY(engine_.reload());
   prefix_pages_ = model::PrefixPages(engine_.model().kv_cache());
-  const auto slots = static_cast<uint32_t>(slots_.size());
-  CRIA_TRY_ASSIGN(sampler_, TokenSampler::create(engine_.device(), engine_.config().vocab_size, slots));
-  CRIA_TRY_ASSIGN(spill_, PageSpill::create(engine_));
-  return {};
+  return make_tools();
 }
 
 /// Nothing will be generated any more.

@@ -74,8 +74,7 @@ Status Scheduler::read_chunk(uint32_t index) {
   const bool is_last = position + count == length && slot.generated == 0;
   if (is_last && !embeds) {
     batch.output_rows = {count - 1};
-    flight.slots = {index};
-    flight.tickets = {slot.ticket};
+    flight.rows = {{.slot = index, .ticket = slot.ticket, .position = length - 1}};
   }
   for (const uint32_t other : rows) {
     const Slot& text = slots_[other];
@@ -175,40 +174,99 @@ Status Scheduler::decode() {
       tokens = {tokens.back()};
     }
     if (rows.empty()) return {};
+    CRIA_TRY_ASSIGN(const bool is_verified, verify_drafts(rows));
+    if (is_verified) return {};
     CRIA_TRY_ASSIGN(flight_, launch(rows, tokens, false));
   }
   Flight ahead;
   if (can_look_ahead()) {
-    CRIA_TRY_ASSIGN(ahead, launch(flight_.slots, {}, true));
+    CRIA_TRY_ASSIGN(ahead, launch(flight_.slots(), {}, true));
   }
   CRIA_TRY(collect(std::exchange(flight_, std::move(ahead))));
   return draw_late(flight_);
 }
 
 /// Whether the step behind the one in flight can begin before its tokens are known: for the same texts, all of which
-/// go on, and nobody else who wants to join.
-bool Scheduler::can_look_ahead() const {
+/// go on, nobody else who wants to join, and no drafts behind those tokens.
+bool Scheduler::can_look_ahead() {
   {
     const std::scoped_lock lock(mutex_);
     if (!queue_.empty() || stops_at_once_) return false;
   }
-  if (flight_.slots != decoding()) return false;
+  if (flight_.slots() != decoding()) return false;
   const uint32_t context = engine_.max_context();
-  for (size_t row = 0; row < flight_.slots.size(); ++row) {
-    const Slot& slot = slots_[flight_.slots[row]];
-    if (slot.ticket != flight_.tickets[row] || slot.ticket->is_cancelled()) return false;
+  for (const Row& row : flight_.rows) {
+    const Slot& slot = slots_[row.slot];
+    if (slot.ticket != row.ticket || slot.ticket->is_cancelled()) return false;
     if (slot.generated + 1 >= slot.ticket->job().options.max_tokens || slot.tokens.size() >= context) return false;
   }
-  return std::ranges::none_of(slots_, &Slot::is_reading);
+  if (std::ranges::any_of(slots_, &Slot::is_reading)) return false;
+  return !speculation_.expects_drafts(draftable(flight_.slots()));
+}
+
+/// The texts in these slots, and how many tokens may be drafted behind each: none with a grammar, whose masks need the
+/// tokens before.
+std::vector<Speculation::Text> Scheduler::draftable(const std::vector<uint32_t>& rows) const {
+  std::vector<Speculation::Text> texts;
+  for (const uint32_t index : rows) {
+    const Slot& slot = slots_[index];
+    const auto length = static_cast<uint32_t>(slot.tokens.size());
+    const uint32_t context = engine_.max_context();
+    const uint32_t left = slot.ticket->job().options.max_tokens - slot.generated;
+    const uint32_t room = std::min(context - std::min(length, context), left - 1);
+    texts.push_back({.slot = index, .tokens = slot.tokens, .most = slot.constraint ? 0 : room});
+  }
+  return texts;
+}
+
+/// A step of these slots that draws at drafted tokens too, where some are expected to come true. False where there are
+/// none. A draft for which there are no pages is left out.
+Result<bool> Scheduler::verify_drafts(const std::vector<uint32_t>& rows) {
+  if (!speculation_.is_on()) return false;
+  CRIA_TRY_ASSIGN(std::vector<std::vector<uint32_t>> drafts, speculation_.draft(draftable(rows)));
+  model::Batch batch;
+  Flight flight;
+  bool has_drafts = false;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Slot& slot = slots_[rows[i]];
+    std::vector<uint32_t>& draft = drafts[i];
+    const auto length = static_cast<uint32_t>(slot.tokens.size());
+    if (!draft.empty() && !reserve(rows[i], length + static_cast<uint32_t>(draft.size()))) draft.clear();
+    batch.tokens.push_back(slot.tokens.back());
+    add_row(rows[i], length - 1, batch, flight);
+    for (uint32_t count = 1; count <= draft.size(); ++count) {
+      batch.tokens.push_back(draft[count - 1]);
+      add_row(rows[i], length - 1 + count, batch, flight, {draft.begin(), draft.begin() + count});
+    }
+    batch.rope_length = std::max(batch.rope_length, length + static_cast<uint32_t>(draft.size()));
+    has_drafts = has_drafts || !draft.empty();
+  }
+  if (!has_drafts) return false;
+  gpu::Recorder recorder = engine_.device().record("verify");
+  CRIA_TRY(engine_.model().forward(engine_.device(), recorder, batch));
+  CRIA_TRY(submit_draws(recorder, flight));
+  {
+    const std::scoped_lock lock(mutex_);
+    ++state_.steps;
+  }
+  CRIA_TRY(collect(std::move(flight)));
+  return true;
 }
 
 /// Adds a text's next step to a pass; its token is the caller's to add, where it is known.
-void Scheduler::add_row(uint32_t index, uint32_t position, model::Batch& batch, Flight& flight) const {
+void Scheduler::add_row(uint32_t index, uint32_t position, model::Batch& batch, Flight& flight,
+                        std::vector<uint32_t> drafted) const {
   batch.output_rows.push_back(static_cast<uint32_t>(batch.positions.size()));
   batch.positions.push_back(position);
   batch.slots.push_back(index);
-  flight.slots.push_back(index);
-  flight.tickets.push_back(slots_[index].ticket);
+  flight.rows.push_back(
+      {.slot = index, .ticket = slots_[index].ticket, .position = position, .drafted = std::move(drafted)});
+}
+
+std::vector<uint32_t> Scheduler::Flight::slots() const {
+  std::vector<uint32_t> slots;
+  for (const Row& row : rows) slots.push_back(row.slot);
+  return slots;
 }
 
 /// Begins a step for these slots. `tokens` are their last ones; ahead, they are still on the GPU.
@@ -217,6 +275,7 @@ Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, 
   gpu::Device& device = engine_.device();
   model::Model& model = engine_.model();
   Flight flight;
+  flight.is_ahead = is_ahead;
   model::Batch batch;
   batch.tokens = tokens;
   for (const uint32_t index : slots) {
@@ -243,11 +302,7 @@ Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, 
 /// Submits the draws of a step that waited for the tokens before it, unless none of its texts goes on.
 Status Scheduler::draw_late(Flight& flight) {
   if (!flight.valid() || flight.is_drawn) return {};
-  bool goes_on = false;
-  for (size_t row = 0; row < flight.slots.size(); ++row) {
-    goes_on = goes_on || slots_[flight.slots[row]].ticket == flight.tickets[row];
-  }
-  if (!goes_on) {
+  if (std::ranges::none_of(flight.rows, [&](const Row& row) { return slots_[row.slot].ticket == row.ticket; })) {
     flight = {};
     return {};
   }
@@ -259,15 +314,19 @@ Status Scheduler::draw_late(Flight& flight) {
 Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
   const kernels::Activation& logits = engine_.model().logits();
   std::vector<TokenSampler::Draw> draws;
-  for (uint32_t row = 0; row < flight.slots.size(); ++row) {
-    Slot& slot = slots_[flight.slots[row]];
-    const Job& job = flight.tickets[row]->job();
-    draws.push_back({.params = &job.options.sampling, .step = slot.drawn++, .slot = flight.slots[row]});
-    if (slot.ticket == flight.tickets[row] && slot.constraint) draws.back().mask = slot.constraint->mask();
+  for (uint32_t index = 0; index < flight.rows.size(); ++index) {
+    const Row& row = flight.rows[index];
+    Slot& slot = slots_[row.slot];
+    const Job& job = row.ticket->job();
+    // A draw at a drafted token counts when it is taken.
+    const auto supposed = static_cast<uint32_t>(row.drafted.size());
+    const uint32_t step = supposed > 0 ? slot.drawn - 1 + supposed : slot.drawn++;
+    draws.push_back({.params = &job.options.sampling, .step = step, .slot = row.slot, .drafted = row.drafted});
+    if (slot.ticket == row.ticket && slot.constraint) draws.back().mask = slot.constraint->mask();
     gpu::PendingRead& read = flight.logits.emplace_back();
     if (!job.top_logprobs) continue;
     // Copied before biases change them.
-    CRIA_TRY_ASSIGN(read, recorder.read(logits.buffer, uint64_t{row} * logits.stride() * 4, logits.columns * 4ULL));
+    CRIA_TRY_ASSIGN(read, recorder.read(logits.buffer, uint64_t{index} * logits.stride() * 4, logits.columns * 4ULL));
   }
   CRIA_TRY_ASSIGN(flight.results, sampler_.record(engine_.device(), recorder, engine_.model(), draws));
   return recorder.submit();
@@ -277,21 +336,65 @@ Status Scheduler::submit_draws(gpu::Recorder& recorder, Flight& flight) {
 Status Scheduler::collect(Flight flight) {
   if (!flight.valid()) return {};
   CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, flight.results.values<kernels::SampledToken>());
-  if (flight.chunk) {
-    const std::chrono::duration<double> taken = Clock::now() - flight.chunk->begun;
-    engine_.observe_pass(flight.chunk->tokens, flight.chunk->position, taken.count());
-  }
-  for (size_t row = 0; row < flight.slots.size(); ++row) {
-    Slot& slot = slots_[flight.slots[row]];
-    if (slot.ticket != flight.tickets[row] || !slot.ticket) continue;  // it ended meanwhile
-    std::optional<TokenLogprobs> logprobs;
-    if (flight.logits[row].valid() && sampled[row].status == kernels::SamplerStatus::kOk) {
-      CRIA_TRY_ASSIGN(const std::vector<float> logits, flight.logits[row].values<float>());
-      logprobs = token_logprobs(logits, sampled[row].token, *slot.ticket->job().top_logprobs);
+  observe(flight);
+  for (size_t begin = 0, end = 0; begin < flight.rows.size(); begin = end) {
+    const Row& own = flight.rows[begin];
+    while (end < flight.rows.size() && flight.rows[end].slot == own.slot) ++end;
+    const auto drafted = static_cast<uint32_t>(end - begin - 1);
+    own.ticket->count_drafted(drafted);
+    uint32_t accepted = 0;
+    for (size_t index = begin; index < end && is_next(flight.rows[index]); ++index) {
+      if (index > begin) {
+        ++accepted;
+        ++slots_[own.slot].drawn;
+        own.ticket->count_accepted();
+        sampler_.keep(own.ticket->job().options.sampling, own.slot, sampled[index].token);
+      }
+      CRIA_TRY(take_row(flight, index, sampled[index]));
     }
-    take(slot, sampled[row], std::move(logprobs));
+    if (drafted == 0) continue;
+    speculation_.observe_draft(own.slot, drafted, accepted);
+    const std::scoped_lock lock(mutex_);
+    state_.drafted_tokens += drafted;
+    state_.accepted_tokens += accepted;
   }
   return {};
+}
+
+Status Scheduler::take_row(Flight& flight, size_t index, kernels::SampledToken sampled) {
+  Slot& slot = slots_[flight.rows[index].slot];
+  std::optional<TokenLogprobs> logprobs;
+  if (flight.logits[index].valid() && sampled.status == kernels::SamplerStatus::kOk) {
+    CRIA_TRY_ASSIGN(const std::vector<float> logits, flight.logits[index].values<float>());
+    logprobs = token_logprobs(logits, sampled.token, *slot.ticket->job().top_logprobs);
+  }
+  take(slot, sampled, std::move(logprobs));
+  return {};
+}
+
+/// Whether a row's token is the next one of its text, which has not ended meanwhile: what the row supposes has become
+/// true.
+bool Scheduler::is_next(const Row& row) const {
+  const Slot& slot = slots_[row.slot];
+  if (!slot.ticket || slot.ticket != row.ticket) return false;
+  if (row.drafted.empty()) return true;
+  return slot.tokens.size() == row.position + 1 && slot.tokens.back() == row.drafted.back();
+}
+
+/// Learns from what a pass took.
+void Scheduler::observe(const Flight& flight) {
+  const auto now = Clock::now();
+  const auto since = [&](Clock::time_point start) { return std::chrono::duration<double>(now - start).count(); };
+  const auto rows = static_cast<uint32_t>(flight.rows.size());
+  const bool has_drafts = std::ranges::any_of(flight.rows, [](const Row& row) { return !row.drafted.empty(); });
+  if (flight.chunk) {
+    engine_.observe_pass(flight.chunk->tokens, flight.chunk->position, since(flight.chunk->begun));
+  } else if (has_drafts) {
+    speculation_.observe_pass(rows, since(flight.begun));
+  } else if (flight.is_ahead) {
+    speculation_.observe_step(rows, since(arrival_));
+  }
+  arrival_ = now;
 }
 
 void Scheduler::take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs) {

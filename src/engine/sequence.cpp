@@ -72,7 +72,9 @@ double GenerationStats::prefill_tokens_per_second() const {
 Result<Sequence> Sequence::create(Engine& engine) {
   Sequence sequence(engine);
   gpu::Device& device = engine.device();
-  CRIA_TRY_ASSIGN(sequence.sampler_, TokenSampler::create(device, engine.config().vocab_size, 1));
+  CRIA_TRY_ASSIGN(sequence.speculation_, Speculation::create(engine));
+  const uint32_t draws = sequence.speculation_.is_on() ? engine.model().memory_plan().step_rows : 0;
+  CRIA_TRY_ASSIGN(sequence.sampler_, TokenSampler::create(device, engine.config().vocab_size, 1, draws));
   return sequence;
 }
 
@@ -185,15 +187,19 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
   return {};
 }
 
-Result<uint32_t> Sequence::take_token(gpu::PendingRead& read) const {
-  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> tokens, read.values<kernels::SampledToken>());
-  if (tokens.front().status != kernels::SamplerStatus::kOk) {
+Result<uint32_t> Sequence::checked(kernels::SampledToken sampled) const {
+  if (sampled.status != kernels::SamplerStatus::kOk) {
     return fail(ErrorCode::kNotFinite,
                 "the model produced NaN or infinite logits at position {}: its weights are damaged, or too large for "
                 "the chosen weight type",
                 tokens_.size());
   }
-  return tokens.front().token;
+  return sampled.token;
+}
+
+Result<uint32_t> Sequence::take_token(gpu::PendingRead& read) const {
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> tokens, read.values<kernels::SampledToken>());
+  return checked(tokens.front());
 }
 
 Status Sequence::settle() {
@@ -201,76 +207,165 @@ Status Sequence::settle() {
   return sampler_.begin(engine_->device(), 0, tokens_);
 }
 
-/// A token becomes part of the text; `reason` says why that ends with it, where it does. It holds the limit that is
+/// A token becomes part of the text; the reason says why that ends with it, where it does. It holds the limit that is
 /// reached with this token.
-Status Sequence::take_over(uint32_t token, const GenerateOptions& options, const TokenCallback& on_token,
-                           std::optional<StopReason>& reason) {
+Status Sequence::take_over(uint32_t token, Decoding& decoding) {
+  const GenerateOptions& options = decoding.options;
   if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) {
-    reason = StopReason::kEndOfText;
+    decoding.reason = StopReason::kEndOfText;
     return {};
   }
   tokens_.push_back(token);
-  const bool is_wanted = on_token(token);
+  ++decoding.stats.generated_tokens;
+  const bool is_wanted = decoding.on_token(token);
   const Status followed = constraint_ ? constraint_->advance(token) : Status();
   if (!is_wanted || platform::interrupted()) {
-    reason = StopReason::kInterrupted;
+    decoding.reason = StopReason::kInterrupted;
   } else if (constraint_ && constraint_->is_complete()) {
-    reason = StopReason::kEndOfText;
-  } else if (!reason) {
+    decoding.reason = StopReason::kEndOfText;
+  } else if (!decoding.reason) {
     return followed;
   }
   return {};
 }
 
-Status Sequence::decode(const GenerateOptions& options, GenerationStats& stats, gpu::PendingRead first,
-                        const TokenCallback& on_token) {
+/// A token has come back.
+Status Sequence::take_next(Decoding& decoding, kernels::SampledToken sampled) {
+  CRIA_TRY_ASSIGN(const uint32_t token, checked(sampled));
+  ++decoding.known;
+  if (decoding.left() == 0) {
+    decoding.reason = StopReason::kMaxTokens;
+  } else if (tokens_.size() >= engine_->model().kv_cache().max_context()) {
+    decoding.reason = StopReason::kContextFull;
+  }
+  return take_over(token, decoding);
+}
+
+/// Records the step behind a token that is known, or behind the one that is being drawn, and submits it. With a grammar
+/// and a token that is not known the draw has to wait.
+Status Sequence::begin_step(Decoding& decoding, std::vector<uint32_t> token, gpu::PendingRead& next) {
+  const auto recording = Clock::now();
+  gpu::Device& device = engine_->device();
+  const bool is_ahead = token.empty();
+  const auto position = static_cast<uint32_t>(tokens_.size()) - (is_ahead ? 0 : 1);
+  CRIA_TRY(engine_->model().kv_cache().reserve(device, 0, position + 1));
+  model::Batch batch = make_batch(std::move(token), position, 1, position + 1);
+  batch.output_rows = {0};
+  const auto timing = decoding.options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone;
+  gpu::Recorder recorder = device.record("decode", timing);
+  CRIA_TRY(engine_->model().forward(device, recorder, batch));
+  cached_ = position + 1;
+  if (constraint_ && is_ahead) {  // what may be drawn is not known before the token is
+    CRIA_TRY(recorder.submit());
+    CRIA_TRY(add_profile(recorder, decoding.options, decoding.stats));
+  } else {
+    CRIA_TRY(submit_step(recorder, decoding.options, decoding.stats, next));
+  }
+  ++decoding.stats.passes;
+  decoding.stats.record_seconds += seconds_since(recording);
+  return {};
+}
+
+/// What may be drafted behind the tokens that are known: nothing with a grammar, whose masks need the tokens before.
+Speculation::Text Sequence::draftable(const Decoding& decoding) const {
+  const auto length = static_cast<uint32_t>(tokens_.size());
+  const uint32_t context = engine_->model().kv_cache().max_context();
+  const uint32_t room = std::min(context - std::min(length, context), decoding.left() - 1);
+  return {.slot = 0, .tokens = tokens_, .most = constraint_ ? 0 : room};
+}
+
+/// Draws at the last token and at each drafted one behind it, in one pass, and takes what is drawn while the drafts
+/// come true. Rows of the cache behind that are written anew by the next pass.
+Status Sequence::verify(Decoding& decoding, const std::vector<uint32_t>& draft) {
+  const auto start = Clock::now();
   gpu::Device& device = engine_->device();
   model::Model& model = engine_->model();
-  const uint32_t context = model.kv_cache().max_context();
+  const auto position = static_cast<uint32_t>(tokens_.size()) - 1;
+  const auto rows = static_cast<uint32_t>(draft.size()) + 1;
+  CRIA_TRY(model.kv_cache().reserve(device, 0, position + rows));
+  std::vector<uint32_t> tokens = {tokens_.back()};
+  tokens.insert(tokens.end(), draft.begin(), draft.end());
+  model::Batch batch = make_batch(std::move(tokens), position, rows, position + rows);
+  batch.output_rows.resize(rows);
+  std::iota(batch.output_rows.begin(), batch.output_rows.end(), 0);
+  const auto timing = decoding.options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone;
+  gpu::Recorder recorder = device.record("verify", timing);
+  CRIA_TRY(model.forward(device, recorder, batch));
+  std::vector<TokenSampler::Draw> draws;
+  for (uint32_t row = 0; row < rows; ++row) {
+    draws.push_back({.params = &decoding.options.sampling,
+                     .step = sampled_ + row,
+                     .slot = 0,
+                     .drafted = std::span(draft).first(row)});
+  }
+  CRIA_TRY_ASSIGN(gpu::PendingRead read, sampler_.record(device, recorder, model, draws));
+  CRIA_TRY(recorder.submit());
+  CRIA_TRY(add_profile(recorder, decoding.options, decoding.stats));
+  ++decoding.stats.passes;
+  decoding.stats.record_seconds += seconds_since(start);
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, read.values<kernels::SampledToken>());
+  speculation_.observe_pass(rows, seconds_since(start));
+  uint32_t accepted = 0;
+  while (accepted < draft.size() && sampled[accepted].token == draft[accepted]) ++accepted;
+  speculation_.observe_draft(0, rows - 1, accepted);
+  decoding.stats.drafted_tokens += rows - 1;
+  for (uint32_t row = 0; row <= accepted && !decoding.reason; ++row) {
+    const uint32_t generated = decoding.stats.generated_tokens;
+    ++sampled_;
+    CRIA_TRY(take_next(decoding, sampled[row]));
+    cached_ = position + row + 1;
+    if (row > 0) sampler_.keep(decoding.options.sampling, 0, sampled[row].token);
+    if (row < accepted) decoding.stats.accepted_tokens += decoding.stats.generated_tokens - generated;
+  }
+  return {};
+}
+
+Status Sequence::decode(Decoding& decoding, gpu::PendingRead first) {
+  gpu::Device& device = engine_->device();
+  const uint32_t context = engine_->model().kv_cache().max_context();
   const auto start = Clock::now();
   gpu::PendingRead pending = std::move(first);
-  for (uint32_t index = 0;; ++index) {
-    // The token of this step is still on its way; the step after it starts from its place on the GPU.
-    const auto position = static_cast<uint32_t>(tokens_.size());
-    const bool ahead = index + 1 < options.max_tokens && position < context;
-    gpu::PendingRead next;
-    if (ahead) {
-      const auto recording = Clock::now();
-      CRIA_TRY(model.kv_cache().reserve(device, 0, position + 1));
-      model::Batch batch = make_batch({}, position, 1, position + 1);
-      batch.output_rows = {0};
-      gpu::Recorder recorder = device.record("decode", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
-      CRIA_TRY(model.forward(device, recorder, batch));
-      cached_ = position + 1;
-      if (constraint_) {  // what may be drawn is not known before the token is
-        CRIA_TRY(recorder.submit());
-        CRIA_TRY(add_profile(recorder, options, stats));
-      } else {
-        CRIA_TRY(submit_step(recorder, options, stats, next));
+  Clock::time_point arrival;  // of the token before
+  bool was_ahead = false;
+  while (!decoding.reason) {
+    if (!pending.valid()) {
+      const Speculation::Text text = draftable(decoding);
+      CRIA_TRY_ASSIGN(const auto drafts, speculation_.draft(std::span(&text, 1)));
+      if (!drafts.front().empty()) {
+        CRIA_TRY(verify(decoding, drafts.front()));
+        continue;
       }
-      stats.record_seconds += seconds_since(recording);
+      CRIA_TRY(begin_step(decoding, {tokens_.back()}, pending));
+      was_ahead = false;
     }
-    auto token = take_token(pending);
-    if (!token) return std::unexpected(std::move(token).error());
-    if (index == 0) stats.decode_seconds = -seconds_since(start);
-    std::optional<StopReason> reason;
-    if (!ahead) reason = index + 1 >= options.max_tokens ? StopReason::kMaxTokens : StopReason::kContextFull;
-    const size_t length = tokens_.size();
-    CRIA_TRY(take_over(*token, options, on_token, reason));
-    stats.generated_tokens += static_cast<uint32_t>(tokens_.size() - length);
-    if (reason) {
-      stats.stop_reason = *reason;
-      stats.decode_seconds += seconds_since(start);
+    // The token of this step is still on its way; the step after it starts from its place on the GPU, unless it is
+    // better to know it first, for a draft behind it.
+    const Speculation::Text text = draftable(decoding);
+    const bool is_last = decoding.left() == 1 || tokens_.size() >= context;
+    const bool ahead = !is_last && !(decoding.known > 0 && speculation_.expects_drafts(std::span(&text, 1)));
+    gpu::PendingRead next;
+    if (ahead) CRIA_TRY(begin_step(decoding, {}, next));
+    CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, pending.values<kernels::SampledToken>());
+    if (decoding.known == 0) decoding.stats.decode_seconds = -seconds_since(start);
+    if (was_ahead && ahead) speculation_.observe_step(1, seconds_since(arrival));
+    arrival = Clock::now();
+    was_ahead = ahead;
+    CRIA_TRY(take_next(decoding, sampled.front()));
+    if (decoding.reason) {
       // A failure of a step that nobody asked for is of no interest, unless the device is gone.
-      if (next.valid() && !take_token(next)) return device.check();
-      return {};
+      if (next.valid() && !take_token(next)) CRIA_TRY(device.check());
+      break;
     }
-    if (constraint_) {
-      gpu::Recorder recorder = device.record("draw", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
-      CRIA_TRY(submit_step(recorder, options, stats, next));
+    if (constraint_ && ahead) {
+      const auto timing = decoding.options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone;
+      gpu::Recorder recorder = device.record("draw", timing);
+      CRIA_TRY(submit_step(recorder, decoding.options, decoding.stats, next));
     }
     pending = std::move(next);
   }
+  decoding.stats.stop_reason = *decoding.reason;
+  decoding.stats.decode_seconds += seconds_since(start);
+  return {};
 }
 
 Status Sequence::read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
@@ -286,7 +381,10 @@ Status Sequence::read_and_decode(const std::vector<uint32_t>& prompt, const Gene
     stats.stop_reason = platform::interrupted() ? StopReason::kInterrupted : StopReason::kMaxTokens;
     if (first.valid()) CRIA_TRY(take_token(first));
   } else {
-    CRIA_TRY(decode(options, stats, std::move(first), on_first));
+    const TokenCallback callback = on_first;
+    Decoding decoding{.options = options, .on_token = callback, .stats = stats};
+    speculation_.begin(0);
+    CRIA_TRY(decode(decoding, std::move(first)));
   }
   if (stats.generated_tokens == 0) stats.prefill_seconds = seconds_since(start);
   return {};

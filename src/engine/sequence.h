@@ -10,6 +10,7 @@
 
 #include "engine/constraint.h"
 #include "engine/engine.h"
+#include "engine/speculation.h"
 #include "engine/token_sampler.h"
 
 namespace cria::engine {
@@ -34,9 +35,12 @@ struct Profile {
 struct GenerationStats {
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
-  double prefill_seconds = 0;  ///< from the first prompt token to the first generated one
-  double decode_seconds = 0;   ///< from the first generated token to the last
-  double record_seconds = 0;   ///< of decoding, spent on the CPU to record and submit steps
+  double prefill_seconds = 0;    ///< from the first prompt token to the first generated one
+  double decode_seconds = 0;     ///< from the first generated token to the last
+  double record_seconds = 0;     ///< of decoding, spent on the CPU to record and submit steps
+  uint32_t passes = 0;           ///< of the model, from the first generated token on
+  uint32_t drafted_tokens = 0;   ///< that were verified
+  uint32_t accepted_tokens = 0;  ///< of these, which became part of the text
   StopReason stop_reason = StopReason::kMaxTokens;
   uint64_t seed = 0;
   Profile profile;
@@ -76,7 +80,8 @@ class Sequence {
   [[nodiscard]] const std::vector<uint32_t>& tokens() const { return tokens_; }
 
   /// Reads the prompt and generates until a stop token, the limit, a full context or the callback says
-  /// so. While one token is on its way back the next step already runs, with a grammar all of it but the draw.
+  /// so. While one token is on its way back the next step already runs, with a grammar all of it but the draw; or
+  /// drafted tokens are verified, several in a pass, as the engine was asked for and while that pays.
   /// Errors: kInvalidInput for an empty or overlong prompt or tokens outside the vocabulary, and where a
   /// grammar allows no token; kNotFinite
   /// where logits are NaN or infinite; kDevice; kOutOfMemory.
@@ -115,12 +120,24 @@ class Sequence {
                      gpu::PendingRead& first);
   Status submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
                      gpu::PendingRead& result);
-  Status decode(const GenerateOptions& options, GenerationStats& stats, gpu::PendingRead first,
-                const TokenCallback& on_token);
+  /// What the steps of a generation share.
+  struct Decoding {
+    const GenerateOptions& options;
+    const TokenCallback& on_token;
+    GenerationStats& stats;
+    uint32_t known = 0;  ///< tokens that were drawn and came back
+    std::optional<StopReason> reason = {};
+    [[nodiscard]] uint32_t left() const { return options.max_tokens - known; }
+  };
+  Status decode(Decoding& decoding, gpu::PendingRead first);
+  Status begin_step(Decoding& decoding, std::vector<uint32_t> token, gpu::PendingRead& next);
+  Status verify(Decoding& decoding, const std::vector<uint32_t>& draft);
+  Status take_next(Decoding& decoding, kernels::SampledToken sampled);
+  [[nodiscard]] Speculation::Text draftable(const Decoding& decoding) const;
   Status add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const;
+  Result<uint32_t> checked(kernels::SampledToken sampled) const;
   Result<uint32_t> take_token(gpu::PendingRead& read) const;
-  Status take_over(uint32_t token, const GenerateOptions& options, const TokenCallback& on_token,
-                   std::optional<StopReason>& reason);
+  Status take_over(uint32_t token, Decoding& decoding);
   Status read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
                          const TokenCallback& on_token);
   /// Makes the cache's length and what the sampler has seen those of tokens_: tokens drawn ahead are no part of the
@@ -132,6 +149,7 @@ class Sequence {
   uint32_t cached_ = 0;  ///< positions whose keys and values are in the cache
   TokenSampler sampler_;
   Constraints constraints_;
+  Speculation speculation_;
   std::optional<Constraint> constraint_;  ///< of the text that is being generated
   uint32_t sampled_ = 0;                  ///< tokens drawn since the last clear: the random numbers' counter
 };

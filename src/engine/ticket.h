@@ -50,7 +50,13 @@ class Ticket {
   /// Of the prompt, which needed not be read because the slot's cache held them.
   [[nodiscard]] uint32_t kept_tokens() const { return kept_tokens_; }
 
+  /// Drafted tokens that were verified, and those of them that became part of the text.
+  [[nodiscard]] uint32_t drafted_tokens() const { return drafted_tokens_; }
+  [[nodiscard]] uint32_t accepted_tokens() const { return accepted_tokens_; }
+
   // For the scheduler.
+  void count_drafted(uint32_t tokens) { drafted_tokens_ += tokens; }
+  void count_accepted() { ++accepted_tokens_; }
   void set_kept_tokens(uint32_t count) { kept_tokens_ = count; }
   void add(uint32_t token, std::optional<TokenLogprobs> logprobs);
   void set_embedding(std::vector<float> embedding);
@@ -61,6 +67,7 @@ class Ticket {
   const Job job_;
   std::atomic<bool> is_cancelled_ = false;
   std::atomic<uint32_t> kept_tokens_ = 0;
+  std::atomic<uint32_t> drafted_tokens_ = 0, accepted_tokens_ = 0;
   std::mutex mutex_;
   std::condition_variable changed_;
   News news_;

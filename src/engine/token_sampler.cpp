@@ -1,23 +1,37 @@
 #include "engine/token_sampler.h"
 
+#include <algorithm>
+
 namespace cria::engine {
 
-Result<TokenSampler> TokenSampler::create(gpu::Device& device, uint32_t vocab_size, uint32_t slots) {
+Result<TokenSampler> TokenSampler::create(gpu::Device& device, uint32_t vocab_size, uint32_t slots, uint32_t draws) {
   TokenSampler sampler;
   sampler.vocab_size_ = vocab_size;
   sampler.slots_ = slots;
+  sampler.draws_ = std::max(slots, draws);
+  sampler.kept_.resize(slots);
+  const bool drafts = draws > 0;
   CRIA_TRY_ASSIGN(sampler.sampler_, kernels::Sampler::create(device, vocab_size));
   const auto scratch = [&](std::string_view label, uint64_t bytes) {
     return device.create_buffer(label, bytes, gpu::MemoryKind::kScratch);
   };
-  CRIA_TRY_ASSIGN(sampler.rows_, scratch("sampler parameters", slots * sizeof(kernels::SamplerRow)));
-  CRIA_TRY_ASSIGN(sampler.seen_, scratch("tokens seen", uint64_t{slots} * vocab_size * 4));
-  CRIA_TRY_ASSIGN(sampler.results_, scratch("sampled tokens", slots * sizeof(kernels::SampledToken)));
+  CRIA_TRY_ASSIGN(sampler.rows_, scratch("sampler parameters", sampler.draws_ * sizeof(kernels::SamplerRow)));
+  const uint64_t seen_rows = uint64_t{slots} + (drafts ? sampler.draws_ : 0);
+  CRIA_TRY_ASSIGN(sampler.seen_, scratch("tokens seen", seen_rows * vocab_size * 4));
+  CRIA_TRY_ASSIGN(sampler.results_, scratch("sampled tokens", sampler.draws_ * sizeof(kernels::SampledToken)));
+  if (!drafts) return sampler;
+  const uint64_t list_bytes = sampler.draws_ * sizeof(kernels::TokenList);
+  CRIA_TRY_ASSIGN(sampler.kept_lists_, scratch("lists of kept tokens", list_bytes));
+  CRIA_TRY_ASSIGN(sampler.kept_tokens_, scratch("kept tokens", uint64_t{sampler.draws_} * 4));
+  CRIA_TRY_ASSIGN(sampler.drafted_lists_, scratch("lists of drafted tokens", list_bytes));
+  // Each draw supposes one token more than the one before it.
+  CRIA_TRY_ASSIGN(sampler.drafted_tokens_, scratch("drafted tokens", uint64_t{sampler.draws_} * sampler.draws_ * 2));
   return sampler;
 }
 
 Status TokenSampler::begin(gpu::Device& device, uint32_t slot, std::span<const uint32_t> prompt,
                            std::span<const uint32_t> generated) {
+  kept_[slot].clear();
   std::vector<uint32_t> seen(vocab_size_);
   for (const uint32_t token : prompt) seen[token] = kernels::kInPrompt;
   for (const uint32_t token : generated) ++seen[token];
@@ -62,8 +76,8 @@ Status TokenSampler::record_masks(gpu::Device& device, gpu::Recorder& recorder, 
     const auto scratch = [&](std::string_view label, uint64_t words) {
       return device.create_buffer(label, words * 4, gpu::MemoryKind::kScratch);
     };
-    CRIA_TRY_ASSIGN(masks_, scratch("token masks", uint64_t{slots_} * sampler_.mask_words()));
-    CRIA_TRY_ASSIGN(masked_rows_, scratch("masked rows", slots_));
+    CRIA_TRY_ASSIGN(masks_, scratch("token masks", uint64_t{draws_} * sampler_.mask_words()));
+    CRIA_TRY_ASSIGN(masked_rows_, scratch("masked rows", draws_));
   }
   CRIA_TRY(device.write(masks_, 0, std::as_bytes(std::span(masks))));
   CRIA_TRY(device.write(masked_rows_, 0, std::as_bytes(std::span(rows))));
@@ -71,19 +85,71 @@ Status TokenSampler::record_masks(gpu::Device& device, gpu::Recorder& recorder, 
   return {};
 }
 
+void TokenSampler::keep(const SamplingParams& params, uint32_t slot, uint32_t token) {
+  if (has_penalties(params)) kept_[slot].push_back(token);  // else nobody asks for the counts
+}
+
+namespace {
+
+/// Tokens in lists, as the kernel that counts them takes them.
+struct TokenLists {
+  std::vector<kernels::TokenList> lists;
+  std::vector<uint32_t> tokens;
+  void add(uint32_t from_row, uint32_t to_row, std::span<const uint32_t> more) {
+    lists.push_back({.from_row = from_row,
+                     .to_row = to_row,
+                     .first = static_cast<uint32_t>(tokens.size()),
+                     .count = static_cast<uint32_t>(more.size())});
+    tokens.insert(tokens.end(), more.begin(), more.end());
+  }
+};
+
+Status record_lists(gpu::Device& device, gpu::Recorder& recorder, const kernels::Sampler& sampler,
+                    const TokenLists& all, const gpu::Buffer& lists, const gpu::Buffer& tokens,
+                    const gpu::Buffer& seen) {
+  if (all.lists.empty()) return {};
+  CRIA_TRY(device.write(lists, 0, std::as_bytes(std::span(all.lists))));
+  CRIA_TRY(device.write(tokens, 0, std::as_bytes(std::span(all.tokens))));
+  sampler.record_lists(recorder, lists, tokens, static_cast<uint32_t>(all.lists.size()), seen);
+  return {};
+}
+
+}  // namespace
+
+/// Counts what passes before this one drew behind drafts, and then, in rows of their own, what draws of this one
+/// suppose.
+Status TokenSampler::record_counts(gpu::Device& device, gpu::Recorder& recorder, std::span<const Draw> draws) {
+  TokenLists kept;
+  for (uint32_t slot = 0; slot < slots_; ++slot) {
+    if (!kept_[slot].empty()) kept.add(slot, slot, kept_[slot]);
+    kept_[slot].clear();
+  }
+  CRIA_TRY(record_lists(device, recorder, sampler_, kept, kept_lists_, kept_tokens_, seen_));
+  TokenLists drafted;
+  for (uint32_t index = 0; index < draws.size(); ++index) {
+    const Draw& draw = draws[index];
+    if (draw.drafted.empty() || !has_penalties(*draw.params)) continue;
+    drafted.add(draw.slot, slots_ + index, draw.drafted);
+  }
+  return record_lists(device, recorder, sampler_, drafted, drafted_lists_, drafted_tokens_, seen_);
+}
+
 Result<gpu::PendingRead> TokenSampler::record(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
                                               std::span<const Draw> draws) {
   CRIA_TRY(record_biases(device, recorder, model, draws));
   CRIA_TRY(record_masks(device, recorder, model, draws));
+  CRIA_TRY(record_counts(device, recorder, draws));
   std::vector<kernels::SamplerRow> rows;
   bool is_greedy = true;
   for (uint32_t index = 0; index < draws.size(); ++index) {
-    kernels::SamplerRow& row =
-        rows.emplace_back(sampler_row(*draws[index].params, draws[index].step, draws[index].slot));
+    const Draw& draw = draws[index];
+    kernels::SamplerRow& row = rows.emplace_back(sampler_row(*draw.params, draw.step, draw.slot));
+    if (!draw.drafted.empty()) row.slot = has_penalties(*draw.params) ? slots_ + index : kernels::kNoSlot;
     row.logits_row = row.token_index = index;
     is_greedy = is_greedy && row.temperature == 0;
   }
   const auto count = static_cast<uint32_t>(rows.size());
+  CRIA_CHECK(count <= draws_);
   CRIA_TRY(device.write(rows_, 0, std::as_bytes(std::span(rows))));
   sampler_.record(recorder, model.logits(), rows_, seen_, model.tokens(), results_, count, is_greedy);
   return recorder.read(results_, 0, count * sizeof(kernels::SampledToken));

@@ -21,6 +21,9 @@ struct BiasParams {
 struct MaskParams {
   uint32_t vocab_size, stride, words, pad;
 };
+struct ListParams {
+  uint32_t vocab_size, pad[3];
+};
 }  // namespace
 
 Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
@@ -62,6 +65,9 @@ Result<Sampler> Sampler::create(gpu::Device& device, uint32_t vocab_size) {
   CRIA_TRY_ASSIGN(op.mask_, SpecBuilder(device, "token_mask")
                                 .constant("WORKGROUP_SIZE", kWorkgroup)
                                 .build(device, "rrw", sizeof(MaskParams)));
+  CRIA_TRY_ASSIGN(op.add_, SpecBuilder(device, "add_tokens")
+                               .constant("WORKGROUP_SIZE", kWorkgroup)
+                               .build(device, "rrw", sizeof(ListParams)));
   return op;
 }
 
@@ -113,6 +119,15 @@ void Sampler::record_marks(gpu::Recorder& recorder, const gpu::Buffer& tokens, u
   const gpu::Binding bindings[] = {tokens, seen};
   recorder.dispatch(mark_, gpu::as_params(params), bindings,
                     folded_grid(grid_limit_, divide_up(count, kListWorkgroup)));
+}
+
+void Sampler::record_lists(gpu::Recorder& recorder, const gpu::Buffer& lists, const gpu::Buffer& tokens, uint32_t count,
+                           const gpu::Buffer& seen) const {
+  CRIA_CHECK(count <= grid_limit_);
+  if (count == 0) return;
+  const ListParams params{.vocab_size = vocab_size_, .pad = {}};
+  const gpu::Binding bindings[] = {lists, tokens, seen};
+  recorder.dispatch(add_, gpu::as_params(params), bindings, {divide_up(vocab_size_, kWorkgroup), count, 1});
 }
 
 }  // namespace cria::kernels

@@ -1,5 +1,5 @@
 // Choosing the next token on the GPU: argmax.wgsl, sample.wgsl, what is added to logits (logit_bias.wgsl), which tokens
-// may come at all (token_mask.wgsl), and the occurrences that the penalties read (mark_tokens.wgsl).
+// may come at all (token_mask.wgsl), and the occurrences that the penalties read (mark_tokens.wgsl, add_tokens.wgsl).
 // sampler_reference.h holds the same rules for the CPU.
 #pragma once
 
@@ -24,13 +24,16 @@ struct SamplerRow {
   uint32_t seed_low = 0;
   uint32_t seed_high = 0;
   uint32_t step = 0;            ///< counts the draws of a sequence, so that each has its own random numbers
-  uint32_t slot = 0;            ///< the sequence's row of the counts; no two rows of a dispatch share one
+  uint32_t slot = 0;            ///< the sequence's row of the counts; no two rows of a dispatch share one, or kNoSlot
   uint32_t logits_row = 0;      ///< the row of logits to sample
   uint32_t token_index = 0;     ///< where in `tokens` the drawn token goes
   float presence_penalty = 0;   ///< is subtracted from the logits of tokens that were generated before
   float frequency_penalty = 0;  ///< is subtracted as often as they were generated
 };
 static_assert(sizeof(SamplerRow) == 52);
+
+/// Instead of a slot: what is drawn is not counted. Only for rows without penalties.
+inline constexpr uint32_t kNoSlot = UINT32_MAX;
 
 /// In a word of `seen`: the prompt holds the token. The bits below count how often it was generated.
 inline constexpr uint32_t kInPrompt = 1U << 31;
@@ -41,6 +44,15 @@ struct LogitBiasEntry {
   float value = 0;
 };
 static_assert(sizeof(LogitBiasEntry) == 8);
+
+/// Tokens that are added to a row of the counts; mirrors `List` in add_tokens.wgsl.
+struct TokenList {
+  uint32_t from_row = 0;  ///< of `seen`, that they are added to
+  uint32_t to_row = 0;    ///< that the sum goes to
+  uint32_t first = 0;     ///< of the list, among all tokens
+  uint32_t count = 0;
+};
+static_assert(sizeof(TokenList) == 16);
 
 /// What became of a row.
 enum class SamplerStatus : uint32_t { kOk = 0, kNotFinite = 1 };
@@ -78,11 +90,16 @@ class Sampler {
   void record_marks(gpu::Recorder& recorder, const gpu::Buffer& tokens, uint32_t first, uint32_t count, uint32_t slot,
                     const gpu::Buffer& seen) const;
 
+  /// Adds `count` lists, TokenList [count], of tokens u32 [any] to rows of seen u32 [slots, vocab_size]. No row is
+  /// written by two lists, nor read by another list than the one that writes it.
+  void record_lists(gpu::Recorder& recorder, const gpu::Buffer& lists, const gpu::Buffer& tokens, uint32_t count,
+                    const gpu::Buffer& seen) const;
+
   /// Whether greedy rows are cut into slices, so that many workgroups look for the highest logit.
   [[nodiscard]] static bool slices(uint32_t vocab_size, uint32_t row_count);
 
  private:
-  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, mark_, bias_, mask_;
+  gpu::Pipeline argmax_, argmax_slices_, argmax_join_, sample_, mark_, bias_, mask_, add_;
   gpu::Buffer best_of_slices_;
   uint32_t slices_ = 0;
   uint32_t vocab_size_ = 0;

@@ -10,7 +10,8 @@
 // results [rows]. A word of seen tells of a token in a sequence: the lower 31 bits how often it was generated, the
 // highest one whether the prompt holds it (mark_tokens.wgsl).
 // Bindings: 1 logits, the bits of f32 as vec4u, 2 rows Row, 3 seen u32, 4 tokens u32, 5 results vec2u: token,
-// status. Row r's token goes to tokens[token_index] and results[r], and its count in seen[slot] grows by one.
+// status. Row r's token goes to tokens[token_index] and results[r], and its count in seen[slot] grows by one,
+// unless slot is NO_SLOT; such a row has no penalties.
 // Numerics: a key is a float's bits, mapped to a u32 that has the same order (-0 counts as 0), so that comparing
 // and counting are exact. No finite float has the key NOT_FINITE, which stands for NaN and infinity.
 // Source: Keskar et al. 2019, "CTRL" (the repetition penalty), in the form of Hugging Face transformers; OpenAI's API
@@ -50,6 +51,7 @@ const NOT_FINITE = 0xffffffffu;
 const LARGEST = 3.4e38;
 const STATUS_OK = 0u;
 const STATUS_NOT_FINITE = 1u;
+const NO_SLOT = 0xffffffffu;
 const GENERATED = 0x7fffffffu;  // the bits of a word of seen that count
 
 /// Reductions have two steps: within TEAMS teams of as many invocations, then over the teams.
@@ -144,5 +146,5 @@ fn finish(index: u32, row: Row, best: vec2u) {
   let token = ~best.y;
   tokens[row.token_index] = token;
   results[index] = vec2u(token, STATUS_OK);
-  seen[row.slot * params.vocab_size + token] += 1u;
+  if (row.slot != NO_SLOT) { seen[row.slot * params.vocab_size + token] += 1u; }
 }

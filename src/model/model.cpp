@@ -102,6 +102,7 @@ Result<Model> Model::create(gpu::Device& device, const ModelConfig& config, cons
   model.config_.rope.rounding = options.rope_rounding;
   CRIA_TRY_ASSIGN(model.plan_, plan(device.limits(), device.info().is_software(), config, formats, options));
   CRIA_TRY(check_memory(device.info(), model.plan_));
+  model.few_tokens_ = std::min(options.few_tokens, model.plan_.max_batch_tokens);
   model.attention_shape_ = {.heads = config.num_heads,
                             .kv_heads = config.num_kv_heads,
                             .head_dim = config.head_dim,
@@ -196,24 +197,23 @@ Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& optio
     products.add(gate_up_spec(layer), layer.gate_up);
     products.add(down_spec(layer), layer.down);
   }
-  const bool has_few = options.slots >= kFewTokens && std::ranges::all_of(products.all, [&](const auto& product) {
+  const bool has_few = plan_.step_rows >= kFewTokens && std::ranges::all_of(products.all, [&](const auto& product) {
                          return !kernels::MatVecFew::candidate_cuts(device, product.first).empty();
                        });
   for (const auto& [spec, matrices] : products.all) {
     CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
-    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, has_few ? 1 : options.slots, cut));
+    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, has_few ? 1 : plan_.step_rows, cut));
     kernels_.matvec.emplace_back(spec, std::move(op));
   }
   if (!has_few) return {};
   CRIA_TRY_ASSIGN(kernels_.x_blocks, kernels::XBlocks::create(device));
   for (const auto& [spec, matrices] : products.all) {
     CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose_few(spec, matrices));
-    CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device, spec, options.slots, cut));
+    CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device, spec, plan_.step_rows, cut));
     kernels_.few.emplace_back(spec, std::move(op));
   }
-  few_tokens_ = options.slots;
   const auto scratch = [&](std::string_view label, uint64_t row_bytes) {
-    return device.create_buffer(label, few_tokens_ * row_bytes, gpu::MemoryKind::kScratch);
+    return device.create_buffer(label, plan_.step_rows * row_bytes, gpu::MemoryKind::kScratch);
   };
   const uint32_t columns = widest_input(config_);
   CRIA_TRY_ASSIGN(x_blocks_.integers, scratch("x in integers", BlockActivation::integer_bytes(columns)));
@@ -227,8 +227,8 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
   if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
   matrix_tokens_ = {plan_.max_batch_tokens};
-  if (options.slots > (few_tokens_ > 0 ? kernels::MatVecFew::kMaxTokens : kMatrixStepTokens - 1)) {
-    const uint32_t few = std::bit_ceil(std::clamp(options.slots, 16U, 64U));
+  if (plan_.step_rows >= least_matrix_step_tokens()) {
+    const uint32_t few = std::bit_ceil(std::clamp(plan_.step_rows, 16U, 64U));
     if (few < plan_.max_batch_tokens) matrix_step_tokens_ = few;
   }
   if (plan_.max_batch_tokens > kShortPrompt && !device.info().is_software()) {
@@ -389,7 +389,7 @@ void Model::record_attention(gpu::Recorder& recorder, uint32_t index, const Acti
   const kernels::AttentionShape& shape = attention_shape_;
   const uint32_t tokens = batch_.tokens;
   const float epsilon = config_.rms_norm_eps;
-  const bool few = tokens <= kDecodeTokens && !attended.is_half;
+  const bool few = tokens <= std::max(kDecodeTokens, few_tokens_) && !attended.is_half;
   auto& s = scratch_;
   if (config_.qk_norm) {
     kernels_.head_norm.record(recorder, s.qkv, weights.q_norm, 0, shape.heads, shape.head_dim, tokens, epsilon);
@@ -458,13 +458,27 @@ bool Model::is_step(const Batch& batch) const {
   return slots.size() == batch.size();
 }
 
-/// True where steps of so many sequences run on matrix units.
-bool Model::is_for_matrix_units(uint32_t sequences) const {
-  const uint32_t least = few_tokens_ > 0 ? kernels::MatVecFew::kMaxTokens + 1 : kMatrixStepTokens;
-  return !kernels_.matmul.empty() && sequences >= least && sequences <= matrix_step_tokens_;
+/// True for drafted tokens that are to be verified, and other short pieces of texts, where such are expected: reading
+/// the weights is most of their work, as it is of a step's.
+bool Model::is_few(const Batch& batch) const { return attention_parts_.valid() && batch.size() <= few_tokens_; }
+
+/// From so many tokens on, decode steps run on matrix units.
+uint32_t Model::least_matrix_step_tokens() const {
+  return kernels_.few.empty() ? kMatrixStepTokens : kernels::MatVecFew::kMaxTokens + 1;
+}
+
+/// True where steps of so many tokens run on matrix units.
+bool Model::is_for_matrix_units(uint32_t tokens) const {
+  return !kernels_.matmul.empty() && tokens >= least_matrix_step_tokens() && tokens <= matrix_step_tokens_;
+}
+
+/// True where the products of so many tokens of a step keep them in registers.
+bool Model::has_few_products(uint32_t tokens) const {
+  return !kernels_.few.empty() && tokens >= kFewTokens && tokens <= plan_.step_rows && !is_for_matrix_units(tokens);
 }
 
 bool Model::uses_matrix_units(const Batch& batch) const {
+  if (is_few(batch) && is_for_matrix_units(batch.size())) return true;
   return !kernels_.matmul.empty() && batch.size() >= kMatrixTokens;
 }
 
@@ -505,7 +519,9 @@ void Model::record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, ui
   matmul(recorder, weights.down, MatVecOutput::kAdd, activated, s.hidden, tokens);
 }
 
-void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
+/// A layer whose products read the weights once for a few tokens, around its attention.
+void Model::record_products(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& record_attention) {
+  if (has_few_products(batch_.tokens)) return record_few_products(recorder, index, record_attention);
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
   const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
@@ -515,15 +531,15 @@ void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t 
   for (const kernels::Matrix& matrix : weights.qkv) {
     matvec(qkv_spec(matrix)).record(recorder, matrix, s.hidden, input_norm, s.qkv, tokens);
   }
-  record_attention_step(recorder, index, longest, s.attended);
+  record_attention();
   matvec(o_spec(weights)).record(recorder, weights.o, s.attended, {}, s.hidden, tokens);
   matvec(gate_up_spec(weights)).record(recorder, weights.gate_up, s.hidden, mlp_norm, s.activated, tokens);
   matvec(down_spec(weights)).record(recorder, weights.down, s.activated, {}, s.hidden, tokens);
 }
 
-/// A few tokens, the weights read once for all of them: `attend` records their attention. x of each product is
-/// quantised once.
-void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& attend) {
+/// The same for quantised weights, x of each product quantised once for all tokens.
+void Model::record_few_products(gpu::Recorder& recorder, uint32_t index,
+                                const std::function<void()>& record_attention) {
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
   const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
@@ -532,7 +548,7 @@ void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index, const std:
 
   kernels_.x_blocks.record(recorder, s.hidden, input_norm, x_blocks_, tokens);
   for (const kernels::Matrix& matrix : weights.qkv) few(recorder, qkv_spec(matrix), matrix, s.qkv, tokens);
-  attend();
+  record_attention();
   kernels_.x_blocks.record(recorder, s.attended, {}, x_blocks_, tokens);
   few(recorder, o_spec(weights), weights.o, s.hidden, tokens);
   kernels_.x_blocks.record(recorder, s.hidden, mlp_norm, x_blocks_, tokens);
@@ -541,19 +557,19 @@ void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index, const std:
   few(recorder, down_spec(weights), weights.down, s.hidden, tokens);
 }
 
-/// True where the weights are read once for so many tokens by record_few_layer.
-bool Model::is_few(uint32_t tokens) const {
-  return tokens >= kFewTokens && tokens <= few_tokens_ && !is_for_matrix_units(tokens);
+void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
+  record_products(recorder, index, [&] { record_attention_step(recorder, index, longest, scratch_.attended); });
+}
+
+/// Several tokens of a sequence: all of their keys are in the cache before the first query looks there.
+void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index) {
+  record_products(recorder, index, [&] { record_attention(recorder, index, scratch_.attended); });
 }
 
 void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
   auto& s = scratch_;
   kernels_.gather_rows.record(recorder, s.hidden, output_rows_, s.gathered, outputs);
-  if (is_few(outputs)) {
-    const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
-    kernels_.x_blocks.record(recorder, s.gathered, final_norm, x_blocks_, outputs);
-    return few(recorder, output_spec(weights_.output()), weights_.output(), logits_, outputs);
-  }
+  if (has_few_products(outputs)) return record_few_logits(recorder, s.gathered, outputs);
   const kernels::MatrixMatMul* matmul =
       outputs >= kMatrixStepTokens ? find_matmul(weights_.output(), MatVecOutput::kStore, outputs) : nullptr;
   const Activation normed = matmul != nullptr ? s.normed.half() : s.normed;
@@ -585,9 +601,7 @@ void Model::record_layers(gpu::Recorder& recorder, const std::function<void(uint
 
 void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs) {
   record_layers(recorder, [&](uint32_t index) {
-    if (batch_.tokens <= kernels::MatVecFew::kMaxTokens && is_few(batch_.tokens)) {
-      record_few_layer(recorder, index, [&] { record_attention(recorder, index, scratch_.attended); });
-    } else if (matrix_units) {
+    if (matrix_units) {
       record_matrix_layer(recorder, index);
     } else {
       record_layer(recorder, index);
@@ -596,22 +610,42 @@ void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t o
   if (outputs > 0) record_output(recorder, outputs);
 }
 
+/// The logits of a few rows of `hidden`.
+void Model::record_few_logits(gpu::Recorder& recorder, const Activation& hidden, uint32_t rows) {
+  const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
+  kernels_.x_blocks.record(recorder, hidden, final_norm, x_blocks_, rows);
+  few(recorder, output_spec(weights_.output()), weights_.output(), logits_, rows);
+}
+
+/// The logits after each token.
+void Model::record_step_output(gpu::Recorder& recorder) {
+  if (has_few_products(batch_.tokens)) return record_few_logits(recorder, scratch_.hidden, batch_.tokens);
+  const kernels::Matrix& output = weights_.output();
+  const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
+  matvec(output_spec(output)).record(recorder, output, scratch_.hidden, final_norm, logits_, batch_.tokens);
+}
+
+void Model::record_few(gpu::Recorder& recorder, uint32_t outputs) {
+  record_layers(recorder, [&](uint32_t index) { record_few_layer(recorder, index); });
+  if (outputs == batch_.tokens) {
+    record_step_output(recorder);
+  } else if (outputs > 0) {
+    record_output(recorder, outputs);
+  }
+}
+
 void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs) {
   const uint32_t tokens = batch_.tokens;
   const bool on_matrix_units = is_for_matrix_units(tokens);
   record_layers(recorder, [&](uint32_t index) {
-    if (is_few(tokens)) {
-      record_few_layer(recorder, index, [&] { record_attention_step(recorder, index, longest, scratch_.attended); });
-    } else if (on_matrix_units) {
+    if (on_matrix_units) {
       record_matrix_step_layer(recorder, index, longest);
     } else {
       record_step_layer(recorder, index, longest);
     }
   });
-  if (outputs == tokens && !on_matrix_units && !is_few(tokens)) {
-    const kernels::Matrix& output = weights_.output();
-    const kernels::NormOperand final_norm{weights_.final_norm, config_.rms_norm_eps};
-    matvec(output_spec(output)).record(recorder, output, scratch_.hidden, final_norm, logits_, outputs);
+  if (outputs == tokens && !on_matrix_units) {
+    record_step_output(recorder);
   } else if (outputs > 0) {
     record_output(recorder, outputs);
   }
@@ -637,6 +671,8 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
     kv_cache_.stream().after_layer(recorder, *batch.only_layer);
   } else if (step) {
     record_step(recorder, *std::ranges::max_element(batch.positions) + 1, outputs);
+  } else if (!matrix_units && is_few(batch)) {
+    record_few(recorder, outputs);
   } else {
     record_prompt(recorder, matrix_units, outputs);
   }

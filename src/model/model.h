@@ -36,6 +36,7 @@ struct ModelOptions {
   uint32_t max_context = 0;       ///< 0: the model's own limit
   uint32_t max_batch_tokens = 0;  ///< tokens in one forward pass; 0: chosen for the device
   uint32_t slots = 1;             ///< sequences that exist at once
+  uint32_t few_tokens = 0;        ///< up to so many tokens, though of one sequence, are read like a decode step's
   uint32_t streamed_layers = 0;   ///< layers whose weights lie in memory of the host (LayerStream)
   uint32_t streamed_kv = 0;       ///< layers whose keys and values do (KvStream)
   /// Positions in the KV cache, of all sequences together; 0: as many as the context times slots. No context is longer.
@@ -59,6 +60,7 @@ struct MemoryPlan {
   uint64_t weight_bytes = 0;       ///< on the device
   uint64_t step_weight_bytes = 0;  ///< that one decoding step reads: all but an embedding that is only looked up
   uint64_t kv_bytes_per_position = 0;
+  uint32_t step_rows = 0;    ///< rows that a decode step may have, or a pass of few tokens
   uint32_t cache_pages = 0;  ///< of kernels::kPageSize positions, of all slots together
   uint64_t kv_bytes = 0;  ///< on the device at the full context of all slots, with what growing to it takes meanwhile
   uint64_t scratch_bytes = 0;
@@ -181,8 +183,10 @@ class Model {
   Status create_buffers(gpu::Device& device, const ModelOptions& options);
   Status upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile);  // 0: no tiles
   [[nodiscard]] bool is_step(const Batch& batch) const;
-  [[nodiscard]] bool is_few(uint32_t tokens) const;
-  [[nodiscard]] bool is_for_matrix_units(uint32_t sequences) const;
+  [[nodiscard]] bool is_few(const Batch& batch) const;
+  [[nodiscard]] uint32_t least_matrix_step_tokens() const;
+  [[nodiscard]] bool is_for_matrix_units(uint32_t tokens) const;
+  [[nodiscard]] bool has_few_products(uint32_t tokens) const;
   [[nodiscard]] bool uses_matrix_units(const Batch& batch) const;
   /// Records all layers, each by `record`, and what has to be copied between them where layers are streamed.
   void record_layers(gpu::Recorder& recorder, const std::function<void(uint32_t)>& record) const;
@@ -193,9 +197,14 @@ class Model {
                              const kernels::Activation& attended);
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
+  void record_few_layer(gpu::Recorder& recorder, uint32_t index);
+  void record_products(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& record_attention);
+  void record_few_products(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& record_attention);
+  void record_few(gpu::Recorder& recorder, uint32_t outputs);
+  void record_few_logits(gpu::Recorder& recorder, const kernels::Activation& hidden, uint32_t rows);
+  void record_step_output(gpu::Recorder& recorder);
   void record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs);
   void record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs);
-  void record_few_layer(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& attend);
   void record_output(gpu::Recorder& recorder, uint32_t outputs);
   Status record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch);
   void linear(gpu::Recorder& recorder, const kernels::Matrix& weight, const kernels::Activation& x,
@@ -219,10 +228,10 @@ class Model {
   kernels::BatchBuffers batch_;
   std::vector<uint32_t> matrix_tokens_;  // the numbers of tokens that kernels_.matmul has kernels for, ascending
   uint32_t matrix_step_tokens_ = 0;      // up to so many, decode steps run on matrix units too
+  uint32_t few_tokens_ = 0;              // ModelOptions::few_tokens
   RopeTable rope_table_;
   gpu::Buffer tokens_, cos_sin_, output_rows_;
   kernels::BlockActivation x_blocks_;  // of a few tokens, with room for the widest input of a product
-  uint32_t few_tokens_ = 0;            // that it has room for; 0: kernels_.few is empty
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel
   gpu::Buffer product_parts_;          // of products that are shared out by columns; not valid where none is

@@ -26,16 +26,16 @@ uint64_t scratch_per_token(const ModelConfig& config) {
          4 + 8 + 16 + 4;
 }
 
-/// Bytes of the buffers that Model::create_step_kernels makes.
-uint64_t step_scratch(const gpu::Limits& limits, const ModelConfig& config, uint32_t slots, bool is_quantised) {
+/// Bytes of the buffers that Model::create_step_kernels makes, for so many rows of x in integers.
+uint64_t step_scratch(const gpu::Limits& limits, const ModelConfig& config, uint32_t slots, uint32_t integer_rows) {
   const kernels::AttentionShape shape{
       .heads = config.num_heads, .kv_heads = config.num_kv_heads, .head_dim = config.head_dim};
   if (!kernels::AttentionStep::supports(shape)) return 0;
   const uint64_t parts = kernels::AttentionStep::parts_size(limits, shape, slots) * 4;
-  if (slots < 2 || !is_quantised) return parts;
+  if (integer_rows < 2) return parts;
   const uint32_t columns = widest_input(config);
-  return parts +
-         slots * (kernels::BlockActivation::integer_bytes(columns) + kernels::BlockActivation::scale_bytes(columns));
+  return parts + integer_rows * (kernels::BlockActivation::integer_bytes(columns) +
+                                 kernels::BlockActivation::scale_bytes(columns));
 }
 
 bool all_f32(const WeightTable& table, const FormatChoice& formats) {
@@ -121,6 +121,7 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.max_context = static_cast<uint32_t>(std::min<uint64_t>(context, std::max<uint64_t>(positions, 1)));
   plan.context_limited_by_binding = plan.max_context < context;
   plan.max_batch_tokens = static_cast<uint32_t>(std::min<uint64_t>({wanted, limit / widest, plan.max_context}));
+  plan.step_rows = std::max(options.slots, std::min(options.few_tokens, plan.max_batch_tokens));
 
   plan.streamed_layers = std::min(options.streamed_layers, config.num_layers);
   plan.streamed_kv = std::min(options.streamed_kv, config.num_layers);
@@ -142,17 +143,20 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   plan.kv_bytes = KvCache::device_bytes(config, plan.kv_type, plan.cache_pages, streamed);
   plan.host_kv_bytes =
       plan.kv_bytes_per_position / config.num_layers * plan.streamed_kv * plan.cache_pages * kernels::kPageSize;
+  const uint32_t integer_rows = are_products_quantised(table, formats) ? plan.step_rows : 0;
   plan.scratch_bytes = scratch_per_token(config) * plan.max_batch_tokens +
-                       step_scratch(limits, config, options.slots, are_products_quantised(table, formats)) +
-                       row_bytes(config.hidden_size) + row_bytes(config.vocab_size);
-  // Beside a step's scratch: the logits of further slots, and for each of them the tokens seen and the sampler's words.
+                       step_scratch(limits, config, options.slots, integer_rows) + row_bytes(config.hidden_size) +
+                       row_bytes(config.vocab_size);
+  // Beside a step's scratch: the logits of further rows, for each slot the tokens seen and the sampler's words, and the
+  // same for each drafted token.
+  const uint64_t drafted = options.few_tokens > 0 ? plan.step_rows : 0;
   plan.working_bytes = gpu::Device::parameter_bytes(limits) + limits.max_upload_bytes +
-                       uint64_t{options.slots} * (uint64_t{config.vocab_size} * 4 + kSamplerBytes) +
-                       uint64_t{options.slots - 1} * (row_bytes(config.hidden_size) + row_bytes(config.vocab_size));
+                       (options.slots + drafted) * (uint64_t{config.vocab_size} * 4 + kSamplerBytes) +
+                       uint64_t{plan.step_rows - 1} * (row_bytes(config.hidden_size) + row_bytes(config.vocab_size));
   if (!is_software) {
     const uint32_t rows =
         std::max({2 * config.intermediate_size, config.q_size() + 2 * config.kv_size(), config.hidden_size});
-    plan.working_bytes += kernels::most_parts_size(rows, options.slots) * 4;
+    plan.working_bytes += kernels::most_parts_size(rows, plan.step_rows) * 4;
   }
   if (options.slots > 1) plan.working_bytes += plan.kv_bytes_per_position * kernels::kPageSize;  // a page on its way
   return plan;

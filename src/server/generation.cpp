@@ -128,6 +128,9 @@ Usage Generation::usage() const {
   for (const Choice& choice : choices_) {
     usage.generated_tokens += choice.generated;
     usage.kept_tokens = std::max<uint64_t>(usage.kept_tokens, choice.ticket->kept_tokens());
+    const uint32_t accepted = choice.ticket->accepted_tokens();
+    usage.accepted_tokens += accepted;
+    usage.rejected_tokens += choice.ticket->drafted_tokens() - accepted;
   }
   return usage;
 }

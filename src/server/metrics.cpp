@@ -34,6 +34,9 @@ std::string Metrics::text(const engine::SchedulerState& state, size_t connection
       state.shared_tokens);
   add(text, "generated_tokens_total", "counter", "Tokens that were generated.", state.generated_tokens);
   add(text, "steps_total", "counter", "Decode steps.", state.steps);
+  add(text, "draft_tokens_total", "counter", "Drafted tokens that were verified.", state.drafted_tokens);
+  add(text, "draft_tokens_accepted_total", "counter", "Of these, tokens that became part of texts.",
+      state.accepted_tokens);
   add(text, "kv_pages", "gauge", "Pages that the cache may have.", state.pages);
   add(text, "kv_pages_used", "gauge", "Pages that hold anything, if only to be used again.", state.used_pages);
   add(text, "kv_pages_busy", "gauge", "Pages of texts that are being generated.", state.busy_pages);

@@ -69,10 +69,13 @@ std::string_view finish_reason(engine::StopReason reason, bool has_calls) {
 }
 
 Json usage_json(const Usage& usage) {
-  return {{"prompt_tokens", usage.prompt_tokens},
-          {"completion_tokens", usage.generated_tokens},
-          {"total_tokens", usage.prompt_tokens + usage.generated_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", usage.kept_tokens}}}};
+  return {
+      {"prompt_tokens", usage.prompt_tokens},
+      {"completion_tokens", usage.generated_tokens},
+      {"total_tokens", usage.prompt_tokens + usage.generated_tokens},
+      {"prompt_tokens_details", {{"cached_tokens", usage.kept_tokens}}},
+      {"completion_tokens_details",
+       {{"accepted_prediction_tokens", usage.accepted_tokens}, {"rejected_prediction_tokens", usage.rejected_tokens}}}};
 }
 
 namespace {

@@ -51,6 +51,8 @@ struct Usage {
   uint64_t prompt_tokens = 0;
   uint64_t kept_tokens = 0;
   uint64_t generated_tokens = 0;
+  uint64_t accepted_tokens = 0;  ///< of drafts
+  uint64_t rejected_tokens = 0;
 };
 
 /// A token of an answer with its log-probability, and those of the likeliest.

@@ -98,7 +98,7 @@ class GpuSampler {
     std::vector<uint32_t> rows(size_t{row_count} * sizeof(SamplerRow) / 4);
     for (uint32_t r = 0; r < row_count; ++r) {
       SamplerRow row = batch.rows[r];
-      row.slot = r;
+      if (row.slot != kNoSlot) row.slot = r;
       row.token_index = row_count - 1 - r;
       std::memcpy(&rows[r * sizeof(SamplerRow) / 4], &row, sizeof(row));
     }
@@ -420,6 +420,49 @@ TEST(SamplerKernel, MarksTokensOfAPrompt) {
   for (size_t i = 7; i < 907; ++i) mark(ids[i], 1);
   mark(ids[999], 2);
   EXPECT_EQ(sampler.download(seen), expected);
+}
+
+TEST(SamplerKernel, AddsListsOfTokensToRowsOfCounts) {
+  GpuSampler sampler = GpuSampler::open();
+  constexpr uint32_t kVocab = 300;
+  auto op = Sampler::create(sampler.device(), kVocab);
+  ASSERT_TRUE(op.has_value()) << op.error().message();
+  std::vector<uint32_t> counts(4 * kVocab);
+  for (uint32_t i = 0; i < counts.size(); ++i) counts[i] = i % 5 == 0 ? kInPrompt + i % 3 : i % 3;
+  const std::vector<uint32_t> ids = {7, 299, 7, 0, 12, 7};
+  const std::vector<TokenList> lists = {{.from_row = 0, .to_row = 2, .first = 1, .count = 3},
+                                        {.from_row = 0, .to_row = 3, .first = 0, .count = 6},
+                                        {.from_row = 1, .to_row = 1, .first = 5, .count = 1}};
+  std::vector<uint32_t> words(lists.size() * sizeof(TokenList) / 4);
+  std::memcpy(words.data(), lists.data(), lists.size() * sizeof(TokenList));
+  const gpu::Buffer list_buffer = sampler.upload(words);
+  const gpu::Buffer tokens = sampler.upload(ids);
+  const gpu::Buffer seen = sampler.upload(counts);
+  gpu::Recorder recorder = sampler.device().record("list test");
+  op->record_lists(recorder, list_buffer, tokens, static_cast<uint32_t>(lists.size()), seen);
+  ASSERT_TRUE(recorder.submit().has_value());
+
+  std::vector<uint32_t> expected = counts;
+  for (const TokenList& list : lists) {
+    for (uint32_t token = 0; token < kVocab; ++token) {
+      const auto begin = ids.begin() + list.first;
+      expected[list.to_row * kVocab + token] =
+          counts[list.from_row * kVocab + token] + static_cast<uint32_t>(std::count(begin, begin + list.count, token));
+    }
+  }
+  EXPECT_EQ(sampler.download(seen), expected);
+}
+
+TEST(SamplerKernel, WhatHasNoSlotIsDrawnButNotCounted) {
+  GpuSampler sampler = GpuSampler::open();
+  for (const float temperature : {0.0F, 1.0F}) {
+    Batch batch{.vocab = 5000, .logits = {random_logits(Shape::kNormal, 5000, 3)}, .seen = {}, .rows = {}};
+    batch.rows = {{.temperature = temperature, .step = 1}, {.temperature = temperature, .step = 1, .slot = kNoSlot}};
+    const Outcome outcome = sampler.run(batch, temperature == 0);
+    EXPECT_EQ(outcome.results[0].token, outcome.results[1].token);
+    EXPECT_EQ(std::accumulate(outcome.seen.begin(), outcome.seen.end(), 0U), 1U);
+    EXPECT_EQ(outcome.seen[outcome.results[0].token], 1U);
+  }
 }
 
 TEST(SamplerKernel, RefusesVocabulariesItCannotSum) {

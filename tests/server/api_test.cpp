@@ -330,6 +330,33 @@ TEST_F(ServerTest, WhatPromptsBeginWithIsReadOnce) {
   for (const Json& usage : usages) EXPECT_GE(usage.at("prompt_tokens_details").at("cached_tokens"), 64);
 }
 
+TEST_F(ServerTest, UsageAndMetricsTellWhatBecameOfDrafts) {
+  const Json body = {{"prompt", "Tom has a dog. Tom has a cat. Tom has a dog. Tom has a"},
+                     {"max_tokens", 40},
+                     {"temperature", 0},
+                     {"repetition_penalty", 1},
+                     {"ignore_eos", true}};
+  start();
+  const Reply plain = post("/v1/completions", body);
+  ASSERT_EQ(plain.status, 200) << plain.text;
+  EXPECT_EQ(plain.json.at("usage").at("completion_tokens_details"),
+            (Json{{"accepted_prediction_tokens", 0}, {"rejected_prediction_tokens", 0}}));
+  finish();
+  draft_source_ = engine::DraftSource::kLookup;
+  start();
+  const Reply drafted = post("/v1/completions", body);
+  ASSERT_EQ(drafted.status, 200) << drafted.text;
+  EXPECT_EQ(drafted.json.at("choices"), plain.json.at("choices"));
+  const Json& details = drafted.json.at("usage").at("completion_tokens_details");
+  const uint64_t accepted = details.at("accepted_prediction_tokens");
+  const uint64_t all = accepted + details.at("rejected_prediction_tokens").get<uint64_t>();
+  EXPECT_GT(all, 0U);
+  const std::string metrics = get("/metrics").text;
+  EXPECT_NE(metrics.find(fmt::format("\ncria_draft_tokens_total {}\n", all)), std::string::npos) << metrics;
+  EXPECT_NE(metrics.find(fmt::format("\ncria_draft_tokens_accepted_total {}\n", accepted)), std::string::npos)
+      << metrics;
+}
+
 TEST_F(ServerTest, MessagesAndPromptsAreChecked) {
   start();
   const auto refuse_chat = [&](const Json& messages, std::string_view phrase) {

@@ -31,6 +31,7 @@ class ServerTest : public testing::Test {
     engine_options.model.slots = slots;
     engine_options.model.max_context = max_context_;
     engine_options.model.cache_positions = cache_positions_;
+    engine_options.draft.source = draft_source_;
     auto engine = engine::Engine::load(model_path_, engine_options);
     ASSERT_TRUE(engine) << engine.error().message();
     engine_ = *std::move(engine);
@@ -118,6 +119,7 @@ class ServerTest : public testing::Test {
   std::filesystem::path model_path_ = default_model_path();
   std::string template_ = std::string(*text::ChatTemplate::builtin("chatml"));
   uint32_t max_context_ = 256;
+  engine::DraftSource draft_source_ = engine::DraftSource::kOff;
   uint32_t cache_positions_ = 0;  // of all slots together; 0: as many as they may need
 };
 

@@ -1,0 +1,320 @@
+// Texts are the same with drafts and without, whatever is drafted, however they are drawn, and wherever they end.
+#include "engine/speculation.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <thread>
+
+#include "chi_square.h"
+#include "engine/scheduler.h"
+#include "tiny_model.h"
+
+namespace cria::engine {
+namespace {
+
+using Tokens = std::vector<uint32_t>;
+
+const TinyModel& tiny() {
+  static const TinyModel model;
+  return model;
+}
+
+std::unique_ptr<Engine> load(DraftSource source, uint32_t slots = 1, uint32_t max_context = 200,
+                             uint32_t cache_positions = 0) {
+  EngineOptions options;
+  options.draft.source = source;
+  options.model.slots = slots;
+  options.model.max_context = max_context;
+  options.model.cache_positions = cache_positions;
+  auto engine = Engine::load(tiny().path(), options);
+  EXPECT_TRUE(engine) << engine.error().message();
+  return *std::move(engine);
+}
+
+/// Engines with a context of 200, which tests share.
+Engine& plain() {
+  static const std::unique_ptr<Engine> engine = load(DraftSource::kOff);
+  return *engine;
+}
+Engine& drafting() {
+  static const std::unique_ptr<Engine> engine = load(DraftSource::kLookup);
+  return *engine;
+}
+
+/// Settings that go round in circles, that wander, and that must count what they drew.
+std::vector<SamplingParams> settings() {
+  std::vector<SamplingParams> settings = {
+      {.temperature = 0, .top_k = 0, .top_p = 1, .repetition_penalty = 1},
+      {.temperature = 0, .top_k = 0, .top_p = 1, .repetition_penalty = 1, .frequency_penalty = 0.02F},
+      {.temperature = 0.3F, .top_k = 20, .top_p = 0.9F, .repetition_penalty = 1, .seed = 11},
+      {.temperature = 0.3F, .top_k = 3, .top_p = 0.9F, .repetition_penalty = 1.01F, .seed = 5},
+  };
+  for (SamplingParams& setting : settings) {  // few letters, so that what was said comes again
+    for (const uint32_t letter : {20U, 21U, 22U}) setting.logit_bias.push_back({.token = letter, .value = 50});
+  }
+  settings.push_back({.temperature = 0, .top_k = 0, .top_p = 1, .repetition_penalty = 1.1F});
+  return settings;
+}
+
+GenerateOptions options_for(const SamplingParams& sampling, uint32_t max_tokens) {
+  GenerateOptions options;
+  options.sampling = sampling;
+  options.max_tokens = max_tokens;
+  return options;
+}
+
+struct Generated {
+  Tokens tokens;
+  GenerationStats stats;
+};
+
+Generated generate(Engine& engine, const Tokens& prompt, const GenerateOptions& options, size_t stop_after = SIZE_MAX) {
+  auto sequence = Sequence::create(engine).value();
+  EXPECT_TRUE(sequence.clear());
+  size_t seen = 0;
+  auto stats = sequence.generate(prompt, options, [&](uint32_t) { return ++seen < stop_after; });
+  EXPECT_TRUE(stats) << stats.error().message();
+  return {{sequence.tokens().begin() + std::ssize(prompt), sequence.tokens().end()}, *stats};
+}
+
+const Tokens kPrompt = {5, 6, 7, 8, 9, 5, 6, 7};
+
+TEST(Speculation, TheTextIsTheSame) {
+  uint32_t accepted = 0;
+  uint32_t accepted_with_penalties = 0;
+  for (const SamplingParams& sampling : settings()) {
+    SCOPED_TRACE(fmt::format("temperature {}, penalty {}", sampling.temperature, sampling.repetition_penalty));
+    const GenerateOptions options = options_for(sampling, 80);
+    const Generated expected = generate(plain(), kPrompt, options);
+    const Generated drafted = generate(drafting(), kPrompt, options);
+    EXPECT_EQ(drafted.tokens, expected.tokens);
+    EXPECT_EQ(drafted.stats.stop_reason, StopReason::kMaxTokens);
+    EXPECT_EQ(drafted.stats.generated_tokens, 80U);
+    EXPECT_EQ(expected.stats.drafted_tokens, 0U);
+    EXPECT_LE(drafted.stats.accepted_tokens, drafted.stats.drafted_tokens);
+    (has_penalties(sampling) ? accepted_with_penalties : accepted) += drafted.stats.accepted_tokens;
+  }
+  EXPECT_GT(accepted, 0U) << "drafts are tried";
+  EXPECT_GT(accepted_with_penalties, 0U);
+}
+
+TEST(Speculation, ATextEndsWithinADraftAsElsewhere) {
+  const GenerateOptions options = options_for(settings().front(), 60);
+  const Tokens all = generate(plain(), kPrompt, options).tokens;
+  for (size_t end = 1; end < 40; end += 3) {
+    SCOPED_TRACE(end);
+    EXPECT_EQ(generate(drafting(), kPrompt, options, end).tokens,
+              Tokens(all.begin(), all.begin() + static_cast<ptrdiff_t>(end)));
+    GenerateOptions fewer = options;
+    fewer.max_tokens = static_cast<uint32_t>(end);
+    const Generated cut = generate(drafting(), kPrompt, fewer);
+    EXPECT_EQ(cut.tokens, Tokens(all.begin(), all.begin() + static_cast<ptrdiff_t>(end)));
+    EXPECT_EQ(cut.stats.stop_reason, StopReason::kMaxTokens);
+    GenerateOptions stopped = options;
+    stopped.stop_tokens = {all[end]};
+    const Generated before = generate(plain(), kPrompt, stopped);
+    const Generated with_drafts = generate(drafting(), kPrompt, stopped);
+    EXPECT_EQ(with_drafts.tokens, before.tokens);
+    EXPECT_EQ(with_drafts.stats.stop_reason, StopReason::kEndOfText);
+  }
+}
+
+TEST(Speculation, WhatIsStoppedGoesOnAsIfItHadNotBeen) {
+  for (const SamplingParams& sampling : {settings()[0], settings()[1]}) {
+    const GenerateOptions options = options_for(sampling, 40);
+    const Tokens expected = generate(drafting(), kPrompt, options).tokens;
+    auto sequence = Sequence::create(drafting()).value();
+    ASSERT_TRUE(sequence.clear());
+    size_t seen = 0;
+    ASSERT_TRUE(sequence.generate(kPrompt, options, [&](uint32_t) { return ++seen < 17; }));
+    Tokens prompt = sequence.tokens();
+    ASSERT_EQ(prompt.size(), kPrompt.size() + 17);
+    ASSERT_TRUE(sequence.keep_prefix(prompt));
+    GenerateOptions rest = options;
+    rest.max_tokens = 23;
+    ASSERT_TRUE(sequence.generate({prompt.back()}, rest, [](uint32_t) { return true; }));
+    if (has_penalties(sampling)) continue;  // what was generated is a prompt now, and counts as one
+    EXPECT_EQ(Tokens(sequence.tokens().begin() + std::ssize(kPrompt), sequence.tokens().end()), expected);
+  }
+}
+
+TEST(Speculation, TheContextEndsATextAtTheSameToken) {
+  const GenerateOptions options = options_for(settings().front(), 500);
+  for (const uint32_t context : {40U, 47U}) {
+    SCOPED_TRACE(context);
+    const Generated expected = generate(*load(DraftSource::kOff, 1, context), kPrompt, options);
+    const Generated drafted = generate(*load(DraftSource::kLookup, 1, context), kPrompt, options);
+    EXPECT_EQ(drafted.tokens, expected.tokens);
+    EXPECT_EQ(drafted.stats.stop_reason, StopReason::kContextFull);
+  }
+}
+
+/// All texts of five letters that an alphabet of two allows, each as often as the model says.
+TEST(Speculation, DrawsComeFromTheModelsDistribution) {
+  constexpr uint32_t kLength = 5;
+  constexpr uint32_t kTexts = 500;
+  auto sequence = Sequence::create(drafting()).value();
+  const Tokens letters = {20, 21};
+  const Tokens prompt = {20, 21, 20, 20, 21, 21, 20, 21, 20};
+  GenerateOptions options =
+      options_for({.temperature = 1.5F, .top_k = 0, .top_p = 1, .repetition_penalty = 1}, kLength);
+  for (const uint32_t letter : letters) options.sampling.logit_bias.push_back({.token = letter, .value = 90});
+
+  std::vector<double> probabilities(1U << kLength, 1);
+  for (uint32_t length = 0; length < kLength; ++length) {
+    for (uint32_t begin = 0; begin < (1U << length); ++begin) {
+      Tokens text = prompt;
+      for (uint32_t i = 0; i < length; ++i) text.push_back(letters[(begin >> i) & 1U]);
+      ASSERT_TRUE(sequence.clear());
+      const auto logits = sequence.read_logits(text, 1).value().front();
+      const double odds = std::exp((logits[letters[1]] - logits[letters[0]]) / options.sampling.temperature);
+      for (uint32_t cell = 0; cell < probabilities.size(); ++cell) {
+        if ((cell & ((1U << length) - 1)) != begin) continue;
+        probabilities[cell] *= ((cell >> length) & 1U) != 0 ? odds / (1 + odds) : 1 / (1 + odds);
+      }
+    }
+  }
+  std::vector<uint32_t> counts(1U << kLength);
+  uint32_t accepted = 0;
+  uint32_t rejected = 0;
+  for (uint32_t seed = 0; seed < kTexts; ++seed) {
+    options.sampling.seed = seed;
+    const uint32_t kept = sequence.keep_prefix(prompt).value();
+    const auto stats = sequence.generate({prompt.begin() + kept, prompt.end()}, options, [](uint32_t) { return true; });
+    ASSERT_TRUE(stats) << stats.error().message();
+    uint32_t cell = 0;
+    for (uint32_t i = 0; i < kLength; ++i) {
+      cell |= (sequence.tokens()[prompt.size() + i] == letters[1] ? 1U : 0U) << i;
+    }
+    ++counts[cell];
+    accepted += stats->accepted_tokens;
+    rejected += stats->drafted_tokens - stats->accepted_tokens;
+  }
+  expect_distribution(counts, probabilities);
+  EXPECT_GT(accepted, kTexts / 10);
+  EXPECT_GT(rejected, kTexts / 10);
+}
+
+/// A scheduler at work in a thread of its own.
+class Server {
+ public:
+  explicit Server(Engine& engine, const SchedulerOptions& options = {})
+      : scheduler_(Scheduler::create(engine, options).value()), thread_([this] { EXPECT_TRUE(scheduler_->run()); }) {}
+  ~Server() {
+    scheduler_->stop(true);
+    thread_.join();
+  }
+  std::shared_ptr<Ticket> submit(Job job) { return scheduler_->submit(std::move(job)).value(); }
+  [[nodiscard]] SchedulerState state() const { return scheduler_->state(); }
+
+  static Ticket::News all_of(Ticket& ticket) {
+    Ticket::News all;
+    for (int waits = 0; !all.has_ended && waits < 300; ++waits) {
+      Ticket::News news = ticket.wait(std::chrono::milliseconds(200));
+      all.tokens.insert(all.tokens.end(), news.tokens.begin(), news.tokens.end());
+      all.logprobs.insert(all.logprobs.end(), news.logprobs.begin(), news.logprobs.end());
+      all.has_ended = news.has_ended;
+      all.reason = news.reason;
+      all.error = news.error;
+    }
+    EXPECT_TRUE(all.has_ended);
+    EXPECT_FALSE(all.error) << all.error->message();
+    return all;
+  }
+
+ private:
+  std::unique_ptr<Scheduler> scheduler_;
+  std::thread thread_;
+};
+
+std::vector<Job> jobs() {
+  std::vector<Job> jobs;
+  for (const SamplingParams& sampling : settings()) {
+    Job& job = jobs.emplace_back();
+    job.prompt = kPrompt;
+    job.prompt.push_back(static_cast<uint32_t>(jobs.size()));
+    job.options = options_for(sampling, 50);
+  }
+  return jobs;
+}
+
+TEST(Speculation, TextsOfABatchAreThoseOfEachAlone) {
+  std::vector<Tokens> expected;
+  for (const Job& job : jobs()) expected.push_back(generate(plain(), job.prompt, job.options).tokens);
+  struct Setting {
+    uint32_t slots, cache_positions;
+  };
+  for (const Setting& setting : {Setting{1, 0}, Setting{3, 0}, Setting{3, 128}}) {
+    SCOPED_TRACE(fmt::format("{} slots, {} positions", setting.slots, setting.cache_positions));
+    const auto engine = load(DraftSource::kLookup, setting.slots, 100, setting.cache_positions);
+    Server server(*engine);
+    std::vector<std::shared_ptr<Ticket>> tickets;
+    for (Job& job : jobs()) tickets.push_back(server.submit(std::move(job)));
+    uint32_t drafted = 0;
+    uint32_t accepted = 0;
+    for (size_t i = 0; i < tickets.size(); ++i) {
+      SCOPED_TRACE(i);
+      EXPECT_EQ(Server::all_of(*tickets[i]).tokens, expected[i]);
+      drafted += tickets[i]->drafted_tokens();
+      accepted += tickets[i]->accepted_tokens();
+    }
+    const SchedulerState state = server.state();
+    EXPECT_GT(accepted, 0U);
+    EXPECT_EQ(state.drafted_tokens, drafted);
+    EXPECT_EQ(state.accepted_tokens, accepted);
+    EXPECT_EQ(state.generated_tokens, 250U);
+    EXPECT_EQ(state.preemptions > 0, setting.cache_positions > 0);
+  }
+}
+
+TEST(Speculation, LogprobsAreThoseOfEachRow) {
+  Job job = jobs().front();
+  job.top_logprobs = 2;
+  std::vector<Ticket::News> news;
+  for (const DraftSource source : {DraftSource::kOff, DraftSource::kLookup}) {
+    Server server(source == DraftSource::kOff ? plain() : drafting());
+    const auto ticket = server.submit(job);
+    news.push_back(Server::all_of(*ticket));
+    EXPECT_EQ(ticket->accepted_tokens() > 0, source == DraftSource::kLookup);
+  }
+  ASSERT_EQ(news[0].tokens, news[1].tokens);
+  ASSERT_EQ(news[0].logprobs.size(), news[1].logprobs.size());
+  for (size_t i = 0; i < news[0].logprobs.size(); ++i) {
+    EXPECT_NEAR(news[0].logprobs[i].chosen, news[1].logprobs[i].chosen, 1e-3) << i;
+  }
+}
+
+TEST(Speculation, CancelledTextsLeaveTheirSlots) {
+  const auto engine = load(DraftSource::kLookup, 2, 500);
+  Server server(*engine);
+  std::vector<std::shared_ptr<Ticket>> tickets;
+  for (Job& job : jobs()) {
+    job.options.max_tokens = 450;
+    tickets.push_back(server.submit(std::move(job)));
+  }
+  Tokens first;
+  while (first.size() < 20) {
+    const Ticket::News news = tickets[0]->wait(std::chrono::milliseconds(200));
+    first.insert(first.end(), news.tokens.begin(), news.tokens.end());
+    ASSERT_FALSE(news.has_ended);
+  }
+  for (const auto& ticket : tickets) ticket->cancel();
+  for (const auto& ticket : tickets) EXPECT_EQ(Server::all_of(*ticket).reason, StopReason::kInterrupted);
+}
+
+TEST(Speculation, IsOffWhereTheCacheCannotBeWrittenTwice) {
+  const TinyModel dynamic;
+  dynamic.copy("config.json", "tests/golden/models/llama-dynamic-f32/config.json");
+  dynamic.copy("model.safetensors", "tests/golden/models/llama-dynamic-f32/model.safetensors");
+  EngineOptions options;
+  options.draft.source = DraftSource::kLookup;
+  auto engine = Engine::load(dynamic.path(), options);
+  ASSERT_TRUE(engine) << engine.error().message();
+  EXPECT_FALSE(Speculation::create(**engine).value().is_on());
+  EXPECT_TRUE(Speculation::create(drafting()).value().is_on());
+  EXPECT_FALSE(Speculation::create(plain()).value().is_on());
+}
+
+}  // namespace
+}  // namespace cria::engine
