@@ -203,11 +203,12 @@ Result<std::shared_ptr<const grammar::Grammar>> GrammarFlags::read() const {
 
 void DraftFlags::add_to(CLI::App& command) {
   command
-      .add_option("--draft,--model-draft", source,
-                  "Verify several drafted tokens in a pass where that is faster: lookup (what followed the last tokens "
-                  "when they came before), off")
+      .add_option(
+          "--draft,--model-draft", source,
+          "Verify several drafted tokens in a pass where that is faster: a smaller model of the same vocabulary, "
+          "lookup (what followed the last tokens when they came before), off")
       ->capture_default_str()
-      ->type_name("SOURCE");
+      ->type_name("MODEL|lookup|off");
   command.add_option("--draft-tokens,--draft-max", tokens, "Tokens of a draft at most")
       ->check(number_from(1U, engine::kMaxDraftTokens))
       ->capture_default_str();
@@ -216,10 +217,16 @@ void DraftFlags::add_to(CLI::App& command) {
 Result<engine::DraftOptions> DraftFlags::options() const {
   engine::DraftOptions options{.tokens = tokens};
   if (source == "off") return options;
-  if (source != "lookup") {
-    return fail(ErrorCode::kInvalidInput, "--draft {} is neither lookup nor off", source);
+  if (source == "lookup") {
+    options.source = engine::DraftSource::kLookup;
+    return options;
   }
-  options.source = engine::DraftSource::kLookup;
+  if (std::error_code ignored; !std::filesystem::exists(source, ignored)) {
+    return fail(ErrorCode::kInvalidInput, "--draft {} is neither a model's folder or file, nor lookup, nor off",
+                source);
+  }
+  options.source = engine::DraftSource::kModel;
+  options.model = source;
   return options;
 }
 

@@ -84,7 +84,7 @@ std::string fit_flags(const model::Fit& fit) {
                      kernels::kv_type_name(fit.plan.kv_type), fit.plan.max_batch_tokens);
 }
 
-std::string fit_text(const model::Fit& fit, const gpu::Device& device) {
+std::string fit_text(const model::Fit& fit, const gpu::Device& device, uint64_t draft_bytes) {
   const model::MemoryPlan& plan = fit.plan;
   const gpu::DeviceInfo& info = device.info();
   std::string text = fmt::format("memory on {}:\n", info.name);
@@ -95,7 +95,8 @@ std::string fit_text(const model::Fit& fit, const gpu::Device& device) {
   text +=
       row("scratch", fmt::format("{} for {} tokens at once", human_bytes(plan.scratch_bytes), plan.max_batch_tokens));
   text += row("working", fmt::format("{} for uploads, parameters and sampling", human_bytes(plan.working_bytes)));
-  text += row("total", human_bytes(plan.total_bytes()));
+  if (draft_bytes > 0) text += row("draft", fmt::format("{} for the model that drafts", human_bytes(draft_bytes)));
+  text += row("total", human_bytes(plan.total_bytes() + draft_bytes));
   if (device.memory_budget() != 0) text += row("budget", human_bytes(device.memory_budget()));
   if (info.local_memory_bytes != 0) text += row("device", human_bytes(info.local_memory_bytes));
   if (plan.streamed_layers > 0 || plan.streamed_kv > 0) {

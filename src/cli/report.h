@@ -12,9 +12,9 @@ namespace cria::cli {
 [[nodiscard]] Json config_json(const model::ModelConfig& config);
 [[nodiscard]] Json plan_json(const model::MemoryPlan& plan);
 
-/// A fit: the plan, and the settings that lead to it.
+/// A fit: the plan, and the settings that lead to it; beside it the bytes of a model that drafts.
 [[nodiscard]] Json fit_json(const model::Fit& fit);
-[[nodiscard]] std::string fit_text(const model::Fit& fit, const gpu::Device& device);
+[[nodiscard]] std::string fit_text(const model::Fit& fit, const gpu::Device& device, uint64_t draft_bytes = 0);
 /// The settings in one line, as flags.
 [[nodiscard]] std::string fit_flags(const model::Fit& fit);
 

@@ -9,6 +9,7 @@
 #include "cli/report.h"
 #include "cli/streams.h"
 #include "engine/defaults.h"
+#include "engine/draft_files.h"
 #include "engine/sequence.h"
 
 namespace cria::cli {
@@ -65,9 +66,23 @@ Result<std::string> read_prompt(const RunFlags& flags) {
 Status print_fit(const RunFlags& flags, const std::filesystem::path& path, const engine::EngineOptions& options) {
   CRIA_TRY_ASSIGN(const engine::OpenedModel opened, engine::open_model(path));
   CRIA_TRY_ASSIGN(const gpu::Device device, gpu::Device::open(options.device));
+  model::ModelOptions asked = options.model;
+  asked.few_tokens = engine::draft_rows(options);
+  uint64_t draft_bytes = 0;
+  if (options.draft.source == engine::DraftSource::kModel) {
+    CRIA_TRY_ASSIGN(const text::Tokenizer tokenizer, opened.files.tokenizer());
+    CRIA_TRY_ASSIGN(const auto draft,
+                    engine::DraftFiles::open(device, options.draft, asked, opened.config, &tokenizer));
+    draft_bytes = draft.total_bytes();
+  }
   CRIA_TRY_ASSIGN(const model::Fit fit,
-                  engine::choose_fit(device, opened.config, engine::formats_of(opened), options.model));
-  return flags.json ? write_json(fit_json(fit)) : write_output(fit_text(fit, device));
+                  engine::choose_fit(device, opened.config, engine::formats_of(opened), asked, draft_bytes));
+  if (flags.json) {
+    Json report = fit_json(fit);
+    if (draft_bytes > 0) report["draft_bytes"] = draft_bytes;
+    return write_json(report);
+  }
+  return write_output(fit_text(fit, device, draft_bytes));
 }
 
 /// The text on its way out: streamed to stdout, the prompt first, or only collected (for JSON).

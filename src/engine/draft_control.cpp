@@ -18,6 +18,10 @@ constexpr double kPriorTokens = 2;
 constexpr double kPriorShare = 0.6;
 /// Gains below it are noise, and not worth the steps that cannot be begun ahead.
 constexpr double kLeastGain = 1.05;
+/// Tokens of a draft that is tried, and tokens until the next try, which double.
+constexpr uint32_t kTriedTokens = 3;
+constexpr size_t kShortestPause = 16;
+constexpr size_t kLongestPause = 1024;
 
 }  // namespace
 
@@ -49,10 +53,9 @@ double Acceptance::probability() const { return (accepted_ + kPriorTokens * kPri
 std::vector<uint32_t> plan_drafts(std::span<const Draftable> texts, const DraftCosts& costs) {
   std::vector<uint32_t> counts(texts.size());
   std::vector<uint32_t> best(texts.size());
-  if (texts.empty()) return best;
   auto rows = static_cast<uint32_t>(texts.size());
-  const std::optional<double> verified = costs.verified.seconds(rows);
-  const double step = costs.steps.seconds(rows).value_or(verified.value_or(1));
+  if (texts.empty() || !costs.steps.seconds(rows)) return best;
+  const double step = *costs.steps.seconds(rows);
   const double draft = costs.draft_seconds > 0 ? costs.draft_seconds : costs.draft_steps * step;
   double gained = rows;
   double best_rate = kLeastGain * gained / step;
@@ -74,6 +77,50 @@ std::vector<uint32_t> plan_drafts(std::span<const Draftable> texts, const DraftC
     best = counts;
   }
   return best;
+}
+
+void DraftControl::begin(uint32_t slot) { states_[slot] = {.acceptance = {}, .tries_at = 0, .pause = kShortestPause}; }
+
+bool DraftControl::Plan::has_drafts() const {
+  return std::ranges::any_of(counts, [](uint32_t count) { return count > 0; });
+}
+
+DraftControl::Plan DraftControl::plan(std::span<const Text> texts) const {
+  std::vector<Draftable> draftable;
+  for (const Text& text : texts) {
+    draftable.push_back({.probability = states_[text.slot].acceptance.probability(), .most = text.most});
+  }
+  Plan plan;
+  plan.counts = plan_drafts(draftable, {.steps = steps_,
+                                        .verified = verified_,
+                                        .most_rows = most_rows_,
+                                        .draft_seconds = drafted_.seconds(1).value_or(0),
+                                        .draft_steps = draft_steps_});
+  plan.is_try.resize(texts.size());
+  if (!steps_.seconds(1)) return plan;
+  auto rows = static_cast<uint32_t>(texts.size());
+  for (const uint32_t count : plan.counts) rows += count;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const uint32_t left = most_rows_ - std::min(rows, most_rows_);
+    const uint32_t tried = std::min({texts[i].most, kTriedTokens, left});
+    if (plan.counts[i] > 0 || tried == 0 || texts[i].length < states_[texts[i].slot].tries_at) continue;
+    plan.counts[i] = tried;
+    plan.is_try[i] = true;
+    rows += tried;
+  }
+  return plan;
+}
+
+void DraftControl::begin_pass(std::span<const Text> texts, const Plan& plan) {
+  for (size_t i = 0; i < texts.size(); ++i) {
+    State& state = states_[texts[i].slot];
+    if (plan.is_try[i]) {
+      state.tries_at = texts[i].length + state.pause;
+      state.pause = std::min(2 * state.pause, kLongestPause);
+    } else if (plan.counts[i] > 0) {
+      state.pause = kShortestPause;
+    }
+  }
 }
 
 }  // namespace cria::engine

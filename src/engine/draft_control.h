@@ -48,7 +48,54 @@ struct DraftCosts {
 };
 
 /// For each text how many tokens to draft, so that the texts together gain as many tokens per second as can be
-/// expected; none where plain steps are as good.
+/// expected; none where plain steps are as good, or none was measured.
 [[nodiscard]] std::vector<uint32_t> plan_drafts(std::span<const Draftable> texts, const DraftCosts& costs);
+
+/// Decides before each step of some texts how much is drafted, and learns from what becomes of it. Where nothing is
+/// expected to pay, a few tokens are tried now and then, the more seldom the longer that is so.
+class DraftControl {
+ public:
+  DraftControl() = default;
+  /// Passes have so many rows at most. To draft a token is taken to cost so many steps, until it is measured.
+  DraftControl(uint32_t slots, uint32_t most_rows, double draft_steps)
+      : most_rows_(most_rows), draft_steps_(draft_steps), states_(slots) {}
+
+  /// Another text begins in a slot.
+  void begin(uint32_t slot);
+
+  struct Text {
+    uint32_t slot = 0;
+    size_t length = 0;  ///< tokens
+    uint32_t most = 0;  ///< tokens that can be drafted
+  };
+  struct Plan {
+    std::vector<uint32_t> counts;  ///< of tokens to draft, for each text
+    std::vector<bool> is_try;
+    [[nodiscard]] bool has_drafts() const;
+  };
+  [[nodiscard]] Plan plan(std::span<const Text> texts) const;
+  /// A plan is carried out.
+  void begin_pass(std::span<const Text> texts, const Plan& plan);
+
+  void observe_draft(uint32_t slot, uint32_t drafted, uint32_t accepted) {
+    states_[slot].acceptance.observe(drafted, accepted);
+  }
+  /// What took how long: a step of so many texts, begun ahead, to the next; a pass that verifies, from its begin to its
+  /// tokens; the drafting of so many tokens of each text.
+  void observe_step(uint32_t texts, double seconds) { steps_.observe(texts, seconds); }
+  void observe_pass(uint32_t rows, double seconds) { verified_.observe(rows, seconds); }
+  void observe_drafting(uint32_t tokens, double seconds) { drafted_.observe(1, seconds / tokens); }
+
+ private:
+  struct State {
+    Acceptance acceptance;
+    size_t tries_at = 0;  ///< length of the text from which on a draft is tried, though none is expected to pay
+    size_t pause = 0;     ///< tokens from then to the next try
+  };
+  uint32_t most_rows_ = 0;
+  double draft_steps_ = 0;
+  std::vector<State> states_;  // of each slot
+  PassTimes steps_, verified_, drafted_;
+};
 
 }  // namespace cria::engine

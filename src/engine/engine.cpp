@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/platform.h"
 #include "base/progress.h"
+#include "engine/draft_files.h"
 #include "model/synthetic.h"
 
 namespace cria::engine {
@@ -22,13 +23,6 @@ Result<OpenedModel> open_model(const std::filesystem::path& path) {
 }
 
 namespace {
-
-/// Rows of a pass that verifies drafts: as many as narrow tiles of matrix units take anyway, and twice the texts.
-uint32_t draft_rows(const EngineOptions& options) {
-  if (options.draft.source == DraftSource::kOff) return 0;
-  constexpr uint32_t kMostRows = kMaxDraftTokens + 1;
-  return std::min(std::max(std::bit_ceil(options.draft.tokens + 1), 2 * std::bit_ceil(options.model.slots)), kMostRows);
-}
 
 /// Says where the context is not what the user, or the model, might expect.
 void warn_about_context(Engine& engine) {
@@ -46,6 +40,13 @@ void warn_about_context(Engine& engine) {
 
 }  // namespace
 
+/// As many as narrow tiles of matrix units take anyway, and twice the texts.
+uint32_t draft_rows(const EngineOptions& options) {
+  if (options.draft.source == DraftSource::kOff) return 0;
+  constexpr uint32_t kMostRows = kMaxDraftTokens + 1;
+  return std::min(std::max(std::bit_ceil(options.draft.tokens + 1), 2 * std::bit_ceil(options.model.slots)), kMostRows);
+}
+
 model::FormatsOfChoice formats_of(const OpenedModel& opened) {
   return [&checkpoint = opened.files.checkpoint()](const model::WeightChoice& choice) {
     return model::formats_from(checkpoint, choice);
@@ -53,16 +54,23 @@ model::FormatsOfChoice formats_of(const OpenedModel& opened) {
 }
 
 Result<model::Fit> choose_fit(const gpu::Device& device, const model::ModelConfig& config,
-                              const model::FormatsOfChoice& formats, const model::ModelOptions& options) {
+                              const model::FormatsOfChoice& formats, const model::ModelOptions& options,
+                              uint64_t left_bytes) {
   const gpu::DeviceInfo& info = device.info();
   CRIA_TRY_ASSIGN(model::MemoryPlan plan,
                   model::plan(info.limits, info.is_software(), config, formats(options.weights), options));
   uint64_t budget = device.memory_budget();
   if (budget == 0) {
-    const bool fits = plan.weight_bytes + plan.scratch_bytes + plan.working_bytes <= info.local_memory_bytes;
+    const bool fits =
+        plan.weight_bytes + plan.scratch_bytes + plan.working_bytes + left_bytes <= info.local_memory_bytes;
     if (fits || info.local_memory_bytes == 0 || info.is_software()) return model::Fit{options, std::move(plan)};
     budget = info.local_memory_bytes / 10 * 9;
   }
+  if (left_bytes >= budget) {
+    return fail(ErrorCode::kOutOfMemory, "the model that drafts takes {} bytes, which leaves nothing of {}",
+                with_commas(left_bytes), with_commas(budget));
+  }
+  budget -= left_bytes;
   const model::FitRequest request{
       .limits = info.limits, .is_software = info.is_software(), .config = config, .formats = formats, .budget = budget};
   CRIA_TRY_ASSIGN(model::Fit chosen, model::fit(request, options));
@@ -114,12 +122,42 @@ Status Engine::make_up_model() {
 
 Engine::Engine(gpu::Device device, EngineOptions options) : options_(std::move(options)), device_(std::move(device)) {
   options_.model.few_tokens = draft_rows(options_);
+  asked_ = options_.model;
 }
 
 /// What a loaded model says of itself.
 void Engine::take_figures() {
   max_context_ = model_.memory_plan().max_context;
   pass_size_ = PassSize(config_, model_.max_batch_tokens());
+}
+
+/// The files of the model that drafts; nullptr where there is none.
+Result<std::unique_ptr<DraftFiles>> Engine::open_draft() {
+  if (options_.draft.source != DraftSource::kModel) return nullptr;
+  CRIA_TRY_ASSIGN(DraftFiles files, DraftFiles::open(device_, options_.draft, asked_, config_, tokenizer_.get()));
+  return std::make_unique<DraftFiles>(std::move(files));
+}
+
+/// Loads a model from its files, or makes one up, and the one that drafts for it.
+Status Engine::load_both(const OpenedModel* opened, const DraftFiles* draft) {
+  CRIA_TRY(opened != nullptr ? load_model(opened->files.checkpoint()) : make_up_model());
+  if (draft == nullptr) return {};
+  auto loaded = draft->load(device_);
+  if (!loaded) return std::unexpected(std::move(loaded).error().while_doing("loading the model that drafts"));
+  draft_model_ = *std::move(loaded);
+  return {};
+}
+
+Status Engine::fit_and_load(const OpenedModel* opened) {
+  CRIA_TRY_ASSIGN(const std::unique_ptr<DraftFiles> draft, open_draft());
+  const model::FormatsOfChoice formats = opened != nullptr ? formats_of(*opened) : model::made_up_formats;
+  CRIA_TRY_ASSIGN(const model::Fit fit,
+                  choose_fit(device_, config_, formats, asked_, draft ? draft->total_bytes() : 0));
+  note_fit(fit, asked_, device_.info());
+  options_.model = fit.options;
+  CRIA_TRY(load_both(opened, draft.get()));
+  take_figures();
+  return {};
 }
 
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
@@ -140,12 +178,7 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
   for (const std::string& name : checkpoint.names()) {
     engine->checkpoint_bytes_ += checkpoint.find(name)->data.size();
   }
-  CRIA_TRY_ASSIGN(const model::Fit fit,
-                  choose_fit(engine->device_, engine->config_, formats_of(opened), engine->options_.model));
-  note_fit(fit, options.model, engine->device_.info());
-  engine->options_.model = fit.options;
-  CRIA_TRY(engine->load_model(checkpoint));
-  engine->take_figures();
+  CRIA_TRY(engine->fit_and_load(&opened));
   warn_about_context(*engine);
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
@@ -156,27 +189,24 @@ Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
   std::unique_ptr<Engine> engine(new Engine(std::move(device), options));
   engine->config_ = config;
-  CRIA_TRY_ASSIGN(const model::Fit fit,
-                  choose_fit(engine->device_, config, model::made_up_formats, engine->options_.model));
-  note_fit(fit, options.model, engine->device_.info());
-  engine->options_.model = fit.options;
-  CRIA_TRY(engine->make_up_model());
-  engine->take_figures();
+  CRIA_TRY(engine->fit_and_load(nullptr));
   engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;
 }
 
 Status Engine::reload() {
   model_ = {};  // before there is another one: the memory may not hold both
+  draft_model_.reset();
   CRIA_TRY_ASSIGN(device_, gpu::Device::open(options_.device));
+  CRIA_TRY_ASSIGN(const std::unique_ptr<DraftFiles> draft, open_draft());
   if (path_.empty()) {
-    CRIA_TRY(make_up_model());
+    CRIA_TRY(load_both(nullptr, draft.get()));
   } else {
     CRIA_TRY_ASSIGN(const OpenedModel opened, open_model(path_));
     if (opened.config != config_) {
       return fail(ErrorCode::kUnsupported, "{}: is another model than the one that was loaded before", path_.string());
     }
-    CRIA_TRY(load_model(opened.files.checkpoint()));
+    CRIA_TRY(load_both(&opened, draft.get()));
   }
   if (const uint32_t context = model_.memory_plan().max_context; context != max_context_) {
     model_ = {};

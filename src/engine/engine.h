@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/model_files.h"
@@ -21,7 +22,9 @@ enum class DraftSource : uint8_t { kOff, kLookup, kModel };
 struct DraftOptions {
   DraftSource source = DraftSource::kOff;
   std::filesystem::path model = {};  ///< of kModel
-  uint32_t tokens = 15;              ///< of a draft at most
+  /// Of kModel instead: its shape, with made-up weights.
+  std::optional<model::ModelConfig> made_up = {};
+  uint32_t tokens = 15;  ///< of a draft at most
 };
 inline constexpr uint32_t kMaxDraftTokens = 63;
 
@@ -40,6 +43,9 @@ struct MemoryUse {
   uint64_t scratch_bytes = 0;
 };
 
+class DraftFiles;
+struct OpenedModel;
+
 class Engine {
  public:
   /// Loads a model folder or GGUF file. Errors name the file, tensor or option that is at fault.
@@ -57,6 +63,8 @@ class Engine {
   [[nodiscard]] gpu::Device& device() { return device_; }
   [[nodiscard]] const gpu::Device& device() const { return device_; }
   [[nodiscard]] model::Model& model() { return model_; }
+  /// The model that drafts, beside it on the same device; nullptr without DraftSource::kModel.
+  [[nodiscard]] model::Model* draft_model() { return draft_model_ ? &*draft_model_ : nullptr; }
   /// Of this model on this device.
   [[nodiscard]] const PassSize& pass_size() const { return pass_size_; }
   /// Submits a recorded pass through a prompt, waits for its end, so that what is in flight stays bounded, and lets
@@ -80,12 +88,17 @@ class Engine {
   Engine(gpu::Device device, EngineOptions options);
   Status load_model(const formats::Checkpoint& checkpoint);
   Status make_up_model();
+  Status fit_and_load(const OpenedModel* opened);
+  Status load_both(const OpenedModel* opened, const DraftFiles* draft);
+  Result<std::unique_ptr<DraftFiles>> open_draft();
   void take_figures();
 
-  EngineOptions options_;
+  EngineOptions options_;       // model: as it is run
+  model::ModelOptions asked_;   // before it was fitted
   std::filesystem::path path_;  // empty: the weights are made up
   gpu::Device device_;
   model::Model model_;
+  std::optional<model::Model> draft_model_;
   model::ModelConfig config_;
   uint32_t max_context_ = 0;
   PassSize pass_size_;
@@ -95,6 +108,10 @@ class Engine {
   uint64_t checkpoint_bytes_ = 0;
 };
 
+/// The tokens of a pass that verifies drafts, with the options that were asked for (ModelOptions::few_tokens); 0
+/// without.
+[[nodiscard]] uint32_t draft_rows(const EngineOptions& options);
+
 /// A checked model whose weights have not been loaded: configuration, tensors, defaults.
 struct OpenedModel {
   ModelFiles files;
@@ -103,10 +120,12 @@ struct OpenedModel {
 };
 
 /// How a model is run on a device: what the options leave open is chosen so that it fits into the device's memory
-/// budget, or into the memory of a GPU that the model is larger than; else as the options say. Errors: kOutOfMemory
-/// where nothing fits, also in what the machine has beside the device; those of model::plan.
+/// budget, or into the memory of a GPU that the model is larger than; else as the options say. Of the memory, so much
+/// is left for others. Errors: kOutOfMemory where nothing fits, also in what the machine has beside the device; those
+/// of model::plan.
 Result<model::Fit> choose_fit(const gpu::Device& device, const model::ModelConfig& config,
-                              const model::FormatsOfChoice& formats, const model::ModelOptions& options);
+                              const model::FormatsOfChoice& formats, const model::ModelOptions& options,
+                              uint64_t left_bytes = 0);
 
 /// The formats of an opened model's matrices, which must live as long.
 [[nodiscard]] model::FormatsOfChoice formats_of(const OpenedModel& opened);

@@ -121,7 +121,8 @@ class Scheduler {
     std::vector<Row> rows;
     std::optional<Chunk> chunk;  ///< in whose pass it was taken
     Clock::time_point begun = Clock::now();
-    bool is_ahead = false;  ///< begun before the tokens of the step before it were known
+    bool is_ahead = false;     ///< begun before the tokens of the step before it were known
+    bool is_followed = false;  ///< by one that can begin ahead
     gpu::PendingRead results;
     std::vector<gpu::PendingRead> logits;  ///< of each row; valid where they were asked for
     bool is_drawn = true;                  ///< else the draws wait for what the grammars of its texts allow
@@ -152,10 +153,11 @@ class Scheduler {
   [[nodiscard]] bool is_next(const Row& row) const;
   void observe(const Flight& flight);
   Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
-  [[nodiscard]] bool can_look_ahead();
+  [[nodiscard]] bool can_look_ahead() const;
   Status submit_draws(gpu::Recorder& recorder, Flight& flight);
   Status draw_late(Flight& flight);
   Status collect(Flight flight);
+  void count_drafts(Ticket& ticket, uint32_t drafted, uint32_t accepted);
   Status take_row(Flight& flight, size_t index, kernels::SampledToken sampled);
   void take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs);
   Status make_tools();

@@ -179,7 +179,8 @@ Status Scheduler::decode() {
     CRIA_TRY_ASSIGN(flight_, launch(rows, tokens, false));
   }
   Flight ahead;
-  if (can_look_ahead()) {
+  flight_.is_followed = can_look_ahead();
+  if (flight_.is_followed && !speculation_.expects_drafts(draftable(flight_.slots()))) {
     CRIA_TRY_ASSIGN(ahead, launch(flight_.slots(), {}, true));
   }
   CRIA_TRY(collect(std::exchange(flight_, std::move(ahead))));
@@ -187,8 +188,8 @@ Status Scheduler::decode() {
 }
 
 /// Whether the step behind the one in flight can begin before its tokens are known: for the same texts, all of which
-/// go on, nobody else who wants to join, and no drafts behind those tokens.
-bool Scheduler::can_look_ahead() {
+/// go on, and nobody else who wants to join.
+bool Scheduler::can_look_ahead() const {
   {
     const std::scoped_lock lock(mutex_);
     if (!queue_.empty() || stops_at_once_) return false;
@@ -200,8 +201,7 @@ bool Scheduler::can_look_ahead() {
     if (slot.ticket != row.ticket || slot.ticket->is_cancelled()) return false;
     if (slot.generated + 1 >= slot.ticket->job().options.max_tokens || slot.tokens.size() >= context) return false;
   }
-  if (std::ranges::any_of(slots_, &Slot::is_reading)) return false;
-  return !speculation_.expects_drafts(draftable(flight_.slots()));
+  return std::ranges::none_of(slots_, &Slot::is_reading);
 }
 
 /// The texts in these slots, and how many tokens may be drafted behind each: none with a grammar, whose masks need the
@@ -214,7 +214,11 @@ std::vector<Speculation::Text> Scheduler::draftable(const std::vector<uint32_t>&
     const uint32_t context = engine_.max_context();
     const uint32_t left = slot.ticket->job().options.max_tokens - slot.generated;
     const uint32_t room = std::min(context - std::min(length, context), left - 1);
-    texts.push_back({.slot = index, .tokens = slot.tokens, .most = slot.constraint ? 0 : room});
+    texts.push_back({.slot = index,
+                     .tokens = slot.tokens,
+                     .most = slot.constraint ? 0 : room,
+                     .params = &slot.ticket->job().options.sampling,
+                     .step = slot.drawn});
   }
   return texts;
 }
@@ -341,24 +345,28 @@ Status Scheduler::collect(Flight flight) {
     const Row& own = flight.rows[begin];
     while (end < flight.rows.size() && flight.rows[end].slot == own.slot) ++end;
     const auto drafted = static_cast<uint32_t>(end - begin - 1);
-    own.ticket->count_drafted(drafted);
+    count_drafts(*own.ticket, drafted, 0);
     uint32_t accepted = 0;
     for (size_t index = begin; index < end && is_next(flight.rows[index]); ++index) {
       if (index > begin) {
         ++accepted;
         ++slots_[own.slot].drawn;
-        own.ticket->count_accepted();
+        count_drafts(*own.ticket, 0, 1);
         sampler_.keep(own.ticket->job().options.sampling, own.slot, sampled[index].token);
       }
       CRIA_TRY(take_row(flight, index, sampled[index]));
     }
-    if (drafted == 0) continue;
-    speculation_.observe_draft(own.slot, drafted, accepted);
-    const std::scoped_lock lock(mutex_);
-    state_.drafted_tokens += drafted;
-    state_.accepted_tokens += accepted;
+    if (drafted > 0) speculation_.observe_draft(own.slot, drafted, accepted);
   }
   return {};
+}
+
+/// Before the tokens are handed out, since whoever waits for the last one asks then.
+void Scheduler::count_drafts(Ticket& ticket, uint32_t drafted, uint32_t accepted) {
+  ticket.count_drafts(drafted, accepted);
+  const std::scoped_lock lock(mutex_);
+  state_.drafted_tokens += drafted;
+  state_.accepted_tokens += accepted;
 }
 
 Status Scheduler::take_row(Flight& flight, size_t index, kernels::SampledToken sampled) {
@@ -381,7 +389,8 @@ bool Scheduler::is_next(const Row& row) const {
   return slot.tokens.size() == row.position + 1 && slot.tokens.back() == row.drafted.back();
 }
 
-/// Learns from what a pass took.
+/// Learns from what a pass took; of steps from those that are as fast as steps are now, one begun ahead of the other
+/// or, where that cannot be, one after the other.
 void Scheduler::observe(const Flight& flight) {
   const auto now = Clock::now();
   const auto since = [&](Clock::time_point start) { return std::chrono::duration<double>(now - start).count(); };
@@ -393,6 +402,8 @@ void Scheduler::observe(const Flight& flight) {
     speculation_.observe_pass(rows, since(flight.begun));
   } else if (flight.is_ahead) {
     speculation_.observe_step(rows, since(arrival_));
+  } else if (!flight.is_followed) {
+    speculation_.observe_step(rows, since(flight.begun));
   }
   arrival_ = now;
 }

@@ -271,7 +271,11 @@ Speculation::Text Sequence::draftable(const Decoding& decoding) const {
   const auto length = static_cast<uint32_t>(tokens_.size());
   const uint32_t context = engine_->model().kv_cache().max_context();
   const uint32_t room = std::min(context - std::min(length, context), decoding.left() - 1);
-  return {.slot = 0, .tokens = tokens_, .most = constraint_ ? 0 : room};
+  return {.slot = 0,
+          .tokens = tokens_,
+          .most = constraint_ ? 0 : room,
+          .params = &decoding.options.sampling,
+          .step = sampled_};
 }
 
 /// Draws at the last token and at each drafted one behind it, in one pass, and takes what is drawn while the drafts

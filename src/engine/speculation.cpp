@@ -1,16 +1,9 @@
 #include "engine/speculation.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace cria::engine {
-namespace {
-
-/// Tokens of a draft that is tried though it is not expected to pay, and tokens until the next try, which double.
-constexpr uint32_t kTriedTokens = 3;
-constexpr size_t kShortestPause = 16;
-constexpr size_t kLongestPause = 1024;
-
-}  // namespace
 
 Result<Speculation> Speculation::create(Engine& engine) {
   Speculation speculation;
@@ -19,61 +12,72 @@ Result<Speculation> Speculation::create(Engine& engine) {
   const bool is_possible =
       model.kv_cache().stream().empty() && engine.config().rope.scaling != model::RopeScaling::kDynamic;
   speculation.source_ = is_possible ? engine.draft().source : DraftSource::kOff;
+  if (!speculation.is_on()) return speculation;
   speculation.most_ = engine.draft().tokens;
-  speculation.most_rows_ = std::min(model.memory_plan().step_rows, model.max_batch_tokens());
-  speculation.states_.resize(model.kv_cache().slots());
+  const uint32_t slots = model.kv_cache().slots();
+  speculation.lookups_.resize(slots);
+  double draft_steps = 0;
+  if (speculation.source_ == DraftSource::kModel) {
+    CRIA_TRY_ASSIGN(speculation.draft_model_, DraftModel::create(engine));
+    draft_steps = static_cast<double>(engine.draft_model()->memory_plan().step_weight_bytes) /
+                  static_cast<double>(model.memory_plan().step_weight_bytes);
+  }
+  const uint32_t most_rows = std::min(model.memory_plan().step_rows, model.max_batch_tokens());
+  speculation.control_ = DraftControl(slots, most_rows, draft_steps);
   return speculation;
 }
 
-void Speculation::begin(uint32_t slot) { states_[slot] = {.lookup = {}, .acceptance = {}, .pause = kShortestPause}; }
+void Speculation::begin(uint32_t slot) {
+  if (!is_on()) return;
+  lookups_[slot].clear();
+  control_.begin(slot);
+}
 
 Speculation::Plan Speculation::plan(std::span<const Text> texts) {
   Plan plan;
-  std::vector<Draftable> draftable;
   for (const Text& text : texts) {
-    State& state = states_[text.slot];
-    plan.found.push_back(state.lookup.draft(text.tokens, std::min(text.most, most_)));
-    draftable.push_back(
-        {.probability = state.acceptance.probability(), .most = static_cast<uint32_t>(plan.found.back().size())});
+    uint32_t most = std::min(text.most, most_);
+    std::vector<uint32_t>& found = plan.found.emplace_back();
+    if (draft_model_) {
+      most = std::min(most, draft_model_->most(text.tokens.size()));
+    } else {
+      found = lookups_[text.slot].draft(text.tokens, most);
+      most = static_cast<uint32_t>(found.size());
+    }
+    plan.texts.push_back({.slot = text.slot, .length = text.tokens.size(), .most = most});
   }
-  plan.counts = plan_drafts(draftable, {.steps = steps_, .verified = verified_, .most_rows = most_rows_});
-  plan.tries.resize(texts.size());
-  auto rows = static_cast<uint32_t>(texts.size());
-  for (const uint32_t count : plan.counts) rows += count;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    const uint32_t tried = std::min({draftable[i].most, kTriedTokens, most_rows_ - std::min(rows, most_rows_)});
-    if (plan.counts[i] > 0 || tried == 0 || texts[i].tokens.size() < states_[texts[i].slot].tries_at) continue;
-    plan.counts[i] = tried;
-    plan.tries[i] = true;
-    rows += tried;
-  }
+  plan.control = control_.plan(plan.texts);
   return plan;
 }
 
-bool Speculation::expects_drafts(std::span<const Text> texts) {
-  if (!is_on()) return false;
-  const Plan next = plan(texts);
-  return std::ranges::any_of(next.counts, [](uint32_t count) { return count > 0; });
-}
+bool Speculation::expects_drafts(std::span<const Text> texts) { return is_on() && plan(texts).control.has_drafts(); }
 
 Result<std::vector<std::vector<uint32_t>>> Speculation::draft(std::span<const Text> texts) {
   if (!is_on()) return std::vector<std::vector<uint32_t>>(texts.size());
   Plan next = plan(texts);
-  for (size_t i = 0; i < texts.size(); ++i) {
-    State& state = states_[texts[i].slot];
-    next.found[i].resize(next.counts[i]);
-    if (next.tries[i]) {
-      state.tries_at = texts[i].tokens.size() + state.pause;
-      state.pause = std::min(2 * state.pause, kLongestPause);
-    } else if (next.counts[i] > 0) {
-      state.pause = kShortestPause;
-    }
-  }
+  control_.begin_pass(next.texts, next.control);
+  if (draft_model_) return draft_by_model(texts, next.control.counts);
+  for (size_t i = 0; i < texts.size(); ++i) next.found[i].resize(next.control.counts[i]);
   return std::move(next.found);
 }
 
-void Speculation::observe_draft(uint32_t slot, uint32_t drafted, uint32_t accepted) {
-  states_[slot].acceptance.observe(drafted, accepted);
+Result<std::vector<std::vector<uint32_t>>> Speculation::draft_by_model(std::span<const Text> texts,
+                                                                       const std::vector<uint32_t>& counts) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<DraftModel::Request> requests;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    requests.push_back({.slot = texts[i].slot,
+                        .tokens = texts[i].tokens,
+                        .count = counts[i],
+                        .params = texts[i].params,
+                        .step = texts[i].step});
+  }
+  CRIA_TRY_ASSIGN(std::vector<std::vector<uint32_t>> drafts, draft_model_->draft(requests));
+  size_t longest = 0;
+  for (const std::vector<uint32_t>& draft : drafts) longest = std::max(longest, draft.size());
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  if (longest > 0) control_.observe_drafting(static_cast<uint32_t>(longest), taken.count());
+  return drafts;
 }
 
 }  // namespace cria::engine

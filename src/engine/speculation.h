@@ -4,11 +4,12 @@
 // function of seed, position and distribution, so that a draft is kept exactly where it is what is drawn anyway.
 #pragma once
 
-#include <chrono>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/draft_control.h"
+#include "engine/draft_model.h"
 #include "engine/engine.h"
 #include "engine/prompt_lookup.h"
 
@@ -30,6 +31,8 @@ class Speculation {
     uint32_t slot = 0;
     std::span<const uint32_t> tokens;  ///< all that are known, and of which all but the last are in the cache
     uint32_t most = 0;                 ///< tokens that may be drafted
+    const SamplingParams* params = nullptr;
+    uint32_t step = 0;  ///< the number of the next draw
   };
   /// Drafts for texts that are about to take a step together: one for each, empty ones for those that are better
   /// continued by one token. Errors: those of the draft model.
@@ -39,30 +42,28 @@ class Speculation {
   [[nodiscard]] bool expects_drafts(std::span<const Text> texts);
 
   /// Tells what became of a text's draft.
-  void observe_draft(uint32_t slot, uint32_t drafted, uint32_t accepted);
+  void observe_draft(uint32_t slot, uint32_t drafted, uint32_t accepted) {
+    control_.observe_draft(slot, drafted, accepted);
+  }
   /// Tells what passes took: steps of so many texts that were begun ahead, one after the other, and those that verify.
-  void observe_step(uint32_t texts, double seconds) { steps_.observe(texts, seconds); }
-  void observe_pass(uint32_t rows, double seconds) { verified_.observe(rows, seconds); }
+  void observe_step(uint32_t texts, double seconds) { control_.observe_step(texts, seconds); }
+  void observe_pass(uint32_t rows, double seconds) { control_.observe_pass(rows, seconds); }
 
  private:
-  struct State {
-    PromptLookup lookup;
-    Acceptance acceptance;
-    size_t tries_at = 0;  ///< tokens of the text at which a draft is tried, though none is expected to pay
-    size_t pause = 0;     ///< tokens until the try after that
-  };
   struct Plan {
     std::vector<std::vector<uint32_t>> found;  ///< by lookup, for each text
-    std::vector<uint32_t> counts;              ///< of the tokens to draft
-    std::vector<bool> tries;
+    std::vector<DraftControl::Text> texts;
+    DraftControl::Plan control;
   };
   Plan plan(std::span<const Text> texts);
+  Result<std::vector<std::vector<uint32_t>>> draft_by_model(std::span<const Text> texts,
+                                                            const std::vector<uint32_t>& counts);
 
   DraftSource source_ = DraftSource::kOff;
   uint32_t most_ = 0;
-  uint32_t most_rows_ = 0;
-  std::vector<State> states_;  // of each slot
-  PassTimes steps_, verified_;
+  DraftControl control_;
+  std::vector<PromptLookup> lookups_;  // of each slot
+  std::optional<DraftModel> draft_model_;
 };
 
 }  // namespace cria::engine

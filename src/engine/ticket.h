@@ -55,8 +55,10 @@ class Ticket {
   [[nodiscard]] uint32_t accepted_tokens() const { return accepted_tokens_; }
 
   // For the scheduler.
-  void count_drafted(uint32_t tokens) { drafted_tokens_ += tokens; }
-  void count_accepted() { ++accepted_tokens_; }
+  void count_drafts(uint32_t drafted, uint32_t accepted) {
+    drafted_tokens_ += drafted;
+    accepted_tokens_ += accepted;
+  }
   void set_kept_tokens(uint32_t count) { kept_tokens_ = count; }
   void add(uint32_t token, std::optional<TokenLogprobs> logprobs);
   void set_embedding(std::vector<float> embedding);

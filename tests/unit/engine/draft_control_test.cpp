@@ -99,11 +99,91 @@ TEST(PlanDrafts, NothingIsDraftedWhereAPassCostsWhatItGives) {
   EXPECT_EQ(plan_drafts(std::span(&none, 1), Costs(1, 0).with(16)).front(), 0U);
 }
 
-TEST(PlanDrafts, WithoutMeasurementsAFewAreTried) {
-  const PassTimes unknown;
+TEST(PlanDrafts, WhenStepsAreMeasuredAFewAreTried) {
+  PassTimes steps;
+  const PassTimes verified;
   const Draftable text{.probability = 0.6, .most = 15};
-  const DraftCosts costs{.steps = unknown, .verified = unknown, .most_rows = 16};
+  const DraftCosts costs{.steps = steps, .verified = verified, .most_rows = 16};
+  EXPECT_EQ(plan_drafts(std::span(&text, 1), costs).front(), 0U);
+  steps.observe(1, 0.001);
   EXPECT_GT(plan_drafts(std::span(&text, 1), costs).front(), 0U);
+}
+
+/// A machine whose passes take a known time, and texts whose drafts come true with a known probability.
+struct Simulation {
+  double step = 1, verify = 1.1, row = 0.02, draft = 0;
+  double acceptance = 0;
+  uint32_t most = 15;
+
+  /// Tokens per second relative to plain steps.
+  [[nodiscard]] double speed(uint32_t tokens, uint32_t seed = 1) const {
+    std::mt19937 random(seed);
+    std::bernoulli_distribution comes_true(acceptance);
+    DraftControl control(1, 16, draft / step);
+    control.begin(0);
+    double seconds = 0;
+    size_t length = 100;
+    for (const size_t end = length + tokens; length < end;) {
+      const DraftControl::Text text{.slot = 0, .length = length, .most = most};
+      const DraftControl::Plan plan = control.plan(std::span(&text, 1));
+      const uint32_t drafted = plan.counts.front();
+      if (drafted == 0) {
+        control.observe_step(1, step);
+        seconds += step;
+        ++length;
+        continue;
+      }
+      control.begin_pass(std::span(&text, 1), plan);
+      if (draft > 0) control.observe_drafting(drafted, drafted * draft);
+      control.observe_pass(drafted + 1, verify + row * drafted);
+      seconds += drafted * draft + verify + row * drafted;
+      uint32_t accepted = 0;
+      while (accepted < drafted && comes_true(random)) ++accepted;
+      control.observe_draft(0, drafted, accepted);
+      length += accepted + 1;
+    }
+    return tokens * step / seconds;
+  }
+};
+
+TEST(DraftControl, DraftsThatNeverComeTrueCostLittleAndEnd) {
+  // A model that drafts, an eighth as large: a token of it costs a fifth of a step.
+  const Simulation model{.step = 5.7, .verify = 7, .row = 0.05, .draft = 1.2, .acceptance = 0};
+  EXPECT_GT(model.speed(128), 0.9);
+  EXPECT_GT(model.speed(1024), 0.97);
+  const Simulation lookup{.verify = 1.6, .acceptance = 0};
+  EXPECT_GT(lookup.speed(128), 0.9);
+  EXPECT_GT(lookup.speed(1024), 0.97);
+}
+
+TEST(DraftControl, DraftsThatComeTruePay) {
+  EXPECT_GT((Simulation{.verify = 1.6, .acceptance = 1}.speed(512)), 6) << "16 tokens a pass of 1.9";
+  EXPECT_GT((Simulation{.verify = 1.6, .acceptance = 0.9}.speed(512)), 2.5);
+  EXPECT_GT((Simulation{.step = 5.7, .verify = 7, .row = 0.05, .draft = 1.2, .acceptance = 0.8}.speed(512)), 1.3);
+}
+
+TEST(DraftControl, WhereAPassCostsWhatItGivesItIsAsFastAsWithout) {
+  EXPECT_GT((Simulation{.verify = 1, .row = 1, .acceptance = 1}.speed(1024)), 0.97);
+}
+
+TEST(DraftControl, ATextThatBeginsToRepeatIsNoticed) {
+  DraftControl control(1, 16, 0);
+  control.begin(0);
+  control.observe_step(1, 1);
+  for (uint32_t rows = 1; rows <= 16; ++rows) control.observe_pass(rows, 1.3);
+  size_t length = 0;
+  uint32_t drafted_late = 0;
+  for (int pass = 0; pass < 600; ++pass) {
+    const DraftControl::Text text{.slot = 0, .length = length, .most = 15};
+    const DraftControl::Plan plan = control.plan(std::span(&text, 1));
+    const uint32_t drafted = plan.counts.front();
+    const bool repeats = length > 200;
+    control.begin_pass(std::span(&text, 1), plan);
+    control.observe_draft(0, drafted, repeats ? drafted : 0);
+    length += 1 + (repeats ? drafted : 0);
+    if (pass >= 500) drafted_late += drafted;
+  }
+  EXPECT_GT(drafted_late, 100U * 12) << "nearly whole drafts, pass after pass";
 }
 
 }  // namespace

@@ -20,10 +20,23 @@ const TinyModel& tiny() {
   return model;
 }
 
+/// Another model with the same tokens.
+const TinyModel& other() {
+  static const TinyModel model("other");
+  static const bool is_other = [] {
+    model.copy("config.json", "tests/golden/models/qwen2-f32/config.json");
+    model.copy("model.safetensors", "tests/golden/models/qwen2-f32/model.safetensors");
+    return true;
+  }();
+  EXPECT_TRUE(is_other);
+  return model;
+}
+
 std::unique_ptr<Engine> load(DraftSource source, uint32_t slots = 1, uint32_t max_context = 200,
-                             uint32_t cache_positions = 0) {
+                             uint32_t cache_positions = 0, const TinyModel& draft = tiny()) {
   EngineOptions options;
   options.draft.source = source;
+  options.draft.model = draft.path();
   options.model.slots = slots;
   options.model.max_context = max_context;
   options.model.cache_positions = cache_positions;
@@ -97,6 +110,58 @@ TEST(Speculation, TheTextIsTheSame) {
   }
   EXPECT_GT(accepted, 0U) << "drafts are tried";
   EXPECT_GT(accepted_with_penalties, 0U);
+}
+
+TEST(Speculation, AModelDraftsForItselfWhatItDraws) {
+  const auto engine = load(DraftSource::kModel);
+  uint32_t drafted = 0;
+  for (const SamplingParams& sampling : settings()) {
+    if (has_penalties(sampling)) continue;  // which drafts leave out
+    SCOPED_TRACE(fmt::format("temperature {}", sampling.temperature));
+    const GenerateOptions options = options_for(sampling, 60);
+    const Generated with_drafts = generate(*engine, kPrompt, options);
+    EXPECT_EQ(with_drafts.tokens, generate(plain(), kPrompt, options).tokens);
+    EXPECT_EQ(with_drafts.stats.accepted_tokens, with_drafts.stats.drafted_tokens);
+    drafted += with_drafts.stats.drafted_tokens;
+  }
+  EXPECT_GT(drafted, 5U);
+}
+
+TEST(Speculation, AModelThatDraftsWrongChangesNothingAndIsLeftAlone) {
+  const auto engine = load(DraftSource::kModel, 1, 200, 0, other());
+  GenerationStats all;
+  for (SamplingParams sampling : settings()) {
+    sampling.logit_bias.clear();
+    const GenerateOptions options = options_for(sampling, 80);
+    const Generated with_drafts = generate(*engine, kPrompt, options);
+    EXPECT_EQ(with_drafts.tokens, generate(plain(), kPrompt, options).tokens);
+    all.drafted_tokens += with_drafts.stats.drafted_tokens;
+    all.accepted_tokens += with_drafts.stats.accepted_tokens;
+    all.passes += with_drafts.stats.passes;
+  }
+  EXPECT_GT(all.drafted_tokens, 0U);
+  EXPECT_LT(all.accepted_tokens, all.drafted_tokens / 4);
+  EXPECT_LT(all.drafted_tokens, all.passes / 2) << "most passes are plain steps";
+}
+
+TEST(Speculation, OtherTokensAreRefused) {
+  EngineOptions options;
+  options.draft = {.source = DraftSource::kModel, .model = other().path()};
+  TinyModel renamed;
+  renamed.replace("tokenizer.json", R"("$":3,"%":4)", R"("%":3,"$":4)");
+  options.draft.model = renamed.path();
+  auto engine = Engine::load(tiny().path(), options);
+  ASSERT_FALSE(engine);
+  EXPECT_EQ(engine.error().code(), ErrorCode::kUnsupported);
+  EXPECT_NE(engine.error().message().find(
+                R"(token 3 is "$" for the model and "%" for the one that drafts: they must have the same tokens)"),
+            std::string::npos)
+      << engine.error().message();
+  options.draft.model = default_model_path();
+  engine = Engine::load(tiny().path(), options);
+  ASSERT_FALSE(engine);
+  EXPECT_NE(engine.error().message().find("the model has 384 tokens and the one that drafts"), std::string::npos)
+      << engine.error().message();
 }
 
 TEST(Speculation, ATextEndsWithinADraftAsElsewhere) {
@@ -243,11 +308,13 @@ TEST(Speculation, TextsOfABatchAreThoseOfEachAlone) {
   std::vector<Tokens> expected;
   for (const Job& job : jobs()) expected.push_back(generate(plain(), job.prompt, job.options).tokens);
   struct Setting {
+    DraftSource source;
     uint32_t slots, cache_positions;
   };
-  for (const Setting& setting : {Setting{1, 0}, Setting{3, 0}, Setting{3, 128}}) {
+  using enum DraftSource;
+  for (const Setting& setting : {Setting{kLookup, 1, 0}, Setting{kLookup, 3, 128}, Setting{kModel, 3, 0}}) {
     SCOPED_TRACE(fmt::format("{} slots, {} positions", setting.slots, setting.cache_positions));
-    const auto engine = load(DraftSource::kLookup, setting.slots, 100, setting.cache_positions);
+    const auto engine = load(setting.source, setting.slots, 100, setting.cache_positions);
     Server server(*engine);
     std::vector<std::shared_ptr<Ticket>> tickets;
     for (Job& job : jobs()) tickets.push_back(server.submit(std::move(job)));
