@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "cli/bench_drafts.h"
 #include "cli/bench_report.h"
 #include "cli/command.h"
 #include "cli/report.h"
@@ -27,6 +28,7 @@ struct BenchFlags {
   std::string format = "md";
   bool profile = false;
   bool list_shapes = false;
+  BenchDraftFlags drafts;
 };
 
 constexpr uint32_t kMaxTokens = 1U << 24;
@@ -77,6 +79,7 @@ void add_flags(CLI::App& command, BenchFlags& flags) {
       .add_option("--batch-tokens", flags.model.batch_tokens, "Tokens in one pass; by default chosen for the device")
       ->check(CLI::Range(1U, 4096U))
       ->type_name("TOKENS");
+  flags.drafts.add_to(command);
   flags.device.add_to(command);
   command.footer(
       "tokens/s counts the tokens of all sequences. Generating samples greedily on the GPU and ends with the token's\n"
@@ -214,6 +217,17 @@ Status run(const BenchFlags& flags) {
   CRIA_TRY_ASSIGN(options.device, flags.device.options());
   CRIA_TRY_ASSIGN(options.model, flags.model.options());
   CRIA_TRY_ASSIGN(const Source source, open_source(flags));
+  if (flags.drafts.is_on()) {
+    return bench_drafts(flags.drafts,
+                        {.folder = source.folder,
+                         .config = source.config,
+                         .weights = flags.weights,
+                         .gen_tokens = flags.gen_tokens.front(),
+                         .depth = flags.depths.front(),
+                         .repetitions = flags.repetitions,
+                         .format = flags.format},
+                        options);
+  }
   CRIA_TRY(fit_options(cases, source.config, options.model));
 
   BenchSetup setup{.model = source.name,
