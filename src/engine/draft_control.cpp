@@ -19,9 +19,9 @@ constexpr double kPriorShare = 0.6;
 /// Gains below it are noise, and not worth the steps that cannot be begun ahead.
 constexpr double kLeastGain = 1.05;
 /// Tokens of a draft that is tried, and tokens until the next try, which double.
-constexpr uint32_t kTriedTokens = 3;
+constexpr uint32_t kTriedTokens = 7;
 constexpr size_t kShortestPause = 16;
-constexpr size_t kLongestPause = 1024;
+constexpr size_t kLongestPause = 256;
 
 }  // namespace
 

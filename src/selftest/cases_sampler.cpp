@@ -1,4 +1,4 @@
-// Cases of argmax, sample, logit_bias, token_mask and mark_tokens: a compact check of every path.
+// Cases of argmax, sample, logit_bias, token_mask, mark_tokens and add_tokens: a compact check of every path.
 // tests/kernels/sampler_test.cpp also proves the distribution.
 #include <algorithm>
 #include <bit>
@@ -185,6 +185,38 @@ Result<CaseOutcome> run_mark(Trial& trial, uint32_t count) {
   return compare_words("seen", seen, words);
 }
 
+/// Adds lists of tokens to five rows: to a row itself, to the sum in another row, and none at all. One row is left
+/// alone, some tokens stand twice in a list, and some lie outside the vocabulary.
+Result<CaseOutcome> run_add(Trial& trial, uint32_t vocab_size) {
+  constexpr uint32_t kRows = 5;
+  const std::vector<kernels::TokenList> lists = {{.from_row = 1, .to_row = 1, .first = 2, .count = 9},
+                                                 {.from_row = 0, .to_row = 3, .first = 7, .count = 40},
+                                                 {.from_row = 0, .to_row = 4, .first = 3, .count = 0}};
+  const std::vector<uint32_t> ids = random_indices(trial.random, 50, vocab_size + 3);
+  std::vector<uint32_t> seen = random_indices(trial.random, size_t{kRows} * vocab_size, 9);
+  std::vector<uint32_t> list_words(lists.size() * 4);
+  std::memcpy(list_words.data(), lists.data(), list_words.size() * 4);
+  CRIA_TRY_ASSIGN(const gpu::Buffer list_buffer, upload(trial.device, "lists", std::move(list_words)));
+  CRIA_TRY_ASSIGN(const gpu::Buffer tokens, upload(trial.device, "tokens", ids));
+  CRIA_TRY_ASSIGN(const gpu::Buffer seen_buffer, upload(trial.device, "seen", seen));
+  CRIA_TRY_ASSIGN(const auto op, kernels::Sampler::create(trial.device, vocab_size));
+  gpu::Recorder recorder = trial.device.record("add_tokens");
+  op.record_lists(recorder, list_buffer, tokens, static_cast<uint32_t>(lists.size()), seen_buffer);
+  CRIA_TRY(trial.submit(recorder));
+  std::vector<uint32_t> expected = seen;
+  for (const kernels::TokenList& list : lists) {
+    for (uint32_t token = 0; token < vocab_size; ++token) {
+      const auto first = ids.begin() + list.first;
+      expected[size_t{list.to_row} * vocab_size + token] =
+          seen[size_t{list.from_row} * vocab_size + token] +
+          static_cast<uint32_t>(std::count(first, first + list.count, token));
+    }
+  }
+  add_tail(expected);
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(trial.device, seen_buffer));
+  return compare_words("seen", expected, words);
+}
+
 /// Adds to `count` logits of three rows, each another one.
 Result<CaseOutcome> run_bias(Trial& trial, uint32_t count) {
   constexpr uint32_t kRows = 3;
@@ -268,6 +300,10 @@ void add_sampler_cases(const gpu::Device&, std::vector<Case>& cases) {
                      .shape = fmt::format("vocabulary {}", vocab_size),
                      .binding_bytes = activation_bytes(4, vocab_size),
                      .body = [=](Trial& trial) { return run_mask(trial, vocab_size); }});
+    cases.push_back({.kernel = "add_tokens",
+                     .shape = fmt::format("vocabulary {}", vocab_size),
+                     .binding_bytes = activation_bytes(5, vocab_size),
+                     .body = [=](Trial& trial) { return run_add(trial, vocab_size); }});
   }
   for (const uint32_t count : {1U, 63U, 64U, 65U, 1000U}) {
     cases.push_back({.kernel = "mark_tokens", .shape = fmt::format("tokens {}", count), .body = [=](Trial& trial) {

@@ -8,6 +8,7 @@
 
 #include "chi_square.h"
 #include "engine/scheduler.h"
+#include "gpu/faults.h"
 #include "tiny_model.h"
 
 namespace cria::engine {
@@ -297,8 +298,8 @@ std::vector<Job> jobs() {
   std::vector<Job> jobs;
   for (const SamplingParams& sampling : settings()) {
     Job& job = jobs.emplace_back();
-    job.prompt = kPrompt;
-    job.prompt.push_back(static_cast<uint32_t>(jobs.size()));
+    job.prompt = {static_cast<uint32_t>(jobs.size())};  // no two begin alike, so that none share pages
+    for (int i = 0; i < 5; ++i) job.prompt.insert(job.prompt.end(), kPrompt.begin(), kPrompt.end());
     job.options = options_for(sampling, 50);
   }
   return jobs;
@@ -340,7 +341,8 @@ TEST(Speculation, LogprobsAreThoseOfEachRow) {
   job.top_logprobs = 2;
   std::vector<Ticket::News> news;
   for (const DraftSource source : {DraftSource::kOff, DraftSource::kLookup}) {
-    Server server(source == DraftSource::kOff ? plain() : drafting());
+    const auto engine = load(source);
+    Server server(*engine);
     const auto ticket = server.submit(job);
     news.push_back(Server::all_of(*ticket));
     EXPECT_EQ(ticket->accepted_tokens() > 0, source == DraftSource::kLookup);
@@ -368,6 +370,71 @@ TEST(Speculation, CancelledTextsLeaveTheirSlots) {
   }
   for (const auto& ticket : tickets) ticket->cancel();
   for (const auto& ticket : tickets) EXPECT_EQ(Server::all_of(*ticket).reason, StopReason::kInterrupted);
+}
+
+/// Logits after each of so many tokens that are read in one pass behind others, which a step before has read.
+std::vector<std::vector<float>> few_logits(const TinyModel& model, EngineOptions options, DraftSource source,
+                                           uint32_t rows) {
+  options.draft.source = source;
+  options.model.max_context = 64;
+  auto engine = Engine::load(model.path(), options);
+  EXPECT_TRUE(engine) << engine.error().message();
+  auto sequence = Sequence::create(**engine).value();
+  Tokens tokens(rows);
+  for (uint32_t i = 0; i < rows; ++i) tokens[i] = (31 * i + 7) % 384;
+  EXPECT_TRUE(sequence.read_logits({5, 6, 7}, 1));
+  auto logits = sequence.read_logits(tokens, rows);
+  EXPECT_TRUE(logits) << logits.error().message();
+  return *std::move(logits);
+}
+
+/// With drafts, few tokens are read by the kernels of decode steps, or in narrow tiles of matrix units.
+TEST(Speculation, FewTokensAreReadAsManyAre) {
+  const TinyModel with_norms("qwen3");
+  with_norms.copy("config.json", "tests/golden/models/qwen3-f32/config.json");
+  with_norms.copy("model.safetensors", "tests/golden/models/qwen3-f32/model.safetensors");
+  using MatrixUnits = model::ModelOptions::MatrixUnits;
+  struct Setting {
+    const TinyModel& model;
+    model::Precision precision;
+    MatrixUnits matrix_units;
+    uint32_t rows;
+    double tolerance;  // relative to the largest logit: products in f32, and of what was rounded to f16 or 8 bits
+  };
+  for (const Setting& setting : {Setting{with_norms, model::Precision::kAsStored, MatrixUnits::kOff, 13, 1e-4},
+                                 Setting{tiny(), model::Precision::kInt8, MatrixUnits::kOff, 4, 0.05},
+                                 Setting{with_norms, model::Precision::kF16, MatrixUnits::kOn, 5, 0.02}}) {
+    SCOPED_TRACE(fmt::format("{} rows, precision {}", setting.rows, model::precision_name(setting.precision)));
+    EngineOptions options;
+    options.model.weights.precision = setting.precision;
+    options.model.matrix_units = setting.matrix_units;
+    const auto expected = few_logits(setting.model, options, DraftSource::kOff, setting.rows);
+    const auto few = few_logits(setting.model, options, DraftSource::kLookup, setting.rows);
+    ASSERT_EQ(few.size(), expected.size());
+    for (size_t row = 0; row < few.size(); ++row) {
+      double largest = 0;
+      double furthest = 0;
+      for (size_t i = 0; i < few[row].size(); ++i) {
+        largest = std::max(largest, std::abs(double{expected[row][i]}));
+        furthest = std::max(furthest, std::abs(double{expected[row][i]} - double{few[row][i]}));
+      }
+      EXPECT_LT(furthest, setting.tolerance * largest) << "row " << row;
+    }
+  }
+}
+
+TEST(Speculation, ALostDeviceIsOpenedWithBothModels) {
+  const auto engine = load(DraftSource::kModel);
+  Server server(*engine);
+  const Tokens expected = Server::all_of(*server.submit(jobs().front())).tokens;
+  gpu::faults::lose_device_at(12);
+  const auto lost = server.submit(jobs().front());
+  Ticket::News news;
+  while (!news.has_ended) news = lost->wait(std::chrono::milliseconds(200));
+  gpu::faults::lose_device_at(0);
+  EXPECT_TRUE(news.error);
+  EXPECT_EQ(Server::all_of(*server.submit(jobs().front())).tokens, expected);
+  EXPECT_EQ(server.state().device_losses, 1U);
 }
 
 TEST(Speculation, IsOffWhereTheCacheCannotBeWrittenTwice) {
