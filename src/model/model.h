@@ -166,7 +166,7 @@ class Model {
     std::vector<LinearVariant> linear;
     std::vector<std::pair<kernels::MatVecSpec, kernels::MatVec>> matvec;
     kernels::XBlocks x_blocks;
-    std::vector<std::pair<kernels::MatVecSpec, kernels::MatVecFew>> few;  // empty: not all weights are quantised
+    std::vector<std::pair<kernels::MatVecSpec, kernels::MatVecFew>> few;        // empty: not all weights are quantised
     std::vector<std::pair<kernels::MatMulSpec, kernels::MatrixMatMul>> matmul;  // empty: no matrix units
   };
   struct Scratch {
