@@ -141,6 +141,10 @@ Result<gpu::Pipeline> SpecBuilder::build(gpu::Device& device, std::string_view a
   return device.create_pipeline(spec_);
 }
 
+uint32_t largest_team(const gpu::Device& device, bool in_subgroups) {
+  return in_subgroups ? std::max(device.info().subgroup_max_size, 1U) : kSharedTeam;
+}
+
 std::array<uint32_t, 3> folded_grid(uint32_t limit, uint32_t count, uint32_t z) {
   if (count <= limit) return {count, 1, z};
   const uint32_t y = divide_up(count, limit);

@@ -79,6 +79,11 @@ class SpecBuilder {
   gpu::PipelineSpec spec_;
 };
 
+/// Invocations of a team that is a part of the workgroup: TEAM_SIZE in team_shared.wgsl.
+inline constexpr uint32_t kSharedTeam = 32;
+/// Invocations of the largest team.
+[[nodiscard]] uint32_t largest_team(const gpu::Device& device, bool in_subgroups);
+
 /// A grid of `count` workgroups in x, folded into y where the device's limit of workgroups per dimension is lower.
 /// Shaders recover the index as `group.x + group.y * groups.x`.
 [[nodiscard]] std::array<uint32_t, 3> folded_grid(uint32_t limit, uint32_t count, uint32_t z = 1);

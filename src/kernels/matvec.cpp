@@ -12,8 +12,7 @@ struct Params {
   uint32_t pad[3];
 };
 
-constexpr uint32_t kUnit = 32;        // UNIT in matvec_blocks.wgsl
-constexpr uint32_t kSharedTeam = 32;  // TEAM_SIZE in team_shared.wgsl
+constexpr uint32_t kUnit = 32;  // UNIT in matvec_blocks.wgsl
 /// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
 constexpr uint32_t kStageBytes = 32768;
 
@@ -36,8 +35,6 @@ uint32_t stage_units(const gpu::Limits& limits, uint32_t columns, const MatVecCu
   const uint32_t budget = memory_budget(limits) - reserved_bytes(cut, tokens);
   return std::min(divide_up(columns, kUnit), budget / (tokens * kUnitBytes));
 }
-
-constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
 
 /// Most words that an invocation of matvec_kept.wgsl has of x and W: registers, on any GPU.
 constexpr uint32_t kKeptWords = 256;
@@ -86,13 +83,15 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .constant("TOKENS", tokens)
       .constant("SPLIT", cut.split)
       .constant("DEPTH", keeps ? kept_depth(spec, cut) : cut.depth)
-      .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", kOutputNames[static_cast<size_t>(spec.output)],
+      .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", output_suffix(spec.output),
                           tokens > 1 ? fmt::format("_x{}", tokens) : ""))
       .build(device, "rrrrrw", sizeof(Params));
 }
 
-/// What every team fits into: lanes of a row are a multiple of it.
-uint32_t largest_team(const gpu::Device& device) { return std::max(device.info().subgroup_max_size, kSharedTeam); }
+/// The lanes of a row in matvec_kept.wgsl are a multiple of it: every team fits in.
+uint32_t lane_step(const gpu::Device& device) {
+  return std::max(largest_team(device, device.features().subgroups), kSharedTeam);
+}
 
 /// A cut of matvec_kept.wgsl for any number of columns.
 struct KeptCut {
@@ -109,7 +108,7 @@ std::vector<MatVecCut> kept_cuts(const gpu::Device& device, const MatVecSpec& sp
                                       {2, 2, 1, 0},   {4, 1, 4, 264}, {4, 1, 4, 132}, {4, 1, 2, 264}, {4, 2, 2, 264}};
   std::vector<MatVecCut> cuts;
   for (const KeptCut& kept : kCuts) {
-    const uint32_t lanes = round_up(divide_up(divide_up(spec.columns, kChunk), kept.depth), largest_team(device));
+    const uint32_t lanes = round_up(divide_up(divide_up(spec.columns, kChunk), kept.depth), lane_step(device));
     const MatVecCut cut{
         .workgroup_size = kept.sets * lanes, .rows = kept.rows, .lanes = lanes, .workgroups = kept.workgroups};
     const bool is_good = cut.workgroup_size >= 128 && kept_words(spec, cut, 1) <= kGoodKeptWords;
@@ -120,12 +119,26 @@ std::vector<MatVecCut> kept_cuts(const gpu::Device& device, const MatVecSpec& sp
 
 }  // namespace
 
+std::string_view output_suffix(MatVecOutput output) {
+  switch (output) {
+    case MatVecOutput::kStore: return "";
+    case MatVecOutput::kAdd: return "_add";
+    case MatVecOutput::kSwiGlu: return "_swiglu";
+  }
+  return "";
+}
+
 std::string MatVecSpec::name() const {
   return fmt::format("{}, {} x {}{}{}{}", weight_format_name(format), rows, columns, has_bias ? ", bias" : "",
                      has_norm ? ", norm" : "",
                      output == MatVecOutput::kAdd      ? ", add"
                      : output == MatVecOutput::kSwiGlu ? ", swiglu"
                                                        : "");
+}
+
+bool MatVecSpec::serves(const Matrix& weight) const {
+  return weight.format == format && weight.columns == columns &&
+         (rows == 0 || (weight.shards.size() == 1 && weight.rows == rows)) && weight.bias.valid() == has_bias;
 }
 
 MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec) {
@@ -146,7 +159,7 @@ bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVe
     return false;
   }
   if (cut.lanes == 0) return fits(device.limits(), cut, 1);
-  return cut.lanes % largest_team(device) == 0 && cut.workgroup_size % cut.lanes == 0 &&
+  return cut.lanes % lane_step(device) == 0 && cut.workgroup_size % cut.lanes == 0 &&
          keeps(device.limits(), spec, cut, 1);
 }
 
@@ -176,7 +189,7 @@ Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint3
   op.spec_ = spec;
   const MatVecCut wanted = cut.value_or(default_cut(device, spec));
   CRIA_CHECK(is_valid_cut(device, spec, wanted));
-  const uint32_t team = device.features().subgroups ? std::max(device.info().subgroup_max_size, 1U) : kSharedTeam;
+  const uint32_t team = largest_team(device, device.features().subgroups);
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
   for (uint32_t tokens = 1; tokens <= std::min(max_tokens, kMaxTokens); tokens *= 2) {
     Variant variant{.pipeline = {}, .cut = wanted, .sets = 1};
@@ -193,9 +206,7 @@ Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint3
 
 void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x,
                     const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens) const {
-  CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns && x.columns == weight.columns &&
-             (spec_.rows == 0 || (weight.shards.size() == 1 && weight.rows == spec_.rows)) &&
-             weight.bias.valid() == spec_.has_bias && norm.has_value() == spec_.has_norm);
+  CRIA_CHECK(spec_.serves(weight) && x.columns == weight.columns && norm.has_value() == spec_.has_norm);
   size_t index = 0;
   while (index + 1 < variants_.size() && (1U << index) < tokens) ++index;
   const Variant& variant = variants_[index];

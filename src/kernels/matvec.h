@@ -13,6 +13,8 @@ enum class MatVecOutput : uint32_t {
   kAdd = 1,     ///< y += value
   kSwiGlu = 2,  ///< y[i] = silu(value[2 i]) * value[2 i + 1]: gate and up rows alternate
 };
+/// What it adds to a pipeline's name: "", "_add", "_swiglu".
+[[nodiscard]] std::string_view output_suffix(MatVecOutput output);
 
 /// What decides a MatVec's pipelines.
 struct MatVecSpec {
@@ -23,6 +25,8 @@ struct MatVecSpec {
   bool has_norm = false;
   MatVecOutput output = MatVecOutput::kStore;
   bool operator==(const MatVecSpec&) const = default;
+  /// Whether its pipelines multiply with this matrix.
+  [[nodiscard]] bool serves(const Matrix& weight) const;
   /// "int8 in blocks of 32, 2560 x 2048, norm, add".
   [[nodiscard]] std::string name() const;
 };

@@ -9,8 +9,7 @@ namespace {
 constexpr uint32_t kUnit = 32;
 /// Invocations that quantise 8 columns each of a token, where the device allows as many.
 constexpr uint32_t kQuantiseWorkgroup = 512;
-constexpr uint32_t kSharedTeam = 32;  // TEAM_SIZE in team_shared.wgsl
-constexpr uint32_t kRows = 2;         // that matvec_few.wgsl makes together
+constexpr uint32_t kRows = 2;  // that matvec_few.wgsl makes together
 /// Least lanes of a team: each ends with the sum of one row and token.
 constexpr uint32_t kLeastTeam = kRows * MatVecFew::kMaxTokens;
 
@@ -31,23 +30,16 @@ SpecBuilder quantise_spec(const gpu::Device& device, bool has_norm) {
   return SpecBuilder(device, "x_blocks").teams(quantise_workgroup(device)).suffix(has_norm ? "_norm" : "");
 }
 
-constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
-
 /// Whether teams are subgroups.
 bool in_subgroups(const gpu::Device& device) {
   return device.features().subgroups && device.info().subgroup_min_size >= kLeastTeam;
-}
-
-/// What every team fits into: lanes of a row are a multiple of it.
-uint32_t largest_team(const gpu::Device& device) {
-  return in_subgroups(device) ? device.info().subgroup_max_size : kSharedTeam;
 }
 
 SpecBuilder few_spec(const gpu::Device& device, const MatVecSpec& spec, uint32_t workgroup_size, uint32_t tokens) {
   return SpecBuilder(device, "matvec_few")
       .blocks(spec.format)
       .teams(workgroup_size, in_subgroups(device))
-      .suffix(fmt::format("{}_x{}", kOutputNames[static_cast<size_t>(spec.output)], tokens));
+      .suffix(fmt::format("{}_x{}", output_suffix(spec.output), tokens));
 }
 
 }  // namespace
@@ -81,7 +73,7 @@ void XBlocks::record(gpu::Recorder& recorder, const Activation& x, const std::op
 std::vector<MatVecCut> MatVecFew::candidate_cuts(const gpu::Device& device, const MatVecSpec& spec) {
   /// Cuts for any number of columns: sets of lanes in a workgroup, and workgroups.
   static constexpr std::pair<uint32_t, uint32_t> kCuts[] = {{1, 528}, {1, 396}, {1, 264}, {2, 264}, {1, 0}};
-  const uint32_t lanes = round_up(divide_up(spec.columns, kUnit), largest_team(device));
+  const uint32_t lanes = round_up(divide_up(spec.columns, kUnit), largest_team(device, in_subgroups(device)));
   std::vector<MatVecCut> cuts;
   for (const auto& [sets, workgroups] : kCuts) {
     if (device.info().is_software() && !cuts.empty()) break;  // compiling takes longer than any choice is worth
@@ -95,7 +87,7 @@ bool MatVecFew::is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, 
   if (!is_quantised(spec.format.type) || cut.rows != kRows || cut.lanes == 0 || cut.workgroup_size % cut.lanes != 0) {
     return false;
   }
-  const uint32_t team = largest_team(device);
+  const uint32_t team = largest_team(device, in_subgroups(device));
   const uint32_t sums = 2 * kRows * kMaxTokens * (cut.workgroup_size / kLeastTeam);
   return cut.lanes % team == 0 && cut.lanes >= divide_up(spec.columns, kUnit) &&
          cut.workgroup_size <= device.limits().max_workgroup_invocations &&
@@ -135,9 +127,7 @@ std::string MatVecFew::kernel_name(const gpu::Device& device, const MatVecSpec& 
 
 void MatVecFew::record(gpu::Recorder& recorder, const Matrix& weight, const BlockActivation& x, const Activation& y,
                        uint32_t tokens) const {
-  CRIA_CHECK(weight.format == spec_.format && weight.columns == spec_.columns &&
-             (spec_.rows == 0 || (weight.shards.size() == 1 && weight.rows == spec_.rows)) &&
-             weight.bias.valid() == spec_.has_bias);
+  CRIA_CHECK(spec_.serves(weight));
   size_t index = 0;
   while (index + 1 < pipelines_.size() && (kMinTokens << index) < tokens) ++index;
   for (const Matrix::Shard& shard : weight.shards) {

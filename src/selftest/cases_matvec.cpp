@@ -62,7 +62,7 @@ std::string kernel_name(const gpu::Device& device, const WeightFormat& format, c
   }
   builder.teams(32);
   if (variant.norm) builder.suffix("_norm");
-  if (variant.output != MatVecOutput::kStore) builder.suffix(variant.output == MatVecOutput::kAdd ? "_add" : "_swiglu");
+  builder.suffix(kernels::output_suffix(variant.output));
   const uint32_t at_once = std::min({std::bit_ceil(tokens), variant.max_tokens, MatVec::kMaxTokens});
   if (at_once > 1) builder.suffix(fmt::format("_x{}", at_once));
   return builder.name();
