@@ -44,6 +44,17 @@ SpecBuilder few_spec(const gpu::Device& device, const MatVecSpec& spec, uint32_t
 
 }  // namespace
 
+Result<BlockActivation> BlockActivation::create(gpu::Device& device, std::string_view label, uint32_t columns,
+                                                uint32_t tokens) {
+  const auto scratch = [&](std::string_view what, uint64_t row_bytes) {
+    return device.create_buffer(fmt::format("{}: {}", label, what), tokens * row_bytes, gpu::MemoryKind::kScratch);
+  };
+  BlockActivation blocks;
+  CRIA_TRY_ASSIGN(blocks.integers, scratch("integers", integer_bytes(columns)));
+  CRIA_TRY_ASSIGN(blocks.scales, scratch("scales", scale_bytes(columns)));
+  return blocks;
+}
+
 Result<XBlocks> XBlocks::create(gpu::Device& device) {
   XBlocks op;
   op.workgroup_ = quantise_workgroup(device);

@@ -11,9 +11,13 @@ struct BlockActivation {
   gpu::Buffer integers;  ///< i8 [tokens, units, 32]
   gpu::Buffer scales;    ///< f32 [tokens, units, 2]: scale, sum of the unit's integers
 
-  /// Bytes of both for so many columns of one token.
+  /// Scratch for so many tokens. Errors: kDevice, kOutOfMemory.
+  static Result<BlockActivation> create(gpu::Device& device, std::string_view label, uint32_t columns, uint32_t tokens);
+
+  /// Bytes of each buffer, and of both, for so many columns of one token.
   [[nodiscard]] static uint64_t integer_bytes(uint32_t columns) { return uint64_t{divide_up(columns, 32U)} * 32; }
   [[nodiscard]] static uint64_t scale_bytes(uint32_t columns) { return uint64_t{divide_up(columns, 32U)} * 8; }
+  [[nodiscard]] static uint64_t row_bytes(uint32_t columns) { return integer_bytes(columns) + scale_bytes(columns); }
 };
 
 class XBlocks {

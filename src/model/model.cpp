@@ -212,12 +212,7 @@ Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& optio
     CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device, spec, plan_.step_rows, cut));
     kernels_.few.emplace_back(spec, std::move(op));
   }
-  const auto scratch = [&](std::string_view label, uint64_t row_bytes) {
-    return device.create_buffer(label, plan_.step_rows * row_bytes, gpu::MemoryKind::kScratch);
-  };
-  const uint32_t columns = widest_input(config_);
-  CRIA_TRY_ASSIGN(x_blocks_.integers, scratch("x in integers", BlockActivation::integer_bytes(columns)));
-  CRIA_TRY_ASSIGN(x_blocks_.scales, scratch("scales of x", BlockActivation::scale_bytes(columns)));
+  CRIA_TRY_ASSIGN(x_blocks_, BlockActivation::create(device, "x in blocks", widest_input(config_), plan_.step_rows));
   return {};
 }
 

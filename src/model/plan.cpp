@@ -33,9 +33,7 @@ uint64_t step_scratch(const gpu::Limits& limits, const ModelConfig& config, uint
   if (!kernels::AttentionStep::supports(shape)) return 0;
   const uint64_t parts = kernels::AttentionStep::parts_size(limits, shape, slots) * 4;
   if (integer_rows < 2) return parts;
-  const uint32_t columns = widest_input(config);
-  return parts + integer_rows * (kernels::BlockActivation::integer_bytes(columns) +
-                                 kernels::BlockActivation::scale_bytes(columns));
+  return parts + integer_rows * kernels::BlockActivation::row_bytes(widest_input(config));
 }
 
 bool all_f32(const WeightTable& table, const FormatChoice& formats) {

@@ -218,13 +218,7 @@ Result<MatVecCut> Tuner::choose_few(const kernels::MatVecSpec& spec, std::span<c
   static constexpr uint32_t kTokens = kernels::MatVecFew::kMaxTokens;
   const auto make_trial = [&](const std::vector<MatVecCut>& cuts) -> Result<Trial> {
     CRIA_TRY_ASSIGN(Operands operands, make_operands(device_, spec.columns, matrices.front()->rows, kTokens));
-    kernels::BlockActivation x;
-    CRIA_TRY_ASSIGN(x.integers, device_.create_buffer("kernel measurement",
-                                                      kTokens * kernels::BlockActivation::integer_bytes(spec.columns),
-                                                      gpu::MemoryKind::kScratch));
-    CRIA_TRY_ASSIGN(x.scales, device_.create_buffer("kernel measurement",
-                                                    kTokens * kernels::BlockActivation::scale_bytes(spec.columns),
-                                                    gpu::MemoryKind::kScratch));
+    CRIA_TRY_ASSIGN(auto x, kernels::BlockActivation::create(device_, "kernel measurement", spec.columns, kTokens));
     std::vector<kernels::MatVecFew> ops;
     for (const MatVecCut& cut : cuts) {
       CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device_, spec, kTokens, cut));
