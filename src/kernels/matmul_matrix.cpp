@@ -12,7 +12,6 @@ struct Params {
   uint32_t rows, tokens, y_stride, first_row;
 };
 
-constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
 constexpr uint32_t kChunkBytes = 16;
 /// Up to this many tokens, weights are read once, and reading them is what takes time.
 constexpr uint32_t kFewTokens = 64;
@@ -154,7 +153,7 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
                                     .constant("BUFFERS", op.cut_.buffers)
                                     .constant("SPLITS", op.cut_.splits)
                                     .constant("WORKGROUP_SIZE", workgroup_size(device, op.cut_))
-                                    .suffix(is_split ? "_parts" : kOutputNames[static_cast<size_t>(spec.output)])
+                                    .suffix(is_split ? "_parts" : output_suffix(spec.output))
                                     .build(device, "rrrrw", sizeof(Params)));
   if (!is_split) return op;
   CRIA_TRY_ASSIGN(op.join_, SpecBuilder(device, "matmul_join")
@@ -165,7 +164,7 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
                                 .constant("OUTPUT", static_cast<uint32_t>(spec.output))
                                 .constant("SPLITS", op.cut_.splits)
                                 .constant("WORKGROUP_SIZE", kJoinWorkgroup)
-                                .suffix(kOutputNames[static_cast<size_t>(spec.output)])
+                                .suffix(output_suffix(spec.output))
                                 .build(device, "rrw", sizeof(Params)));
   return op;
 }

@@ -33,8 +33,9 @@ void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);
 [[nodiscard]] std::vector<kernels::WeightFormat> weight_formats();
 
 /// Cuts the rows of a matrix into `parts` shards of different sizes, and into more where a shard would not fit
-/// into the device's largest binding.
+/// into the device's largest binding. Rows that alternate stay `together`.
 [[nodiscard]] std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns,
-                                             const kernels::WeightFormat& format, uint32_t parts);
+                                             const kernels::WeightFormat& format, uint32_t parts,
+                                             uint32_t together = 1);
 
 }  // namespace cria::selftest

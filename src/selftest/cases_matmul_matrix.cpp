@@ -24,7 +24,6 @@ struct Shape {
 };
 
 constexpr MatVecOutput kOutputs[] = {MatVecOutput::kStore, MatVecOutput::kAdd, MatVecOutput::kSwiGlu};
-constexpr std::string_view kOutputNames[] = {"", "_add", "_swiglu"};
 
 std::string describe(const WeightFormat& format, const Shape& shape, const MatMulCut& cut) {
   std::string text = cut.splits > 1 ? kernels::weight_format_name(format) + ", " : "";
@@ -32,17 +31,6 @@ std::string describe(const WeightFormat& format, const Shape& shape, const MatMu
   if (shape.bias) text += ", bias";
   if (shape.shards > 1) text += fmt::format(", {} shards", shape.shards);
   return text + ", tiles of " + cut.name();
-}
-
-/// Shards of pairs of rows where rows alternate.
-std::vector<uint32_t> shards_of(const gpu::Device& device, const WeightFormat& format, const Shape& shape) {
-  const bool pairs = shape.output == MatVecOutput::kSwiGlu;
-  std::vector<uint32_t> shards =
-      cut_rows(device, shape.rows / (pairs ? 2 : 1), shape.columns * (pairs ? 2 : 1), format, shape.shards);
-  if (pairs) {
-    for (uint32_t& rows : shards) rows *= 2;
-  }
-  return shards;
 }
 
 /// Leaves each token every sixteenth column, and all of them to 16 tokens: what f16 may lose of a super-block's columns
@@ -60,16 +48,17 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Shape& s
   Table x = random_table(trial.random, shape.tokens, shape.columns);
   if (kernels::is_k_quant(format.type)) leave_few(x);
   Table magnitudes;
-  CRIA_TRY_ASSIGN(kernels::Matrix matrix,
-                  upload_matrix(trial.device, weight, format, shards_of(trial.device, format, shape), &magnitudes));
+  const bool is_swiglu = shape.output == MatVecOutput::kSwiGlu;
+  const uint32_t together = is_swiglu ? 2 : 1;
+  const auto shards = cut_rows(trial.device, shape.rows, shape.columns, format, shape.shards, together);
+  CRIA_TRY_ASSIGN(kernels::Matrix matrix, upload_matrix(trial.device, weight, format, shards, &magnitudes));
   std::vector<double> bias;
   if (shape.bias) {
     bias = random_vector(trial.random, shape.rows);
     CRIA_TRY_ASSIGN(matrix.bias, upload_vector(trial.device, "bias", bias));
   }
   CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x, Element::kF16));
-  const bool is_swiglu = shape.output == MatVecOutput::kSwiGlu;
-  const uint32_t columns = shape.rows / (is_swiglu ? 2 : 1);
+  const uint32_t columns = shape.rows / together;
   Image before = activation_image(Poison::kOutput, shape.tokens, columns, is_swiglu ? Element::kF16 : Element::kF32);
   Table residual;
   if (shape.output == MatVecOutput::kAdd) {
@@ -135,9 +124,8 @@ void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases
     const std::string text = describe(format, shape, cut);
     kernels::SpecBuilder builder(device, cut.splits > 1 ? "matmul_join" : "matmul_matrix");
     if (cut.splits == 1) builder.matrices(cut.shape).halves(format);
-    const std::string kernel = builder.element(shape.output == MatVecOutput::kSwiGlu)
-                                   .suffix(kOutputNames[static_cast<size_t>(shape.output)])
-                                   .name();
+    const std::string kernel =
+        builder.element(shape.output == MatVecOutput::kSwiGlu).suffix(kernels::output_suffix(shape.output)).name();
     if (!seen.insert(kernel + text).second) return;
     cases.push_back({.kernel = kernel,
                      .shape = text,

@@ -5,8 +5,7 @@
 // format of each kind has every pair of norm, bias and end, and the cuts are dealt out over formats and variants.
 #include <algorithm>
 
-#include "kernels/matvec.h"
-#include "selftest/cases.h"
+#include "selftest/product_case.h"
 
 namespace cria::selftest {
 namespace {
@@ -16,25 +15,7 @@ using kernels::MatVecCut;
 using kernels::MatVecOutput;
 using kernels::WeightFormat;
 
-constexpr float kEpsilon = 1e-5F;
-
-/// What decides the pipelines, the format apart.
-struct Variant {
-  bool norm = false;
-  bool bias = false;
-  MatVecOutput output = MatVecOutput::kStore;
-  uint32_t max_tokens = 1;
-  std::optional<MatVecCut> cut = {};
-};
-
-struct MatVecShape {
-  uint32_t rows = 1;
-  uint32_t columns = 1;
-  uint32_t tokens = 1;
-  uint32_t shards = 1;
-};
-
-std::string describe(const Variant& variant, const MatVecShape& shape) {
+std::string describe(const ProductVariant& variant, const ProductShape& shape) {
   std::string text = fmt::format("rows {}, columns {}, tokens {}", shape.rows, shape.columns, shape.tokens);
   if (variant.bias) text += ", bias";
   if (shape.shards > 1) text += fmt::format(", {} shards", shape.shards);
@@ -50,7 +31,7 @@ std::string describe(const Variant& variant, const MatVecShape& shape) {
 }
 
 /// The name of the pipeline that serves so many tokens.
-std::string kernel_name(const gpu::Device& device, const WeightFormat& format, const Variant& variant,
+std::string kernel_name(const gpu::Device& device, const WeightFormat& format, const ProductVariant& variant,
                         uint32_t tokens) {
   const bool blocks = kernels::is_quantised(format.type);
   const bool keeps = variant.cut && variant.cut->lanes > 0;
@@ -68,63 +49,18 @@ std::string kernel_name(const gpu::Device& device, const WeightFormat& format, c
   return builder.name();
 }
 
-/// The shards of a matrix. Rows that alternate stay together in pairs.
-std::vector<uint32_t> shard_rows(const gpu::Device& device, const WeightFormat& format, const Variant& variant,
-                                 const MatVecShape& shape) {
-  const uint32_t together = variant.output == MatVecOutput::kSwiGlu ? 2 : 1;
-  std::vector<uint32_t> shards =
-      cut_rows(device, shape.rows / together, together * shape.columns, format, shape.shards);
-  for (uint32_t& rows : shards) rows *= together;
-  return shards;
-}
-
-Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant& variant, const MatVecShape& shape) {
-  Table weight = random_table(trial.random, shape.rows, shape.columns);
-  Table x = random_table(trial.random, shape.tokens, shape.columns);
-  Table magnitudes;
-  CRIA_TRY_ASSIGN(kernels::Matrix matrix, upload_matrix(trial.device, weight, format,
-                                                        shard_rows(trial.device, format, variant, shape), &magnitudes));
-  std::vector<double> bias;
-  if (variant.bias) {
-    bias = random_vector(trial.random, shape.rows);
-    CRIA_TRY_ASSIGN(matrix.bias, upload_vector(trial.device, "bias", bias));
-  }
-  std::vector<double> norm(variant.norm ? shape.columns : 1);
-  for (double& value : norm) value = trial.random.value();
-  CRIA_TRY_ASSIGN(const gpu::Buffer norm_buffer, upload_vector(trial.device, "norm", norm));
-  std::optional<kernels::NormOperand> operand;
-  if (variant.norm) operand.emplace(norm_buffer, kEpsilon);
-  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x));
-
-  const uint32_t columns = variant.output == MatVecOutput::kSwiGlu ? shape.rows / 2 : shape.rows;
-  Image before = activation_image(Poison::kOutput, shape.tokens, columns);
-  Table sum = random_table(trial.random, shape.tokens, columns);
-  if (variant.output == MatVecOutput::kAdd) before.set_rows(sum);
-  CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
-  const kernels::MatVecSpec spec{.format = format,
-                                 .rows = matrix.shards.size() == 1 ? shape.rows : 0,
-                                 .columns = shape.columns,
-                                 .has_bias = variant.bias,
-                                 .has_norm = variant.norm,
-                                 .output = variant.output};
-  CRIA_TRY_ASSIGN(const auto op, MatVec::create(trial.device, spec, variant.max_tokens, variant.cut));
+Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductVariant& variant,
+                        const ProductShape& shape) {
+  CRIA_TRY_ASSIGN(const auto product, ProductCase::create(trial.device, trial.random, format, variant, shape));
+  CRIA_TRY_ASSIGN(const auto op, MatVec::create(trial.device, product.spec, variant.max_tokens, variant.cut));
   gpu::Recorder recorder = trial.device.record("matvec");
-  op.record(recorder, matrix, input, operand, activation_of(y, columns), shape.tokens);
+  op.record(recorder, product.matrix, product.input, product.norm_operand(), product.output(), shape.tokens);
   CRIA_TRY(trial.submit(recorder));
-
-  const reference::Norm reference_norm{.weight = std::span(norm).first(variant.norm ? norm.size() : 0),
-                                       .epsilon = kEpsilon};
-  const Expected values = reference::biased(
-      kernels::is_quantised(format.type) ? reference::product_of_blocks(weight, x, reference_norm, magnitudes)
-                                         : reference::product(weight, x, reference_norm, smallest_normal(format.type)),
-      bias);
-  Expectation expectation(y.before);
-  switch (variant.output) {
-    case MatVecOutput::kStore: expectation.set_rows(values); break;
-    case MatVecOutput::kAdd: expectation.set_rows(reference::residual_add(values, sum)); break;
-    case MatVecOutput::kSwiGlu: expectation.set_rows(reference::swiglu(values)); break;
-  }
-  return y.check(trial.device, expectation);
+  const reference::Norm norm = product.reference_norm();
+  return product.check(trial.device,
+                       kernels::is_quantised(format.type)
+                           ? reference::product_of_blocks(product.weight, product.x, norm, product.magnitudes)
+                           : reference::product(product.weight, product.x, norm, smallest_normal(format.type)));
 }
 
 /// Ways to cut the work: fewer teams than share a row, teams left over, sets of rows that end in the middle.
@@ -153,11 +89,11 @@ bool has_all_variants(const WeightFormat& format) {
 }
 
 /// The variants of format number `number`, with cuts of its own.
-std::vector<Variant> variants(const WeightFormat& format, size_t number) {
+std::vector<ProductVariant> variants(const WeightFormat& format, size_t number) {
   const auto cut = [&](size_t index) { return kCuts[(3 * number + index) % std::size(kCuts)]; };
   const MatVecCut single = kSingleRows[number % std::size(kSingleRows)];
   using enum MatVecOutput;
-  std::vector<Variant> list = {
+  std::vector<ProductVariant> list = {
       {.norm = true, .bias = true, .output = kStore, .max_tokens = 1},
       {.norm = false, .bias = true, .output = kAdd, .max_tokens = 1, .cut = single},
       {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 2, .cut = cut(0)},
@@ -184,7 +120,7 @@ std::vector<std::pair<uint32_t, uint32_t>> sizes(const WeightFormat& format, siz
 
 /// Cuts of matvec_kept: sets that share a workgroup or fill it, one piece for a lane or several, and workgroups that
 /// make one set of rows after the other.
-std::vector<Variant> kept_variants(const gpu::Device& device) {
+std::vector<ProductVariant> kept_variants(const gpu::Device& device) {
   const uint32_t team = std::max(device.info().subgroup_max_size, 32U);
   const auto cut = [&](uint32_t sets, uint32_t teams, uint32_t rows, uint32_t workgroups) {
     const uint32_t lanes = teams * team;
@@ -202,7 +138,7 @@ std::vector<Variant> kept_variants(const gpu::Device& device) {
 }  // namespace
 
 void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
-  const auto add = [&](const WeightFormat& format, const Variant& variant, const MatVecShape& shape) {
+  const auto add = [&](const WeightFormat& format, const ProductVariant& variant, const ProductShape& shape) {
     const uint64_t bytes =
         std::max(activation_bytes(shape.tokens, shape.rows), activation_bytes(shape.tokens, shape.columns));
     cases.push_back({.kernel = kernel_name(device, format, variant, shape.tokens),
@@ -213,7 +149,7 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   const std::vector<WeightFormat> formats = weight_formats();
   for (size_t f = 0; f < formats.size(); ++f) {
     uint32_t index = 0;
-    for (const Variant& variant : variants(formats[f], f)) {
+    for (const ProductVariant& variant : variants(formats[f], f)) {
       const size_t number = index + f;
       for (const auto& [rows, columns] : sizes(formats[f], number)) {
         const bool pairs = variant.output == MatVecOutput::kSwiGlu;
@@ -228,7 +164,7 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   uint32_t kept = 0;
   for (const WeightFormat& format : formats) {
     if (kernels::is_quantised(format.type)) continue;
-    for (const Variant& variant : kept_variants(device)) {
+    for (const ProductVariant& variant : kept_variants(device)) {
       for (const auto& [rows, columns] : {std::pair(1U, 9U), std::pair(33U, 520U), std::pair(70U, 129U)}) {
         // One format of each kind has all shapes, the others one for each variant.
         if (!has_all_variants(format) && columns != 520) continue;
@@ -239,7 +175,7 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
     }
   }
   // More columns than fit into workgroup memory at once.
-  const Variant many{.norm = true, .max_tokens = 8, .cut = MatVecCut{.rows = 4, .split = 4, .depth = 2}};
+  const ProductVariant many{.norm = true, .max_tokens = 8, .cut = MatVecCut{.rows = 4, .split = 4, .depth = 2}};
   add({kernels::WeightType::kInt8, 64}, many, {5, 2000, 7, 1});
   add({kernels::WeightType::kInt4, 32}, many, {5, 2000, 8, 2});
   add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 26000, 1, 1});

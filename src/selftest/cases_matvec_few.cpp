@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "kernels/matvec_few.h"
-#include "selftest/cases.h"
+#include "selftest/product_case.h"
 
 namespace cria::selftest {
 namespace {
@@ -19,32 +19,7 @@ using kernels::XBlocks;
 
 constexpr float kEpsilon = 1e-5F;
 
-struct FewShape {
-  uint32_t rows = 1;
-  uint32_t columns = 1;
-  uint32_t tokens = 1;
-  uint32_t shards = 1;
-};
-
-/// What decides the pipelines, the format apart.
-struct Variant {
-  bool norm = false;
-  bool bias = false;
-  MatVecOutput output = MatVecOutput::kStore;
-  uint32_t max_tokens = MatVecFew::kMaxTokens;
-  std::optional<MatVecCut> cut = {};
-};
-
-kernels::MatVecSpec spec_of(const WeightFormat& format, const Variant& variant, const FewShape& shape, size_t shards) {
-  return {.format = format,
-          .rows = shards == 1 ? shape.rows : 0,
-          .columns = shape.columns,
-          .has_bias = variant.bias,
-          .has_norm = variant.norm,
-          .output = variant.output};
-}
-
-std::string describe(const Variant& variant, const FewShape& shape) {
+std::string describe(const ProductVariant& variant, const ProductShape& shape) {
   std::string text = fmt::format("rows {}, columns {}, tokens {}", shape.rows, shape.columns, shape.tokens);
   if (variant.norm) text += ", norm";
   if (variant.bias) text += ", bias";
@@ -54,72 +29,55 @@ std::string describe(const Variant& variant, const FewShape& shape) {
                             variant.cut->lanes);
 }
 
-/// A buffer of poison for one half of the quantised tokens, with a tail.
-Result<gpu::Buffer> poisoned(gpu::Device& device, std::string_view name, uint64_t bytes) {
-  return upload(device, name, std::vector<uint32_t>(bytes / 4, static_cast<uint32_t>(Poison::kOutput)));
-}
-
-/// Whether the tail behind `bytes` is as it was.
-Result<CaseOutcome> check_tail(gpu::Device& device, std::string_view name, const gpu::Buffer& buffer, uint64_t bytes) {
-  CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(device, buffer));
-  std::vector<uint32_t> expected;
-  add_tail(expected);
-  return compare_words(name, expected, std::span(words).subspan(bytes / 4));
-}
-
-Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const Variant& variant, const FewShape& shape) {
-  Table weight = random_table(trial.random, shape.rows, shape.columns);
-  Table x = random_table(trial.random, shape.tokens, shape.columns);
-  Table magnitudes;
-  const uint32_t together = variant.output == MatVecOutput::kSwiGlu ? 2 : 1;  // rows that alternate stay in pairs
-  std::vector<uint32_t> shards =
-      cut_rows(trial.device, shape.rows / together, together * shape.columns, format, shape.shards);
-  for (uint32_t& rows : shards) rows *= together;
-  CRIA_TRY_ASSIGN(kernels::Matrix matrix, upload_matrix(trial.device, weight, format, shards, &magnitudes));
-  std::vector<double> bias;
-  if (variant.bias) {
-    bias = random_vector(trial.random, shape.rows);
-    CRIA_TRY_ASSIGN(matrix.bias, upload_vector(trial.device, "bias", bias));
-  }
-  std::vector<double> norm(variant.norm ? shape.columns : 1);
-  for (double& value : norm) value = trial.random.value();
-  CRIA_TRY_ASSIGN(const gpu::Buffer norm_buffer, upload_vector(trial.device, "norm", norm));
-  std::optional<kernels::NormOperand> operand;
-  if (variant.norm) operand.emplace(norm_buffer, kEpsilon);
-  CRIA_TRY_ASSIGN(const kernels::Activation input, upload_activation(trial.device, "x", x));
+/// Quantised tokens, poisoned as a whole, with a tail behind each half.
+struct PoisonedBlocks {
+  uint64_t integer_bytes = 0;
+  uint64_t scale_bytes = 0;
   BlockActivation blocks;
-  const uint64_t integer_bytes = shape.tokens * BlockActivation::integer_bytes(shape.columns);
-  const uint64_t scale_bytes = shape.tokens * BlockActivation::scale_bytes(shape.columns);
-  CRIA_TRY_ASSIGN(blocks.integers, poisoned(trial.device, "integers", integer_bytes));
-  CRIA_TRY_ASSIGN(blocks.scales, poisoned(trial.device, "scales", scale_bytes));
 
-  const uint32_t columns = shape.rows / together;
-  Image before = activation_image(Poison::kOutput, shape.tokens, columns);
-  Table sum = random_table(trial.random, shape.tokens, columns);
-  if (variant.output == MatVecOutput::kAdd) before.set_rows(sum);
-  CRIA_TRY_ASSIGN(const Target y, Target::create(trial.device, "y", std::move(before)));
-  CRIA_TRY_ASSIGN(const auto quantise, XBlocks::create(trial.device));
-  CRIA_TRY_ASSIGN(const auto op, MatVecFew::create(trial.device, spec_of(format, variant, shape, matrix.shards.size()),
-                                                   variant.max_tokens, variant.cut));
-  gpu::Recorder recorder = trial.device.record("matvec_few");
-  quantise.record(recorder, input, operand, blocks, shape.tokens);
-  op.record(recorder, matrix, blocks, activation_of(y, columns), shape.tokens);
-  CRIA_TRY(trial.submit(recorder));
-
-  const reference::Norm reference_norm{.weight = std::span(norm).first(variant.norm ? norm.size() : 0),
-                                       .epsilon = kEpsilon};
-  const Expected values = reference::biased(reference::product_of_blocks(weight, x, reference_norm, magnitudes), bias);
-  Expectation expectation(y.before);
-  switch (variant.output) {
-    case MatVecOutput::kStore: expectation.set_rows(values); break;
-    case MatVecOutput::kAdd: expectation.set_rows(reference::residual_add(values, sum)); break;
-    case MatVecOutput::kSwiGlu: expectation.set_rows(reference::swiglu(values)); break;
+  static Result<PoisonedBlocks> create(gpu::Device& device, uint32_t columns, uint32_t tokens) {
+    PoisonedBlocks made{.integer_bytes = tokens * BlockActivation::integer_bytes(columns),
+                        .scale_bytes = tokens * BlockActivation::scale_bytes(columns),
+                        .blocks = {}};
+    const auto poisoned = [&](std::string_view name, uint64_t bytes) {
+      return upload(device, name, std::vector<uint32_t>(bytes / 4, static_cast<uint32_t>(Poison::kOutput)));
+    };
+    CRIA_TRY_ASSIGN(made.blocks.integers, poisoned("integers", made.integer_bytes));
+    CRIA_TRY_ASSIGN(made.blocks.scales, poisoned("scales", made.scale_bytes));
+    return made;
   }
-  CRIA_TRY_ASSIGN(CaseOutcome outcome, y.check(trial.device, expectation));
-  CRIA_TRY_ASSIGN(CaseOutcome integers, check_tail(trial.device, "integers", blocks.integers, integer_bytes));
-  CRIA_TRY_ASSIGN(CaseOutcome scales, check_tail(trial.device, "scales", blocks.scales, scale_bytes));
-  outcome.add(std::move(integers));
-  outcome.add(std::move(scales));
+
+  /// Adds to `outcome` whether the tails are as they were. Errors: kDevice.
+  [[nodiscard]] Status check_tails(gpu::Device& device, CaseOutcome& outcome) const {
+    CRIA_TRY(check_tail(device, "integers", blocks.integers, integer_bytes, outcome));
+    return check_tail(device, "scales", blocks.scales, scale_bytes, outcome);
+  }
+
+ private:
+  static Status check_tail(gpu::Device& device, std::string_view name, const gpu::Buffer& buffer, uint64_t bytes,
+                           CaseOutcome& outcome) {
+    CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(device, buffer));
+    std::vector<uint32_t> expected;
+    add_tail(expected);
+    outcome.add(compare_words(name, expected, std::span(words).subspan(bytes / 4)));
+    return {};
+  }
+};
+
+Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductVariant& variant,
+                        const ProductShape& shape) {
+  CRIA_TRY_ASSIGN(const auto product, ProductCase::create(trial.device, trial.random, format, variant, shape));
+  CRIA_TRY_ASSIGN(const auto x, PoisonedBlocks::create(trial.device, shape.columns, shape.tokens));
+  CRIA_TRY_ASSIGN(const auto quantise, XBlocks::create(trial.device));
+  CRIA_TRY_ASSIGN(const auto op, MatVecFew::create(trial.device, product.spec, variant.max_tokens, variant.cut));
+  gpu::Recorder recorder = trial.device.record("matvec_few");
+  quantise.record(recorder, product.input, product.norm_operand(), x.blocks, shape.tokens);
+  op.record(recorder, product.matrix, x.blocks, product.output(), shape.tokens);
+  CRIA_TRY(trial.submit(recorder));
+  const Expected values =
+      reference::product_of_blocks(product.weight, product.x, product.reference_norm(), product.magnitudes);
+  CRIA_TRY_ASSIGN(CaseOutcome outcome, product.check(trial.device, values));
+  CRIA_TRY(x.check_tails(trial.device, outcome));
   return outcome;
 }
 
@@ -172,30 +130,23 @@ Result<CaseOutcome> run_blocks(Trial& trial, uint32_t columns, uint32_t tokens, 
   CRIA_TRY_ASSIGN(const gpu::Buffer norm_buffer, upload_vector(trial.device, "norm", norm));
   std::optional<kernels::NormOperand> operand;
   if (has_norm) operand.emplace(norm_buffer, kEpsilon);
-  BlockActivation blocks;
-  const uint64_t integer_bytes = tokens * BlockActivation::integer_bytes(columns);
-  const uint64_t scale_bytes = tokens * BlockActivation::scale_bytes(columns);
-  CRIA_TRY_ASSIGN(blocks.integers, poisoned(trial.device, "integers", integer_bytes));
-  CRIA_TRY_ASSIGN(blocks.scales, poisoned(trial.device, "scales", scale_bytes));
+  CRIA_TRY_ASSIGN(const auto y, PoisonedBlocks::create(trial.device, columns, tokens));
   CRIA_TRY_ASSIGN(const auto op, XBlocks::create(trial.device));
   gpu::Recorder recorder = trial.device.record("x_blocks");
-  op.record(recorder, input, operand, blocks, tokens);
+  op.record(recorder, input, operand, y.blocks, tokens);
   CRIA_TRY(trial.submit(recorder));
   Expected right(tokens, columns);
   right.value = x;
   if (has_norm) right = reference::rms_norm(x, norm, kEpsilon);
-  CRIA_TRY_ASSIGN(const std::vector<uint32_t> integers, download(trial.device, blocks.integers));
-  CRIA_TRY_ASSIGN(const std::vector<uint32_t> scales, download(trial.device, blocks.scales));
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> integers, download(trial.device, y.blocks.integers));
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> scales, download(trial.device, y.blocks.scales));
   CaseOutcome outcome = check_blocks(x, right, integers, scales);
-  CRIA_TRY_ASSIGN(CaseOutcome integer_tail, check_tail(trial.device, "integers", blocks.integers, integer_bytes));
-  CRIA_TRY_ASSIGN(CaseOutcome scale_tail, check_tail(trial.device, "scales", blocks.scales, scale_bytes));
-  outcome.add(std::move(integer_tail));
-  outcome.add(std::move(scale_tail));
+  CRIA_TRY(y.check_tails(trial.device, outcome));
   return outcome;
 }
 
 /// Cuts: the default one, sets that share a workgroup, and workgroups that make one set of rows after the other.
-std::vector<Variant> variants(const gpu::Device& device, uint32_t columns) {
+std::vector<ProductVariant> variants(const gpu::Device& device, uint32_t columns) {
   const std::vector<MatVecCut> cuts =
       MatVecFew::candidate_cuts(device, {.format = {kernels::WeightType::kInt8, 32}, .columns = columns});
   if (cuts.empty()) return {};
@@ -207,10 +158,10 @@ std::vector<Variant> variants(const gpu::Device& device, uint32_t columns) {
   };
   using enum MatVecOutput;
   return {
-      {.norm = true, .bias = true, .output = kStore, .cut = {}},
-      {.norm = false, .bias = false, .output = kAdd, .cut = cut(1, 3)},
+      {.norm = true, .bias = true, .output = kStore, .max_tokens = 8},
+      {.norm = false, .bias = false, .output = kAdd, .max_tokens = 8, .cut = cut(1, 3)},
       {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 4, .cut = cut(2, 2)},
-      {.norm = false, .bias = true, .output = kSwiGlu, .cut = cut(4, 0)},
+      {.norm = false, .bias = true, .output = kSwiGlu, .max_tokens = 8, .cut = cut(4, 0)},
   };
 }
 
@@ -237,14 +188,14 @@ void add_matvec_few_cases(const gpu::Device& device, std::vector<Case>& cases) {
   for (const WeightFormat& format : weight_formats()) {
     if (!kernels::is_quantised(format.type)) continue;
     for (const auto& [rows, columns] : sizes(format)) {
-      for (const Variant& variant : variants(device, columns)) {
+      for (const ProductVariant& variant : variants(device, columns)) {
         const bool pairs = variant.output == MatVecOutput::kSwiGlu;
-        const FewShape shape{.rows = pairs ? round_up(rows, 2U) : rows,
-                             .columns = columns,
-                             .tokens = 1 + index * 3 % (variant.max_tokens + 2),
-                             .shards = std::min(rows, 1 + index % 2)};
+        const ProductShape shape{.rows = pairs ? round_up(rows, 2U) : rows,
+                                 .columns = columns,
+                                 .tokens = 1 + index * 3 % (variant.max_tokens + 2),
+                                 .shards = std::min(rows, 1 + index % 2)};
         ++index;
-        const kernels::MatVecSpec spec = spec_of(format, variant, shape, 1);
+        const kernels::MatVecSpec spec = spec_of(format, variant, shape);
         if (variant.cut ? !MatVecFew::is_valid_cut(device, spec, *variant.cut)
                         : MatVecFew::candidate_cuts(device, spec).empty()) {
           continue;

@@ -94,18 +94,19 @@ std::vector<kernels::WeightFormat> weight_formats() {
 }
 
 std::vector<uint32_t> cut_rows(const gpu::Device& device, uint32_t rows, uint32_t columns,
-                               const kernels::WeightFormat& format, uint32_t parts) {
+                               const kernels::WeightFormat& format, uint32_t parts, uint32_t together) {
   const uint64_t row_bytes =
-      uint64_t{kernels::padded_columns(columns, format)} * kernels::weight_type_bits(format.type) / 8;
+      uint64_t{together} * kernels::padded_columns(columns, format) * kernels::weight_type_bits(format.type) / 8;
   const uint64_t most = std::max<uint64_t>((device.limits().max_binding_bytes - kTailWords * 4) / row_bytes, 1);
   std::vector<uint32_t> shards;
-  uint32_t left = rows;
+  uint32_t left = rows / together;
   for (uint32_t part = 1; left > 0; ++part) {
-    const uint32_t share = rows * part / (parts * (parts + 1) / 2);  // 1, 2, 3, … parts of the whole
+    const uint32_t share = rows / together * part / (parts * (parts + 1) / 2);  // 1, 2, 3, … parts of the whole
     const uint32_t own = part >= parts ? left : std::clamp(share, 1U, left);
     shards.push_back(static_cast<uint32_t>(std::min<uint64_t>(own, most)));
     left -= shards.back();
   }
+  for (uint32_t& shard : shards) shard *= together;
   return shards;
 }
 
