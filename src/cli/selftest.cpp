@@ -4,10 +4,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <set>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "cli/command.h"
 
@@ -86,7 +86,7 @@ gpu::FeatureSet both(const gpu::FeatureSet& a, const gpu::FeatureSet& b) {
 /// sets of kernels of earlier calls, holds already.
 Result<std::optional<DeviceReport>> test_device(const SelftestFlags& flags, const gpu::FeatureSet& mask,
                                                 std::set<std::set<std::string>>& done) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   CRIA_TRY_ASSIGN(gpu::DeviceOptions options, flags.device.options());
   options.disabled = both(options.disabled, mask);
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options));
@@ -98,7 +98,7 @@ Result<std::optional<DeviceReport>> test_device(const SelftestFlags& flags, cons
     report.kernels.push_back(kernel);
     if (!flags.json) print(kernel);
   });
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report.seconds = seconds_since(start);
   if (!flags.json) {
     fmt::print("  {} kernels, {} shapes, {:.1f} s: {}\n", report.kernels.size(), cases.size(), report.seconds,
                report.failed() == 0 ? std::string("ok") : fmt::format("{} FAILED", report.failed()));

@@ -1,16 +1,14 @@
 #include "engine/bandwidth.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "base/clock.h"
 #include "engine/median.h"
 #include "kernels/fill_random.h"
 #include "kernels/read_bandwidth.h"
 
 namespace cria::engine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kLargestBuffer = 1ULL << 30;
 constexpr uint64_t kSmallestBuffer = 16ULL << 20;
@@ -48,7 +46,7 @@ struct Reader {
     for (uint32_t i = 0; i < reads; ++i) kernel.record(recorder, buffer, sums, workgroups);
     CRIA_TRY(recorder.submit());
     CRIA_TRY(device.wait_idle());
-    return std::chrono::duration<double>(Clock::now() - start).count();
+    return seconds_since(start);
   }
 };
 
@@ -102,7 +100,7 @@ Result<double> measure_link_bandwidth(gpu::Device& device) {
     for (uint32_t i = 0; i < copies; ++i) recorder.copy(source, 0, target, 0, bytes);
     CRIA_TRY(recorder.submit());
     CRIA_TRY(device.wait_idle());
-    return std::chrono::duration<double>(Clock::now() - start).count();
+    return seconds_since(start);
   };
   CRIA_TRY_ASSIGN(const double first, time(1));
   const auto copies = static_cast<uint32_t>(std::clamp(kSampleSeconds / first, 1.0, double{kMaxReads}));

@@ -1,18 +1,16 @@
 #include "engine/bench.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/platform.h"
 #include "engine/median.h"
 #include "kernels/fill_random.h"
 
 namespace cria::engine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr SamplingParams kGreedy = {
     .temperature = 0, .top_k = 0, .top_p = 1, .min_p = 0, .repetition_penalty = 1, .seed = 0};
@@ -21,7 +19,7 @@ constexpr uint32_t kProfiledTokens = 16;
 
 class Stopwatch {
  public:
-  [[nodiscard]] double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  [[nodiscard]] double seconds() const { return seconds_since(start_); }
   [[nodiscard]] double cpu_seconds() const { return platform::cpu_seconds() - cpu_start_; }
 
  private:

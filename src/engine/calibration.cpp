@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "base/platform.h"
 
@@ -86,12 +85,9 @@ Status Calibration::gather_window(size_t first, uint32_t layers) {
   CRIA_TRY(model.kv_cache().reserve(device, 0, window_));
   for (uint32_t position = 0; position < window_;) {
     const uint32_t count = std::min({kPassTokens, model.max_batch_tokens(), window_ - position});
-    model::Batch batch;
+    auto batch = model::Batch::of(0, position, count);
     const auto begin = tokens_.begin() + static_cast<std::ptrdiff_t>(first + position);
     batch.tokens.assign(begin, begin + count);
-    batch.positions.resize(count);
-    std::iota(batch.positions.begin(), batch.positions.end(), position);
-    batch.slots.assign(count, 0);
     batch.rope_length = window_;
     for (uint32_t layer = 0; layer < layers; ++layer) {
       if (platform::interrupted()) return fail(ErrorCode::kIo, "interrupted while reading the calibration text");

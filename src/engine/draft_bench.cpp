@@ -2,22 +2,13 @@
 
 #include <algorithm>
 #include <cctype>
-#include <chrono>
-#include <numeric>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "engine/median.h"
 #include "kernels/fill_random.h"
 
 namespace cria::engine {
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-}  // namespace
-
 double DraftBenchResult::plain_speed(const DraftScript& script) const { return script.tokens / median(plain_seconds); }
 double DraftBenchResult::speed(const DraftScript& script) const { return script.tokens / median(seconds); }
 
@@ -38,11 +29,8 @@ Status DraftBench::read_prompt(const DraftScript& script) {
   CRIA_TRY(model.kv_cache().reserve(device, 0, length));
   for (uint32_t position = 0; position < length;) {
     const uint32_t count = std::min(engine_->pass_size().tokens(position), length - position);
-    model::Batch batch;
+    auto batch = model::Batch::of(0, position, count);
     batch.tokens.assign(script.prompt.begin() + position, script.prompt.begin() + position + count);
-    batch.positions.resize(count);
-    std::iota(batch.positions.begin(), batch.positions.end(), position);
-    batch.slots.assign(count, 0);
     batch.rope_length = length;
     gpu::Recorder recorder = device.record("prefill");
     CRIA_TRY(model.forward(device, recorder, batch));
@@ -59,14 +47,9 @@ Result<gpu::PendingRead> DraftBench::submit(std::vector<uint32_t> tokens, uint32
   gpu::Device& device = engine_->device();
   CRIA_TRY(model.kv_cache().reserve(device, 0, position + rows));
   const std::vector<uint32_t> drafted(tokens.begin() + (tokens.empty() ? 0 : 1), tokens.end());
-  model::Batch batch;
+  auto batch = model::Batch::of(0, position, rows);
   batch.tokens = std::move(tokens);
-  batch.positions.resize(rows);
-  std::iota(batch.positions.begin(), batch.positions.end(), position);
-  batch.slots.assign(rows, 0);
-  batch.output_rows.resize(rows);
-  std::iota(batch.output_rows.begin(), batch.output_rows.end(), 0);
-  batch.rope_length = position + rows;
+  batch.output_all();
   gpu::Recorder recorder = device.record("measured");
   CRIA_TRY(model.forward(device, recorder, batch));
   std::vector<TokenSampler::Draw> draws;

@@ -1,7 +1,6 @@
 #include "engine/draft_control.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "engine/median.h"
 

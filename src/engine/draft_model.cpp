@@ -1,7 +1,6 @@
 #include "engine/draft_model.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace cria::engine {
 
@@ -42,11 +41,8 @@ Result<bool> DraftModel::catch_up(const Request& request) {
     const auto position = static_cast<uint32_t>(held.size());
     const uint32_t count =
         std::min<uint32_t>(model.max_batch_tokens(), static_cast<uint32_t>(tokens.size()) - 1 - position);
-    model::Batch batch;
+    auto batch = model::Batch::of(request.slot, position, count);
     batch.tokens.assign(tokens.begin() + position, tokens.begin() + position + count);
-    batch.positions.resize(count);
-    std::iota(batch.positions.begin(), batch.positions.end(), position);
-    batch.slots.assign(count, request.slot);
     batch.rope_length = static_cast<uint32_t>(tokens.size());
     gpu::Recorder recorder = device.record("draft, reading");
     CRIA_TRY(model.forward(device, recorder, batch));

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <chrono>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/platform.h"
 #include "base/progress.h"
@@ -161,7 +161,7 @@ Status Engine::fit_and_load(const OpenedModel* opened) {
 }
 
 Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, const EngineOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   CRIA_TRY_ASSIGN(OpenedModel opened, open_model(path));
   std::unique_ptr<text::Tokenizer> tokenizer;
   if (options.needs_tokenizer || opened.files.has_tokenizer()) {
@@ -180,17 +180,17 @@ Result<std::unique_ptr<Engine>> Engine::load(const std::filesystem::path& path, 
   }
   CRIA_TRY(engine->fit_and_load(&opened));
   warn_about_context(*engine);
-  engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  engine->load_seconds_ = seconds_since(start);
   return engine;
 }
 
 Result<std::unique_ptr<Engine>> Engine::make_up(const model::ModelConfig& config, const EngineOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options.device));
   std::unique_ptr<Engine> engine(new Engine(std::move(device), options));
   engine->config_ = config;
   CRIA_TRY(engine->fit_and_load(nullptr));
-  engine->load_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  engine->load_seconds_ = seconds_since(start);
   return engine;
 }
 
@@ -218,11 +218,10 @@ Status Engine::reload() {
 }
 
 Status Engine::run_pass(gpu::Recorder& recorder, uint32_t tokens, uint32_t position) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   CRIA_TRY(recorder.submit());
   CRIA_TRY(device_.wait_idle());
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  observe_pass(tokens, position, taken.count());
+  observe_pass(tokens, position, seconds_since(start));
   return {};
 }
 

@@ -1,35 +1,21 @@
 #include "engine/sequence.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <cstring>
-#include <numeric>
 
+#include "base/clock.h"
 #include "base/platform.h"
 #include "engine/cache_file.h"
 
 namespace cria::engine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-/// Positions first … first + count - 1 of slot 0, as a batch.
-model::Batch make_batch(std::vector<uint32_t> tokens, uint32_t first, uint32_t count, uint32_t rope_length) {
-  model::Batch batch;
-  batch.tokens = std::move(tokens);
-  batch.positions.resize(count);
-  std::iota(batch.positions.begin(), batch.positions.end(), first);
-  batch.slots.assign(count, 0);
-  batch.rope_length = rope_length;
+/// Tokens `first` to first + count - 1 of a text in slot 0, which is read as a whole.
+model::Batch part_of(const std::vector<uint32_t>& tokens, uint32_t first, uint32_t count) {
+  auto batch = model::Batch::of(0, first, count);
+  batch.tokens.assign(tokens.begin() + first, tokens.begin() + first + count);
+  batch.rope_length = static_cast<uint32_t>(tokens.size());
   return batch;
-}
-
-std::vector<uint32_t> slice(const std::vector<uint32_t>& tokens, size_t first, size_t count) {
-  const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(first);
-  return {begin, begin + static_cast<std::ptrdiff_t>(count)};
 }
 
 }  // namespace
@@ -171,7 +157,7 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
     if (platform::interrupted()) return {};
     const uint32_t position = cached_;
     const uint32_t count = std::min(engine_->pass_size().tokens(position), length - position);
-    model::Batch batch = make_batch(slice(tokens_, position, count), position, count, length);
+    model::Batch batch = part_of(tokens_, position, count);
     const bool is_last = position + count == length;
     if (is_last) batch.output_rows = {count - 1};
     gpu::Recorder recorder = device.record("prefill", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
@@ -187,19 +173,11 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
   return {};
 }
 
-Result<uint32_t> Sequence::checked(kernels::SampledToken sampled) const {
-  if (sampled.status != kernels::SamplerStatus::kOk) {
-    return fail(ErrorCode::kNotFinite,
-                "the model produced NaN or infinite logits at position {}: its weights are damaged, or too large for "
-                "the chosen weight type",
-                tokens_.size());
-  }
-  return sampled.token;
-}
-
-Result<uint32_t> Sequence::take_token(gpu::PendingRead& read) const {
-  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> tokens, read.values<kernels::SampledToken>());
-  return checked(tokens.front());
+/// Waits for a token that is not wanted. Errors: those of its draw.
+Status Sequence::check_drawn(gpu::PendingRead& read) const {
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, read.values<kernels::SampledToken>());
+  CRIA_TRY(token_of(sampled.front(), tokens_.size()));
+  return {};
 }
 
 Status Sequence::settle() {
@@ -231,7 +209,7 @@ Status Sequence::take_over(uint32_t token, Decoding& decoding) {
 
 /// A token has come back.
 Status Sequence::take_next(Decoding& decoding, kernels::SampledToken sampled) {
-  CRIA_TRY_ASSIGN(const uint32_t token, checked(sampled));
+  CRIA_TRY_ASSIGN(const uint32_t token, token_of(sampled, tokens_.size()));
   ++decoding.known;
   if (decoding.left() == 0) {
     decoding.reason = StopReason::kMaxTokens;
@@ -249,8 +227,9 @@ Status Sequence::begin_step(Decoding& decoding, std::vector<uint32_t> token, gpu
   const bool is_ahead = token.empty();
   const auto position = static_cast<uint32_t>(tokens_.size()) - (is_ahead ? 0 : 1);
   CRIA_TRY(engine_->model().kv_cache().reserve(device, 0, position + 1));
-  model::Batch batch = make_batch(std::move(token), position, 1, position + 1);
-  batch.output_rows = {0};
+  auto batch = model::Batch::of(0, position, 1);
+  batch.tokens = std::move(token);
+  batch.output_all();
   const auto timing = decoding.options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone;
   gpu::Recorder recorder = device.record("decode", timing);
   CRIA_TRY(engine_->model().forward(device, recorder, batch));
@@ -287,11 +266,10 @@ Status Sequence::verify(Decoding& decoding, const std::vector<uint32_t>& draft) 
   const auto position = static_cast<uint32_t>(tokens_.size()) - 1;
   const auto rows = static_cast<uint32_t>(draft.size()) + 1;
   CRIA_TRY(model.kv_cache().reserve(device, 0, position + rows));
-  std::vector<uint32_t> tokens = {tokens_.back()};
-  tokens.insert(tokens.end(), draft.begin(), draft.end());
-  model::Batch batch = make_batch(std::move(tokens), position, rows, position + rows);
-  batch.output_rows.resize(rows);
-  std::iota(batch.output_rows.begin(), batch.output_rows.end(), 0);
+  auto batch = model::Batch::of(0, position, rows);
+  batch.tokens = {tokens_.back()};
+  batch.tokens.insert(batch.tokens.end(), draft.begin(), draft.end());
+  batch.output_all();
   const auto timing = decoding.options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone;
   gpu::Recorder recorder = device.record("verify", timing);
   CRIA_TRY(model.forward(device, recorder, batch));
@@ -357,7 +335,7 @@ Status Sequence::decode(Decoding& decoding, gpu::PendingRead first) {
     CRIA_TRY(take_next(decoding, sampled.front()));
     if (decoding.reason) {
       // A failure of a step that nobody asked for is of no interest, unless the device is gone.
-      if (next.valid() && !take_token(next)) CRIA_TRY(device.check());
+      if (next.valid() && !check_drawn(next)) CRIA_TRY(device.check());
       break;
     }
     if (constraint_ && ahead) {
@@ -383,7 +361,7 @@ Status Sequence::read_and_decode(const std::vector<uint32_t>& prompt, const Gene
   };
   if (platform::interrupted() || options.max_tokens == 0) {
     stats.stop_reason = platform::interrupted() ? StopReason::kInterrupted : StopReason::kMaxTokens;
-    if (first.valid()) CRIA_TRY(take_token(first));
+    if (first.valid()) CRIA_TRY(check_drawn(first));
   } else {
     const TokenCallback callback = on_first;
     Decoding decoding{.options = options, .on_token = callback, .stats = stats};
@@ -435,11 +413,8 @@ Result<std::vector<std::vector<float>>> Sequence::read_logits(const std::vector<
     const bool is_wanted = position >= first_wanted;
     const uint32_t limit = is_wanted ? rows_per_pass : first_wanted - position;
     const uint32_t count = std::min({limit, engine_->pass_size().tokens(position), length - position});
-    model::Batch batch = make_batch(slice(tokens_, position, count), position, count, length);
-    if (is_wanted) {
-      batch.output_rows.resize(count);
-      std::iota(batch.output_rows.begin(), batch.output_rows.end(), 0);
-    }
+    model::Batch batch = part_of(tokens_, position, count);
+    if (is_wanted) batch.output_all();
     gpu::Recorder recorder = device.record("logits");
     CRIA_TRY(read_batch(recorder, batch));
     CRIA_TRY(engine_->run_pass(recorder, count, position));

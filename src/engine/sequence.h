@@ -58,8 +58,8 @@ struct GenerateOptions {
   /// Needs the engine's tokenizer.
   std::shared_ptr<const grammar::Grammar> grammar = {};
   bool profile = false;
-  /// Called after each pass through the prompt with its tokens that have been read, and all of them: for the last pass
-  /// when it has been submitted, since the first step follows it without a pause.
+  /// Called after each pass through the prompt with the tokens that have been read, and all that are to be: for the
+  /// last pass when it has been submitted, since the first step follows it without a pause.
   std::function<void(uint32_t read, uint32_t total)> on_read = {};
 };
 
@@ -82,9 +82,8 @@ class Sequence {
   /// Reads the prompt and generates until a stop token, the limit, a full context or the callback says
   /// so. While one token is on its way back the next step already runs, with a grammar all of it but the draw; or
   /// drafted tokens are verified, several in a pass, as the engine was asked for and while that pays.
-  /// Errors: kInvalidInput for an empty or overlong prompt or tokens outside the vocabulary, and where a
-  /// grammar allows no token; kNotFinite
-  /// where logits are NaN or infinite; kDevice; kOutOfMemory.
+  /// Errors: kInvalidInput for an empty or overlong prompt or tokens outside the vocabulary, and where a grammar allows
+  /// no token; kNotFinite where logits are NaN or infinite; kDevice; kOutOfMemory.
   Result<GenerationStats> generate(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
                                    const TokenCallback& on_token);
 
@@ -135,8 +134,7 @@ class Sequence {
   Status take_next(Decoding& decoding, kernels::SampledToken sampled);
   [[nodiscard]] Speculation::Text draftable(const Decoding& decoding) const;
   Status add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const;
-  Result<uint32_t> checked(kernels::SampledToken sampled) const;
-  Result<uint32_t> take_token(gpu::PendingRead& read) const;
+  Status check_drawn(gpu::PendingRead& read) const;
   Status take_over(uint32_t token, Decoding& decoding);
   Status read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
                          const TokenCallback& on_token);

@@ -1,7 +1,8 @@
 #include "engine/speculation.h"
 
 #include <algorithm>
-#include <chrono>
+
+#include "base/clock.h"
 
 namespace cria::engine {
 
@@ -63,7 +64,7 @@ Result<std::vector<std::vector<uint32_t>>> Speculation::draft(std::span<const Te
 
 Result<std::vector<std::vector<uint32_t>>> Speculation::draft_by_model(std::span<const Text> texts,
                                                                        const std::vector<uint32_t>& counts) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   std::vector<DraftModel::Request> requests;
   for (size_t i = 0; i < texts.size(); ++i) {
     requests.push_back({.slot = texts[i].slot,
@@ -75,8 +76,7 @@ Result<std::vector<std::vector<uint32_t>>> Speculation::draft_by_model(std::span
   CRIA_TRY_ASSIGN(std::vector<std::vector<uint32_t>> drafts, draft_model_->draft(requests));
   size_t longest = 0;
   for (const std::vector<uint32_t>& draft : drafts) longest = std::max(longest, draft.size());
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  if (longest > 0) control_.observe_drafting(static_cast<uint32_t>(longest), taken.count());
+  if (longest > 0) control_.observe_drafting(static_cast<uint32_t>(longest), seconds_since(start));
   return drafts;
 }
 

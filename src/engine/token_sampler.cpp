@@ -85,6 +85,14 @@ Status TokenSampler::record_masks(gpu::Device& device, gpu::Recorder& recorder, 
   return {};
 }
 
+Result<uint32_t> token_of(kernels::SampledToken sampled, size_t position) {
+  if (sampled.status == kernels::SamplerStatus::kOk) return sampled.token;
+  return fail(ErrorCode::kNotFinite,
+              "the model produced NaN or infinite logits at position {}: its weights are damaged, or too large for the "
+              "chosen weight type",
+              position);
+}
+
 void TokenSampler::keep(const SamplingParams& params, uint32_t slot, uint32_t token) {
   if (has_penalties(params)) kept_[slot].push_back(token);  // else nobody asks for the counts
 }

@@ -56,7 +56,10 @@ class TokenSampler {
   gpu::Buffer kept_lists_, kept_tokens_, drafted_lists_, drafted_tokens_;  // not valid where all draws are of slots
   std::vector<std::vector<uint32_t>> kept_;  // by slot: tokens of its text that seen_ does not count yet
   gpu::Buffer biases_;               // LogitBiasEntry, as many as were needed so far; not valid before the first
-  gpu::Buffer masks_, masked_rows_;  // u32 [slots, words], u32 [slots]; not valid before the first mask
+  gpu::Buffer masks_, masked_rows_;  // u32 [draws, words], u32 [draws]; not valid before the first mask
 };
+
+/// What was drawn behind so many tokens. Errors: kNotFinite.
+Result<uint32_t> token_of(kernels::SampledToken sampled, size_t position);
 
 }  // namespace cria::engine

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "base/checked.h"
@@ -79,6 +80,20 @@ Status check_memory(const gpu::DeviceInfo& device, const MemoryPlan& plan) {
 }
 
 }  // namespace
+
+Batch Batch::of(uint32_t slot, uint32_t first, uint32_t count) {
+  Batch batch;
+  batch.positions.resize(count);
+  std::iota(batch.positions.begin(), batch.positions.end(), first);
+  batch.slots.assign(count, slot);
+  batch.rope_length = first + count;
+  return batch;
+}
+
+void Batch::output_all() {
+  output_rows.resize(size());
+  std::iota(output_rows.begin(), output_rows.end(), 0);
+}
 
 Result<Model> Model::load(gpu::Device& device, const formats::Checkpoint& checkpoint, const ModelConfig& config,
                           const ModelOptions& options, const std::function<void(uint64_t)>& on_progress) {

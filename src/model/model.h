@@ -102,6 +102,10 @@ struct Batch {
   std::optional<uint32_t> only_layer = {};
 
   [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(positions.size()); }
+  /// `count` positions of one sequence from `first` on, behind which it ends; the tokens are the caller's to add.
+  [[nodiscard]] static Batch of(uint32_t slot, uint32_t first, uint32_t count);
+  /// The logits of all its tokens are wanted.
+  void output_all();
 };
 
 class Model {

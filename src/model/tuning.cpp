@@ -1,11 +1,11 @@
 #include "model/tuning.h"
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/platform.h"
 
@@ -16,7 +16,6 @@ using Json = nlohmann::json;
 using detail::Trial;
 using kernels::MatMulCut;
 using kernels::MatVecCut;
-using Clock = std::chrono::steady_clock;
 
 constexpr int kFileVersion = 4;
 constexpr double kSampleSeconds = 2e-3;
@@ -94,7 +93,7 @@ Result<double> seconds_of(gpu::Device& device, const Trial& trial, size_t candid
   const auto start = Clock::now();
   CRIA_TRY(recorder.submit());
   CRIA_TRY(device.wait_idle());
-  double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  double seconds = seconds_since(start);
   CRIA_TRY_ASSIGN(const gpu::SubmissionTimes times, recorder.times());
   if (times.total_nanoseconds > 0) seconds = static_cast<double>(times.total_nanoseconds) * 1e-9;
   return seconds / static_cast<double>(rounds * trial.matrices.size());

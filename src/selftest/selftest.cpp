@@ -1,9 +1,9 @@
 #include "selftest/selftest.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
+#include "base/clock.h"
 #include "selftest/cases.h"
 
 namespace cria::selftest {
@@ -55,12 +55,12 @@ void count(KernelReport& report, const Case& one, const Result<CaseOutcome>& out
 void run_cases(gpu::Device& device, std::span<const Case> cases,
                const std::function<void(const KernelReport&)>& report) {
   while (!cases.empty()) {
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = Clock::now();
     KernelReport kernel{.kernel = cases.front().kernel, .failure = {}};
     for (; !cases.empty() && cases.front().kernel == kernel.kernel; cases = cases.subspan(1)) {
       count(kernel, cases.front(), cases.front().run(device));
     }
-    kernel.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    kernel.seconds = seconds_since(start);
     report(kernel);
   }
 }
