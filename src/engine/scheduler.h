@@ -7,7 +7,6 @@
 // step verifies drafts of how its texts go on (engine/speculation.h).
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -15,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/clock.h"
 #include "engine/constraint.h"
 #include "engine/engine.h"
 #include "engine/speculation.h"
@@ -80,7 +80,6 @@ class Scheduler {
   [[nodiscard]] SchedulerState state() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
   /// A job that was begun, and what there is of it.
   struct Text {
     std::shared_ptr<Ticket> ticket;
@@ -141,7 +140,9 @@ class Scheduler {
   void drop_cancelled();
   Status iterate();
   Status read_chunk(uint32_t index);
-  Status finish_embedding(Slot& slot, gpu::PendingRead sums);
+  Result<bool> make_room_to_read(Slot& slot, uint32_t index);
+  [[nodiscard]] uint32_t chunk_tokens(const Slot& slot, uint32_t others) const;
+  Status finish_embedding(Slot& slot, uint32_t index, gpu::Recorder& recorder);
   Status make_room_for_step();
   [[nodiscard]] std::vector<uint32_t> joining(const Slot& reading) const;
   Status decode();
@@ -152,11 +153,12 @@ class Scheduler {
   Result<bool> verify_drafts(const std::vector<uint32_t>& rows);
   [[nodiscard]] bool is_next(const Row& row) const;
   void observe(const Flight& flight);
-  Result<Flight> launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens, bool is_ahead);
+  Result<Flight> launch(const std::vector<uint32_t>& slots, bool is_ahead);
   [[nodiscard]] bool can_look_ahead() const;
   Status submit_draws(gpu::Recorder& recorder, Flight& flight);
   Status draw_late(Flight& flight);
   Status collect(Flight flight);
+  void count_step();
   void count_drafts(Ticket& ticket, uint32_t drafted, uint32_t accepted);
   Status take_row(Flight& flight, size_t index, kernels::SampledToken sampled);
   void take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs);

@@ -1,7 +1,6 @@
 // The scheduler's passes of the model: chunks of prompts, and steps for all texts that are being generated.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "engine/scheduler.h"
@@ -32,77 +31,80 @@ Status Scheduler::iterate() {
   return decode();
 }
 
+/// Makes room for a text that is being read, and for the next tokens of the others. False where it ended meanwhile, or
+/// had to give way.
+Result<bool> Scheduler::make_room_to_read(Slot& slot, uint32_t index) {
+  CRIA_TRY(adopt_pages(slot, index));
+  if (!slot.is_reading()) return false;
+  const Result<bool> has_room = make_room(index, slot.to_read());
+  if (!has_room) {
+    if (has_room.error().code() != ErrorCode::kOutOfMemory) return std::unexpected(has_room.error());
+    fail_job(slot, has_room.error());
+  }
+  if (!has_room || !*has_room) return false;
+  if (slot.ticket->job().embeds) return true;
+  CRIA_TRY(make_room_for_step());
+  return slot.is_reading();
+}
+
+/// How many tokens of a text are read next, in a pass that so many others share.
+uint32_t Scheduler::chunk_tokens(const Slot& slot, uint32_t others) const {
+  uint32_t chunk = engine_.model().max_batch_tokens();  // where nobody has to wait
+  if (others > 0) {
+    chunk = std::min(chunk, std::max(options_.chunk_tokens, others + kMinChunk)) - others;
+  } else if (!decoding().empty()) {
+    chunk = options_.chunk_tokens;
+  }
+  return std::min({engine_.pass_size().tokens(slot.cached), chunk, slot.to_read() - slot.cached});
+}
+
 Status Scheduler::read_chunk(uint32_t index) {
   Slot& slot = slots_[index];
-  gpu::Device& device = engine_.device();
-  model::Model& model = engine_.model();
-  const uint32_t length = slot.to_read();
   const bool embeds = slot.ticket->job().embeds;
   if (slot.ticket->job().options.max_tokens == 0 && !embeds) {
     end(slot, StopReason::kMaxTokens);
     return {};
   }
-  CRIA_TRY(adopt_pages(slot, index));
-  if (!slot.is_reading()) return {};
-  const Result<bool> has_room = make_room(index, length);
-  if (!has_room) {
-    if (has_room.error().code() != ErrorCode::kOutOfMemory) return std::unexpected(has_room.error());
-    fail_job(slot, has_room.error());
-  }
-  if (!has_room || !*has_room) return {};
-  std::vector<uint32_t> rows;
-  if (!embeds) {
-    CRIA_TRY(make_room_for_step());
-    if (!slot.is_reading()) return {};  // it had to give way
-    rows = joining(slot);
-  }
-  const auto others = static_cast<uint32_t>(rows.size());
-  uint32_t chunk = model.max_batch_tokens();  // where nobody has to wait
-  if (others > 0) {
-    chunk = std::min(chunk - others, std::max(options_.chunk_tokens, others + kMinChunk) - others);
-  } else if (!decoding().empty()) {
-    chunk = options_.chunk_tokens;
-  }
+  CRIA_TRY_ASSIGN(const bool has_room, make_room_to_read(slot, index));
+  if (!has_room) return {};
+  const std::vector<uint32_t> others = embeds ? std::vector<uint32_t>() : joining(slot);
+  const uint32_t length = slot.to_read();
   const uint32_t position = slot.cached;
-  const uint32_t count = std::min({engine_.pass_size().tokens(position), chunk, length - position});
-  model::Batch batch;
-  Flight flight;
-  batch.tokens.assign(slot.tokens.begin() + position, slot.tokens.begin() + position + count);
-  batch.positions.resize(count);
-  std::iota(batch.positions.begin(), batch.positions.end(), position);
-  batch.slots.assign(count, index);
+  const uint32_t count = chunk_tokens(slot, static_cast<uint32_t>(others.size()));
   const bool is_last = position + count == length && slot.generated == 0;
+  auto batch = model::Batch::of(index, position, count);
+  batch.tokens.assign(slot.tokens.begin() + position, slot.tokens.begin() + position + count);
+  batch.rope_length = length;
+  batch.sums_hidden = embeds;
+  Flight flight;
   if (is_last && !embeds) {
     batch.output_rows = {count - 1};
     flight.rows = {{.slot = index, .ticket = slot.ticket, .position = length - 1}};
   }
-  for (const uint32_t other : rows) {
+  for (const uint32_t other : others) {
     const Slot& text = slots_[other];
     batch.tokens.push_back(text.tokens.back());
     add_row(other, static_cast<uint32_t>(text.tokens.size()) - 1, batch, flight);
   }
-  batch.rope_length = length;
-  batch.sums_hidden = embeds;
-  gpu::Recorder recorder = device.record("prefill");
-  CRIA_TRY(model.forward(device, recorder, batch));
+  model::Model& model = engine_.model();
+  gpu::Recorder recorder = engine_.device().record("prefill");
+  CRIA_TRY(model.forward(engine_.device(), recorder, batch));
   if (slot.generated == 0) sampler_.record_prompt(recorder, model, count, index);
   slot.cached += count;
   publish_pages(slot);
-  if (is_last && embeds) {
-    const uint64_t row_bytes = uint64_t{model.hidden_sums().stride()} * 4;
-    CRIA_TRY_ASSIGN(gpu::PendingRead sums, recorder.read(model.hidden_sums().buffer, index * row_bytes,
-                                                         uint64_t{model.hidden_sums().columns} * 4));
-    CRIA_TRY(recorder.submit());
-    return finish_embedding(slot, std::move(sums));
-  }
+  if (is_last && embeds) return finish_embedding(slot, index, recorder);
   if (!flight.valid()) return engine_.run_pass(recorder, count, position);
   flight.chunk = {.tokens = count, .position = position, .begun = Clock::now()};
   CRIA_TRY(submit_draws(recorder, flight));
-  if (rows.empty()) return collect(std::move(flight));
+  if (others.empty()) return collect(std::move(flight));
   flight_ = std::move(flight);
+  count_step();
+  return {};
+}
+
+void Scheduler::count_step() {
   const std::scoped_lock lock(mutex_);
   ++state_.steps;
-  return {};
 }
 
 /// The texts whose next step is taken in the same pass as a chunk of the prompt that is being read: the weights are
@@ -118,7 +120,11 @@ std::vector<uint32_t> Scheduler::joining(const Slot& reading) const {
 }
 
 /// The direction of the mean is that of the sum: scaled to length 1, they are the same.
-Status Scheduler::finish_embedding(Slot& slot, gpu::PendingRead sums) {
+Status Scheduler::finish_embedding(Slot& slot, uint32_t index, gpu::Recorder& recorder) {
+  const kernels::Activation& hidden = engine_.model().hidden_sums();
+  const uint64_t row_bytes = uint64_t{hidden.stride()} * 4;
+  CRIA_TRY_ASSIGN(gpu::PendingRead sums, recorder.read(hidden.buffer, index * row_bytes, uint64_t{hidden.columns} * 4));
+  CRIA_TRY(recorder.submit());
   CRIA_TRY_ASSIGN(std::vector<float> embedding, sums.values<float>());
   double square = 0;
   for (const float value : embedding) square += double{value} * double{value};
@@ -161,27 +167,21 @@ Status Scheduler::decode() {
   if (!flight_.valid()) {
     CRIA_TRY(make_room_for_step());
     std::vector<uint32_t> rows = decoding();
-    std::vector<uint32_t> tokens;
-    for (const uint32_t index : rows) tokens.push_back(slots_[index].tokens.back());
     // Dynamic RoPE turns every text by its own length, and a pass knows one.
     const bool is_alone = engine_.config().rope.scaling == model::RopeScaling::kDynamic;
-    for (size_t row = 0; is_alone && row + 1 < rows.size(); ++row) {
-      CRIA_TRY_ASSIGN(Flight single, launch({rows[row]}, {tokens[row]}, false));
+    for (; is_alone && rows.size() > 1; rows.erase(rows.begin())) {
+      CRIA_TRY_ASSIGN(Flight single, launch({rows.front()}, false));
       CRIA_TRY(collect(std::move(single)));
-    }
-    if (is_alone && rows.size() > 1) {
-      rows = {rows.back()};
-      tokens = {tokens.back()};
     }
     if (rows.empty()) return {};
     CRIA_TRY_ASSIGN(const bool is_verified, verify_drafts(rows));
     if (is_verified) return {};
-    CRIA_TRY_ASSIGN(flight_, launch(rows, tokens, false));
+    CRIA_TRY_ASSIGN(flight_, launch(rows, false));
   }
   Flight ahead;
   flight_.is_followed = can_look_ahead();
   if (flight_.is_followed && !speculation_.expects_drafts(draftable(flight_.slots()))) {
-    CRIA_TRY_ASSIGN(ahead, launch(flight_.slots(), {}, true));
+    CRIA_TRY_ASSIGN(ahead, launch(flight_.slots(), true));
   }
   CRIA_TRY(collect(std::exchange(flight_, std::move(ahead))));
   return draw_late(flight_);
@@ -207,11 +207,11 @@ bool Scheduler::can_look_ahead() const {
 /// The texts in these slots, and how many tokens may be drafted behind each: none with a grammar, whose masks need the
 /// tokens before.
 std::vector<Speculation::Text> Scheduler::draftable(const std::vector<uint32_t>& rows) const {
+  const uint32_t context = engine_.max_context();
   std::vector<Speculation::Text> texts;
   for (const uint32_t index : rows) {
     const Slot& slot = slots_[index];
     const auto length = static_cast<uint32_t>(slot.tokens.size());
-    const uint32_t context = engine_.max_context();
     const uint32_t left = slot.ticket->job().options.max_tokens - slot.generated;
     const uint32_t room = std::min(context - std::min(length, context), left - 1);
     texts.push_back({.slot = index,
@@ -249,10 +249,7 @@ Result<bool> Scheduler::verify_drafts(const std::vector<uint32_t>& rows) {
   gpu::Recorder recorder = engine_.device().record("verify");
   CRIA_TRY(engine_.model().forward(engine_.device(), recorder, batch));
   CRIA_TRY(submit_draws(recorder, flight));
-  {
-    const std::scoped_lock lock(mutex_);
-    ++state_.steps;
-  }
+  count_step();
   CRIA_TRY(collect(std::move(flight)));
   return true;
 }
@@ -273,19 +270,18 @@ std::vector<uint32_t> Scheduler::Flight::slots() const {
   return slots;
 }
 
-/// Begins a step for these slots. `tokens` are their last ones; ahead, they are still on the GPU.
-Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, const std::vector<uint32_t>& tokens,
-                                            bool is_ahead) {
+/// Begins a step for these slots: behind their last tokens or, ahead, behind those that are still on the GPU.
+Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, bool is_ahead) {
   gpu::Device& device = engine_.device();
   model::Model& model = engine_.model();
   Flight flight;
   flight.is_ahead = is_ahead;
   model::Batch batch;
-  batch.tokens = tokens;
   for (const uint32_t index : slots) {
     const Slot& slot = slots_[index];
     const auto position = static_cast<uint32_t>(slot.tokens.size()) - (is_ahead ? 0 : 1);
     if (is_ahead && !reserve(index, position + 1)) return Flight{};  // the step as it is will tell
+    if (!is_ahead) batch.tokens.push_back(slot.tokens.back());
     add_row(index, position, batch, flight);
     batch.rope_length = position + 1;
   }
@@ -298,8 +294,7 @@ Result<Scheduler::Flight> Scheduler::launch(const std::vector<uint32_t>& slots, 
   } else {
     CRIA_TRY(submit_draws(recorder, flight));
   }
-  const std::scoped_lock lock(mutex_);
-  ++state_.steps;
+  count_step();
   return flight;
 }
 
@@ -345,7 +340,7 @@ Status Scheduler::collect(Flight flight) {
     const Row& own = flight.rows[begin];
     while (end < flight.rows.size() && flight.rows[end].slot == own.slot) ++end;
     const auto drafted = static_cast<uint32_t>(end - begin - 1);
-    count_drafts(*own.ticket, drafted, 0);
+    if (drafted > 0) count_drafts(*own.ticket, drafted, 0);
     uint32_t accepted = 0;
     for (size_t index = begin; index < end && is_next(flight.rows[index]); ++index) {
       if (index > begin) {
@@ -411,12 +406,9 @@ void Scheduler::observe(const Flight& flight) {
 void Scheduler::take(Slot& slot, kernels::SampledToken sampled, std::optional<TokenLogprobs> logprobs) {
   slot.cached = static_cast<uint32_t>(slot.tokens.size());
   const GenerateOptions& options = slot.ticket->job().options;
-  const uint32_t token = sampled.token;
-  if (sampled.status != kernels::SamplerStatus::kOk) {
-    fail_job(slot, Error(ErrorCode::kNotFinite,
-                         fmt::format("the model produced NaN or infinite logits at position {}", slot.tokens.size())));
-    return;
-  }
+  const Result<uint32_t> drawn = token_of(sampled, slot.tokens.size());
+  if (!drawn) return fail_job(slot, drawn.error());
+  const uint32_t token = *drawn;
   publish_pages(slot);
   if (std::ranges::find(options.stop_tokens, token) != options.stop_tokens.end()) {
     end(slot, StopReason::kEndOfText);
