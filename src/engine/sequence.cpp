@@ -91,7 +91,8 @@ Status Sequence::load_cache(const std::filesystem::path& path) {
 }
 
 Result<uint32_t> Sequence::keep_prefix(const std::vector<uint32_t>& wanted) {
-  const uint32_t kept = kept_prefix(engine_->config(), tokens_, wanted);
+  // What an interruption left unread is part of the text, and not of the cache.
+  const uint32_t kept = std::min(kept_prefix(engine_->config(), tokens_, wanted), cached_);
   CRIA_TRY(truncate(kept));
   sampled_ = 0;
   return kept;
@@ -152,7 +153,7 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
   gpu::Device& device = engine_->device();
   CRIA_TRY(begin_reading(prompt));
   const auto length = static_cast<uint32_t>(tokens_.size());
-  const auto total = static_cast<uint32_t>(prompt.size());
+  const uint32_t begin = cached_;
   while (cached_ < length) {
     if (platform::interrupted()) return {};
     const uint32_t position = cached_;
@@ -168,7 +169,7 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
       CRIA_TRY(engine_->run_pass(recorder, count, position));
       CRIA_TRY(add_profile(recorder, options, stats));
     }
-    if (options.on_read) options.on_read(total - (length - cached_), total);
+    if (options.on_read) options.on_read(cached_ - begin, length - begin);
   }
   return {};
 }

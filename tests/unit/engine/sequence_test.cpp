@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+
+#include "base/platform.h"
 #include "tiny_model.h"
 
 namespace cria::engine {
@@ -100,6 +103,42 @@ TEST(Sequence, WhatIsKeptOfAnotherTextDoesNotChangeTheAnswer) {
     EXPECT_EQ(sequence.tokens(), expected[i]);
   }
 }
+
+#ifndef _WIN32
+TEST(Sequence, WhatAnInterruptionLeftUnreadIsNotKept) {
+  EngineOptions engine_options;
+  engine_options.model.max_batch_tokens = 32;
+  const TinyModel model;
+  const auto engine = Engine::load(model.path(), engine_options).value();
+  std::vector<uint32_t> text(100, 5);
+  GenerateOptions options;
+  options.sampling.temperature = 0;
+  options.max_tokens = 8;
+  const auto all = [](text::TokenId) { return true; };
+  auto whole = Sequence::create(*engine).value();
+  ASSERT_TRUE(whole.clear());
+  ASSERT_TRUE(whole.generate(text, options, all));
+  const std::vector<uint32_t> expected = whole.tokens();
+
+  auto sequence = Sequence::create(*engine).value();
+  ASSERT_TRUE(sequence.clear());
+  platform::catch_interrupts();
+  options.on_read = [](uint32_t read, uint32_t) { EXPECT_EQ(read == 32 ? std::raise(SIGINT) : 1, 0) << read; };
+  const auto stats = sequence.generate(text, options, all);
+  platform::clear_interrupts();
+  ASSERT_TRUE(stats) << stats.error().message();
+  EXPECT_EQ(stats->stop_reason, StopReason::kInterrupted);
+  ASSERT_EQ(sequence.keep_prefix(text).value(), 32U);
+  std::vector<uint32_t> reads;
+  options.on_read = [&](uint32_t read, uint32_t total) {
+    EXPECT_EQ(total, 68U);
+    reads.push_back(read);
+  };
+  ASSERT_TRUE(sequence.generate({text.begin() + 32, text.end()}, options, all));
+  EXPECT_EQ(sequence.tokens(), expected);
+  EXPECT_EQ(reads, (std::vector<uint32_t>{32, 64, 68}));
+}
+#endif
 
 }  // namespace
 }  // namespace cria::engine
