@@ -3,11 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <thread>
-
-#include "engine/scheduler.h"
 #include "grammar/json_schema.h"
-#include "tiny_model.h"
+#include "scheduler_fixture.h"
 
 namespace cria::engine {
 namespace {
@@ -25,26 +22,16 @@ bool fits(const std::shared_ptr<const grammar::Grammar>& grammar, std::string_vi
 }
 
 /// A model of random weights, which by itself would write nothing that fits.
-class ConstraintTest : public testing::Test {
+class ConstraintTest : public SchedulerFixture {
  protected:
-  void start(uint32_t slots, uint32_t pages = 0, SchedulerOptions options = {}) {
-    finish();
-    EngineOptions engine_options;
-    engine_options.needs_tokenizer = true;
-    engine_options.model.slots = slots;
-    engine_options.model.max_context = 200;
-    engine_options.model.cache_positions = pages * kernels::kPageSize;
-    engine_ = Engine::load(model_.path(), engine_options).value();
-    scheduler_ = Scheduler::create(*engine_, options).value();
-    thread_ = std::thread([this] { status_ = scheduler_->run(); });
+  void start(uint32_t slots, uint32_t pages = 0, const SchedulerOptions& options = {}) {
+    SchedulerFixture::start(slots, options, pages);
+    run();
   }
-  void finish() {
-    if (!scheduler_) return;
-    scheduler_->stop(false);
-    if (thread_.joinable()) thread_.join();
-    EXPECT_TRUE(status_);
+  void TearDown() override {
+    SchedulerFixture::TearDown();
+    EXPECT_TRUE(run_status_);
   }
-  void TearDown() override { finish(); }
 
   static Job job(uint32_t seed, std::shared_ptr<const grammar::Grammar> grammar) {
     Job job;
@@ -60,26 +47,10 @@ class ConstraintTest : public testing::Test {
     return engine_->tokenizer().decode(tokens, false).value();
   }
 
-  struct Outcome {
-    std::vector<uint32_t> tokens;
-    StopReason reason = StopReason::kInterrupted;
-    std::optional<Error> error;
-  };
-  static Outcome outcome_of(Ticket& ticket) {
-    Outcome outcome;
-    for (bool has_ended = false; !has_ended;) {
-      const Ticket::News news = ticket.wait(std::chrono::milliseconds(200));
-      outcome.tokens.insert(outcome.tokens.end(), news.tokens.begin(), news.tokens.end());
-      outcome.reason = news.reason;
-      outcome.error = news.error;
-      has_ended = news.has_ended;
-    }
-    return outcome;
-  }
-  Outcome alone(const Job& job) {
+  Ticket::News alone(const Job& job) {
     auto sequence = Sequence::create(*engine_).value();
     EXPECT_TRUE(sequence.clear());
-    Outcome outcome;
+    Ticket::News outcome;
     auto stats = sequence.generate(job.prompt, job.options, [&](uint32_t token) {
       outcome.tokens.push_back(token);
       return true;
@@ -88,12 +59,6 @@ class ConstraintTest : public testing::Test {
     if (!stats) outcome.error = stats.error();
     return outcome;
   }
-
-  const TinyModel model_;
-  std::unique_ptr<Engine> engine_;
-  std::unique_ptr<Scheduler> scheduler_;
-  std::thread thread_;
-  Status status_;
 };
 
 TEST_F(ConstraintTest, TextsFitAndEndWhereTheyAreWhole) {
@@ -102,7 +67,7 @@ TEST_F(ConstraintTest, TextsFitAndEndWhereTheyAreWhole) {
   const auto grammar = parsed(kList);
   int whole = 0;
   for (uint32_t seed = 0; seed < 10; ++seed) {
-    const Outcome outcome = alone(job(seed, grammar));
+    const Ticket::News outcome = alone(job(seed, grammar));
     ASSERT_FALSE(outcome.error) << outcome.error->message();
     const std::string text = text_of(outcome.tokens);
     const bool is_whole = outcome.reason == StopReason::kEndOfText;
@@ -121,7 +86,7 @@ TEST_F(ConstraintTest, AmongOthersTheyAreWhatTheyAreAlone) {
   };
   start(1);
   finish();
-  std::vector<Outcome> right;
+  std::vector<Ticket::News> right;
   for (const Job& one : jobs()) right.push_back(alone(one));
   // The last one has too few pages for all, so that some give way and go on.
   for (const auto& [slots, pages] : {std::pair(2U, 0U), std::pair(8U, 0U), std::pair(6U, 7U)}) {
@@ -130,7 +95,7 @@ TEST_F(ConstraintTest, AmongOthersTheyAreWhatTheyAreAlone) {
     std::vector<std::shared_ptr<Ticket>> tickets;
     for (Job& one : jobs()) tickets.push_back(scheduler_->submit(std::move(one)).value());
     for (size_t i = 0; i < tickets.size(); ++i) {
-      const Outcome outcome = outcome_of(*tickets[i]);
+      const Ticket::News outcome = all_of(*tickets[i]);
       EXPECT_FALSE(outcome.error);
       EXPECT_EQ(outcome.reason, right[i].reason) << i;
       EXPECT_EQ(outcome.tokens, right[i].tokens) << i << ": " << text_of(outcome.tokens);
@@ -151,12 +116,12 @@ TEST_F(ConstraintTest, WhereNoTokenIsAllowedTheErrorSaysBehindWhat) {
   for (const auto& [grammar, phrase] :
        {std::pair("root ::= \"x\"", "no token of the vocabulary at the begin of the text"),
         std::pair("root ::= \"a\" \"x\"", "no token of the vocabulary behind \"a\"")}) {
-    const Outcome served = outcome_of(*scheduler_->submit(failing(grammar)).value());
+    const Ticket::News served = answer(failing(grammar));
     ASSERT_TRUE(served.error);
     EXPECT_NE(served.error->message().find(phrase), std::string::npos) << served.error->message();
   }
   // The model goes on with others.
-  EXPECT_FALSE(outcome_of(*scheduler_->submit(job(3, nullptr)).value()).error);
+  EXPECT_FALSE(answer(job(3, nullptr)).error);
   finish();
   EXPECT_TRUE(alone(failing("root ::= \"a\" \"x\"")).error);
   EXPECT_FALSE(alone(job(3, nullptr)).error);
@@ -168,16 +133,16 @@ TEST_F(ConstraintTest, StopTokensEndATextWhereItMayEnd) {
   Job optional = job(2, parsed("root ::= \"ab\"{0,300}"));
   optional.options.stop_tokens = stop;
   optional.options.sampling.logit_bias = {{.token = stop.front(), .value = 100}};
-  const Outcome at_once = outcome_of(*scheduler_->submit(optional).value());
+  const Ticket::News at_once = answer(optional);
   EXPECT_EQ(at_once.reason, StopReason::kEndOfText);
   EXPECT_TRUE(at_once.tokens.empty());
   Job needed = optional;
   needed.options.grammar = parsed("root ::= \"ab\"{3,300}");
-  const Outcome later = outcome_of(*scheduler_->submit(needed).value());
+  const Ticket::News later = answer(needed);
   EXPECT_EQ(later.reason, StopReason::kEndOfText);
   EXPECT_EQ(text_of(later.tokens), "ababab");
   Job empty = job(2, parsed("root ::= \"\""));
-  const Outcome nothing = outcome_of(*scheduler_->submit(empty).value());
+  const Ticket::News nothing = answer(empty);
   EXPECT_EQ(nothing.reason, StopReason::kEndOfText);
   EXPECT_TRUE(nothing.tokens.empty());
   finish();
@@ -194,7 +159,7 @@ TEST_F(ConstraintTest, SpecialTokensComeOnlyWhereTheGrammarNamesThem) {
   ASSERT_GE(specials.size(), 2U);
   Job one = job(2, parsed(fmt::format("root ::= .{{3}} <[{}]> .{{3}}", specials[1])));
   for (const uint32_t token : specials) one.options.sampling.logit_bias.push_back({.token = token, .value = 100});
-  const std::vector<uint32_t> tokens = outcome_of(*scheduler_->submit(one).value()).tokens;
+  const std::vector<uint32_t> tokens = answer(one).tokens;
   const auto is_special = [&](uint32_t token) { return engine_->tokenizer().is_special(token); };
   EXPECT_EQ(std::ranges::count_if(tokens, is_special), 1);
   EXPECT_EQ(std::ranges::count(tokens, specials[1]), 1);

@@ -1,41 +1,17 @@
 // Texts that do not all fit into the cache: some wait, and each comes out as if it were alone.
-#include <gtest/gtest.h>
-
-#include <thread>
-
-#include "engine/scheduler.h"
-#include "gpu/faults.h"
-#include "tiny_model.h"
+#include "scheduler_fixture.h"
 
 namespace cria::engine {
 namespace {
 
-class PreemptionTest : public testing::Test {
+class PreemptionTest : public SchedulerFixture {
  protected:
   static constexpr uint32_t kPages = 8;
   static constexpr uint32_t kTexts = 6;
   static constexpr uint32_t kTokens = 90;
 
-  void start(SchedulerOptions options, uint32_t slots = kTexts, uint32_t pages = kPages) {
-    finish();
-    EngineOptions engine_options;
-    engine_options.model.slots = slots;
-    engine_options.model.max_context = 200;
-    engine_options.model.cache_positions = pages * kernels::kPageSize;
-    engine_ = Engine::load(model_.path(), engine_options).value();
-    scheduler_ = Scheduler::create(*engine_, options).value();
-  }
-  void run() {
-    thread_ = std::thread([this] { run_status_ = scheduler_->run(); });
-  }
-  void finish() {
-    if (!scheduler_) return;
-    scheduler_->stop(false);
-    if (thread_.joinable()) thread_.join();
-  }
-  void TearDown() override {
-    gpu::faults::lose_device_at(0);
-    finish();
+  void start(const SchedulerOptions& options, uint32_t slots = kTexts, uint32_t pages = kPages) {
+    SchedulerFixture::start(slots, options, pages);
   }
 
   /// Texts of up to 40 + 90 tokens, 5 pages each; some drawn with temperature and penalties.
@@ -54,41 +30,24 @@ class PreemptionTest : public testing::Test {
     return job;
   }
 
-  struct Outcome {
-    std::vector<uint32_t> tokens;
-    std::optional<Error> error;
-    StopReason reason;
-  };
-  static Outcome outcome_of(Ticket& ticket) {
-    Outcome outcome;
-    for (;;) {
-      Ticket::News news = ticket.wait(std::chrono::seconds(60));
-      outcome.tokens.insert(outcome.tokens.end(), news.tokens.begin(), news.tokens.end());
-      if (!news.has_ended && !news.tokens.empty()) continue;
-      EXPECT_TRUE(news.has_ended) << "nothing came for a minute";
-      outcome.error = news.error;
-      outcome.reason = news.reason;
-      return outcome;
-    }
-  }
-  std::vector<Outcome> all_at_once() {
+  std::vector<Ticket::News> all_at_once() {
     std::vector<std::shared_ptr<Ticket>> tickets;
     for (uint32_t i = 0; i < kTexts; ++i) tickets.push_back(scheduler_->submit(job(i)).value());
     run();
-    std::vector<Outcome> outcomes;
-    for (auto& ticket : tickets) outcomes.push_back(outcome_of(*ticket));
+    std::vector<Ticket::News> outcomes;
+    for (auto& ticket : tickets) outcomes.push_back(all_of(*ticket));
     return outcomes;
   }
   /// What each text is with all of the cache to itself.
-  std::vector<Outcome> one_by_one() {
+  std::vector<Ticket::News> one_by_one() {
     start({}, 1);
     run();
-    std::vector<Outcome> outcomes;
-    for (uint32_t i = 0; i < kTexts; ++i) outcomes.push_back(outcome_of(*scheduler_->submit(job(i)).value()));
+    std::vector<Ticket::News> outcomes;
+    for (uint32_t i = 0; i < kTexts; ++i) outcomes.push_back(answer(job(i)));
     EXPECT_EQ(scheduler_->state().preemptions, 0U);
     return outcomes;
   }
-  static void expect_same(const std::vector<Outcome>& found, const std::vector<Outcome>& expected) {
+  static void expect_same(const std::vector<Ticket::News>& found, const std::vector<Ticket::News>& expected) {
     for (uint32_t i = 0; i < kTexts; ++i) {
       SCOPED_TRACE(i);
       EXPECT_FALSE(found[i].error) << found[i].error->message();
@@ -104,7 +63,7 @@ class PreemptionTest : public testing::Test {
     whole.options.max_tokens = 1;
     static_assert((200 + kernels::kPageSize - 1) / kernels::kPageSize == kPages - 1);
     const uint64_t before = scheduler_->state().preemptions;
-    EXPECT_EQ(outcome_of(*scheduler_->submit(whole).value()).tokens.size(), 1U);
+    EXPECT_EQ(answer(whole).tokens.size(), 1U);
     finish();
     const SchedulerState state = scheduler_->state();
     EXPECT_EQ(state.preemptions, before);
@@ -113,12 +72,6 @@ class PreemptionTest : public testing::Test {
     EXPECT_EQ(state.spilled_bytes, 0U);
     EXPECT_EQ(state.busy_slots, 0U);
   }
-
-  const TinyModel model_;
-  std::unique_ptr<Engine> engine_;
-  std::unique_ptr<Scheduler> scheduler_;
-  std::thread thread_;
-  Status run_status_;
 };
 
 TEST_F(PreemptionTest, SpilledTextsGoOnAsIfNothingHadBeen) {
@@ -155,8 +108,8 @@ TEST_F(PreemptionTest, HostMemoryIsBounded) {
   while (scheduler_->state().finished + scheduler_->state().failed < kTexts)
     most = std::max(most, scheduler_->state().spilled_bytes);
   EXPECT_LE(most, 3 * page);
-  std::vector<Outcome> outcomes;
-  for (auto& ticket : tickets) outcomes.push_back(outcome_of(*ticket));
+  std::vector<Ticket::News> outcomes;
+  for (auto& ticket : tickets) outcomes.push_back(all_of(*ticket));
   expect_same(outcomes, expected);
   const SchedulerState state = scheduler_->state();
   EXPECT_GT(state.recomputations, 0U);
@@ -172,7 +125,7 @@ TEST_F(PreemptionTest, WhoWaitsCanBeCancelled) {
   while (scheduler_->state().preempted == 0 && scheduler_->state().finished < kTexts) std::this_thread::yield();
   ASSERT_LT(scheduler_->state().finished, kTexts);
   for (auto& ticket : tickets) ticket->cancel();
-  for (auto& ticket : tickets) outcome_of(*ticket);
+  for (auto& ticket : tickets) all_of(*ticket);
   expect_all_pages_can_be_had();
 }
 
@@ -186,7 +139,7 @@ TEST_F(PreemptionTest, WhatWaitsInHostMemoryOutlivesTheDevice) {
   gpu::faults::lose_device_at(1);
   size_t whole = 0;
   for (uint32_t i = 0; i < kTexts; ++i) {
-    const Outcome outcome = outcome_of(*tickets[i]);
+    const Ticket::News outcome = all_of(*tickets[i]);
     if (outcome.error) continue;
     ++whole;
     EXPECT_EQ(outcome.tokens, expected[i].tokens) << i;
@@ -208,8 +161,7 @@ TEST_F(PreemptionTest, EmbeddingsBeginAnew) {
   run();
   std::vector<std::vector<float>> alone;
   const auto vector_of = [](Ticket& ticket) {
-    Ticket::News news;
-    while (!news.has_ended) news = ticket.wait(std::chrono::seconds(60));
+    const Ticket::News news = all_of(ticket);
     EXPECT_FALSE(news.error);
     return news.embedding;
   };

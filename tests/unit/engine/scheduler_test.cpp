@@ -4,41 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <thread>
 
-#include "gpu/faults.h"
-#include "tiny_model.h"
+#include "scheduler_fixture.h"
 
 namespace cria::engine {
 namespace {
 
-using std::chrono::seconds;
-
-class SchedulerTest : public testing::Test {
+class SchedulerTest : public SchedulerFixture {
  protected:
-  void start(uint32_t slots, SchedulerOptions options = {}) {
-    if (thread_.joinable()) finish(true);
-    EngineOptions engine_options;
-    engine_options.model.slots = slots;
-    engine_options.model.max_context = 200;
-    auto engine = Engine::load(model_.path(), engine_options);
-    ASSERT_TRUE(engine) << engine.error().message();
-    engine_ = *std::move(engine);
-    scheduler_ = Scheduler::create(*engine_, options).value();
-  }
-  void run() {
-    thread_ = std::thread([this] { run_status_ = scheduler_->run(); });
-  }
-  void finish(bool at_once = false) {
-    scheduler_->stop(at_once);
-    if (thread_.joinable()) thread_.join();
-  }
-  void TearDown() override {
-    gpu::faults::lose_device_at(0);
-    gpu::faults::refuse_buffer(0);
-    if (scheduler_) finish(true);
-  }
-
   static Job job(uint32_t first, uint32_t length, uint32_t max_tokens, float temperature = 0) {
     Job job;
     for (uint32_t i = 0; i < length; ++i) job.prompt.push_back((first + i * 7) % 384);
@@ -47,28 +20,6 @@ class SchedulerTest : public testing::Test {
     job.options.max_tokens = max_tokens;
     return job;
   }
-
-  static Ticket::News all_of(Ticket& ticket) {
-    Ticket::News all;
-    const auto deadline = std::chrono::steady_clock::now() + seconds(60);
-    while (!all.has_ended && std::chrono::steady_clock::now() < deadline) {
-      Ticket::News news = ticket.wait(std::chrono::milliseconds(200));
-      all.tokens.insert(all.tokens.end(), news.tokens.begin(), news.tokens.end());
-      all.logprobs.insert(all.logprobs.end(), news.logprobs.begin(), news.logprobs.end());
-      all.embedding = news.embedding;
-      all.has_ended = news.has_ended;
-      all.reason = news.reason;
-      all.error = news.error;
-    }
-    EXPECT_TRUE(all.has_ended);
-    return all;
-  }
-
-  const TinyModel model_;
-  std::unique_ptr<Engine> engine_;
-  std::unique_ptr<Scheduler> scheduler_;
-  std::thread thread_;
-  Status run_status_;
 };
 
 TEST_F(SchedulerTest, TogetherTheyGiveWhatEachGivesAlone) {
@@ -137,7 +88,7 @@ TEST_F(SchedulerTest, WhatPromptsBeginWithIsReadOnceAndChangesNoAnswer) {
   std::vector<std::vector<uint32_t>> apart;
   start(1, {.shared_tokens = 0});
   run();
-  for (Job& one : alike_jobs(job)) apart.push_back(all_of(*scheduler_->submit(std::move(one)).value()).tokens);
+  for (Job& one : alike_jobs(job)) apart.push_back(answer(std::move(one)).tokens);
   EXPECT_EQ(scheduler_->state().shared_tokens, 0U);
   finish();
   for (const bool together : {true, false}) {
@@ -172,12 +123,12 @@ TEST_F(SchedulerTest, PagesOutliveTheirSlotUntilOthersNeedThem) {
   start(1, {.shared_tokens = 160});
   run();
   const Job first = job(3, 100, 2);
-  const std::vector<uint32_t> tokens = all_of(*scheduler_->submit(first).value()).tokens;
-  all_of(*scheduler_->submit(job(50, 60, 2)).value());  // takes the only slot
+  const std::vector<uint32_t> tokens = answer(first).tokens;
+  answer(job(50, 60, 2));  // takes the only slot
   auto again = scheduler_->submit(first).value();
   EXPECT_EQ(all_of(*again).tokens, tokens);
   EXPECT_EQ(again->kept_tokens(), 96U) << "three whole pages";
-  for (uint32_t other = 0; other < 4; ++other) all_of(*scheduler_->submit(job(60 + other, 150, 2)).value());
+  for (uint32_t other = 0; other < 4; ++other) answer(job(60 + other, 150, 2));
   auto last = scheduler_->submit(first).value();
   EXPECT_EQ(all_of(*last).tokens, tokens);
   EXPECT_EQ(last->kept_tokens(), 0U) << "five pages are kept, and others were used since";
@@ -185,7 +136,7 @@ TEST_F(SchedulerTest, PagesOutliveTheirSlotUntilOthersNeedThem) {
   start(1, {.shared_tokens = 100'000});
   run();
   for (uint32_t other = 0; other < 6; ++other) {
-    const Ticket::News news = all_of(*scheduler_->submit(job(other, 190, 3)).value());
+    const Ticket::News news = answer(job(other, 190, 3));
     EXPECT_FALSE(news.error);
     EXPECT_EQ(news.tokens.size(), 3U);
   }
@@ -238,7 +189,7 @@ TEST_F(SchedulerTest, EmbeddingsAreTheMeanOfTheHiddenStates) {
   }
   start(2, {.max_queue = 8, .chunk_tokens = 40});
   run();
-  all_of(*scheduler_->submit(job(11, 70, 1)).value());  // its pages are not taken: all hidden states are needed
+  answer(job(11, 70, 1));  // its pages are not taken: all hidden states are needed
   for (size_t text = 0; text < logits.size(); ++text) {
     SCOPED_TRACE(kLengths[text]);
     Job asked = job(11, kLengths[text], 0);

@@ -7,9 +7,7 @@
 #include <thread>
 
 #include "chi_square.h"
-#include "engine/scheduler.h"
-#include "gpu/faults.h"
-#include "tiny_model.h"
+#include "scheduler_fixture.h"
 
 namespace cria::engine {
 namespace {
@@ -275,16 +273,7 @@ class Server {
   [[nodiscard]] SchedulerState state() const { return scheduler_->state(); }
 
   static Ticket::News all_of(Ticket& ticket) {
-    Ticket::News all;
-    for (int waits = 0; !all.has_ended && waits < 300; ++waits) {
-      Ticket::News news = ticket.wait(std::chrono::milliseconds(200));
-      all.tokens.insert(all.tokens.end(), news.tokens.begin(), news.tokens.end());
-      all.logprobs.insert(all.logprobs.end(), news.logprobs.begin(), news.logprobs.end());
-      all.has_ended = news.has_ended;
-      all.reason = news.reason;
-      all.error = news.error;
-    }
-    EXPECT_TRUE(all.has_ended);
+    Ticket::News all = engine::all_of(ticket);
     EXPECT_FALSE(all.error) << all.error->message();
     return all;
   }
