@@ -14,19 +14,21 @@ std::string shown_token(std::optional<std::string_view> token) {
   return token ? fmt::format("\"{}\"", *token) : std::string("nothing");
 }
 
+Status check_counts(size_t target, size_t draft) {
+  if (target == draft) return {};
+  return fail(ErrorCode::kUnsupported, "the model has {} tokens and the one that drafts {}: they must have the same",
+              with_commas(target), with_commas(draft));
+}
+
 }  // namespace
 
 Status check_same_tokens(const text::Tokenizer& target, const text::Tokenizer& draft) {
-  if (target.vocab_size() != draft.vocab_size()) {
-    return fail(ErrorCode::kUnsupported, "the model has {} tokens and the one that drafts {}: they must have the same",
-                with_commas(target.vocab_size()), with_commas(draft.vocab_size()));
-  }
+  CRIA_TRY(check_counts(target.vocab_size(), draft.vocab_size()));
   for (uint32_t id = 0; id < target.vocab_size(); ++id) {
     if (target.id_to_token(id) == draft.id_to_token(id)) continue;
     return fail(ErrorCode::kUnsupported,
-                "token {} is {} for the model and {} for the one that drafts: they must have "
-                "the same tokens",
-                id, shown_token(target.id_to_token(id)), shown_token(draft.id_to_token(id)));
+                "token {} is {} for the model and {} for the one that drafts: they must have the same tokens", id,
+                shown_token(target.id_to_token(id)), shown_token(draft.id_to_token(id)));
   }
   return {};
 }
@@ -35,23 +37,21 @@ Result<DraftFiles> DraftFiles::open(const gpu::Device& device, const DraftOption
                                     const model::ModelOptions& options, const model::ModelConfig& target,
                                     const text::Tokenizer* tokenizer) {
   DraftFiles files;
+  bool is_compared = false;
   if (draft.made_up) {
     files.config_ = *draft.made_up;
   } else {
     CRIA_TRY_ASSIGN(files.opened_, open_model(draft.model));
     files.config_ = files.opened_->config;
-    if (tokenizer != nullptr && files.opened_->files.has_tokenizer()) {
+    is_compared = tokenizer != nullptr && files.opened_->files.has_tokenizer();
+    if (is_compared) {
       CRIA_TRY_ASSIGN(const text::Tokenizer own, files.opened_->files.tokenizer());
       if (auto same = check_same_tokens(*tokenizer, own); !same) {
         return std::unexpected(std::move(same).error().while_doing(fmt::format("opening {}", draft.model.string())));
       }
     }
   }
-  const uint32_t vocab = files.config_.vocab_size;
-  if (tokenizer == nullptr && vocab != target.vocab_size) {
-    return fail(ErrorCode::kUnsupported, "the model has {} tokens and the one that drafts {}: they must have the same",
-                with_commas(target.vocab_size), with_commas(vocab));
-  }
+  if (!is_compared) CRIA_TRY(check_counts(target.vocab_size, files.config_.vocab_size));
   files.options_ = options;
   files.options_.streamed_layers = files.options_.streamed_kv = 0;
   files.options_.few_tokens = 2 * options.slots;  // the first step may read two tokens of each text

@@ -10,7 +10,8 @@ namespace cria::engine {
 class DraftFiles {
  public:
   /// Opens what `draft` names, for a model of these options and this configuration, and its tokenizer where it has one.
-  /// Errors: those of open_model and model::plan; kUnsupported where the two have other tokens.
+  /// Errors: those of open_model and model::plan; kUnsupported where the two have other tokens or, where one has no
+  /// tokenizer, other numbers of them.
   static Result<DraftFiles> open(const gpu::Device& device, const DraftOptions& draft,
                                  const model::ModelOptions& options, const model::ModelConfig& target,
                                  const text::Tokenizer* tokenizer);
