@@ -12,7 +12,9 @@ Result<std::string> SchemaWriter::array(const OrderedJson& schema, const std::st
   if (schema.contains("uniqueItems") && schema.at("uniqueItems") != false) {
     return unsupported(path, "\"uniqueItems\" is not supported");
   }
-  if (most && least.value_or(0) > *most) return wrong(path, "\"minItems\" is above \"maxItems\"");
+  if (most && least.value_or(0) > *most) {
+    return wrong(path, "\"minItems\" is {}, above \"maxItems\", which is {}", *least, *most);
+  }
   std::vector<std::string> first;
   bool has_others = true;
   if (const auto list = schema.find("prefixItems"); list != schema.end()) {
@@ -27,13 +29,16 @@ Result<std::string> SchemaWriter::array(const OrderedJson& schema, const std::st
   std::string others = "value";
   has_others = has_others && (!most || first.size() < *most);
   if (const auto items = schema.find("items"); items != schema.end()) {
-    if (items->is_array()) return wrong(path, "\"items\" is a list beside \"prefixItems\"");
+    if (items->is_array()) return wrong(path, "\"items\" is {}, a list beside \"prefixItems\"", said(*items));
     if (*items == false) has_others = false;
     if (has_others) {
       CRIA_TRY_ASSIGN(others, value(*items, path + "/items"));
     }
   } else if (!first.empty() && least.value_or(0) <= first.size()) {
     has_others = false;  // what is not spoken of is left out
+  }
+  if (!has_others && least.value_or(0) > first.size()) {
+    return wrong(path, "\"minItems\" is {}, and the list can have at most {}", *least, first.size());
   }
   return rule("array",
               fmt::format("\"[\" ws {} \"]\"", list_of(first, has_others ? others : "", least.value_or(0), most)));
@@ -67,7 +72,10 @@ Result<std::string> SchemaWriter::object(const OrderedJson& schema, const std::s
       if (!name.is_string()) return wrong(path, "\"required\" holds {}: names are expected", said(name));
       required.insert(name.get<std::string>());
     }
-    if (required.size() > kMaxProperties) return wrong(path, "\"required\" holds more than {} names", kMaxProperties);
+    if (required.size() > kMaxProperties) {
+      return wrong(path, "\"required\" holds {} names, more than {}", with_commas(required.size()),
+                   with_commas(kMaxProperties));
+    }
   }
   OrderedJson properties = OrderedJson::object();
   if (const auto found = schema.find("properties"); found != schema.end()) {
@@ -158,12 +166,12 @@ Result<std::string> SchemaWriter::members_of(const std::vector<Property>& member
 }
 
 Result<std::string> SchemaWriter::other_keys(const OrderedJson& properties) {
+  if (properties.empty()) return "char*";
   std::vector<std::string> names;
   for (const auto& [key, value] : properties.items()) {
     // A name that is written with escapes is none of those below anyway.
     if (literal(key) == in_grammar("\"" + key + "\"")) names.push_back(key);
   }
-  if (names.empty()) return "char*";
   std::ranges::sort(names);
   return keys_but(names, 0, 0);
 }

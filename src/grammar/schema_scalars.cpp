@@ -32,11 +32,13 @@ Result<std::string> SchemaWriter::string(const OrderedJson& schema, const std::s
     return unsupported(path, "only one of \"pattern\", \"format\" and a length is supported for a string");
   }
   if (has_pattern) {
-    if (!schema.at("pattern").is_string()) return wrong(path, "\"pattern\" is {}", said(schema.at("pattern")));
-    auto written = pattern_rules(schema.at("pattern").get<std::string>());
-    if (!written)
+    const OrderedJson& pattern = schema.at("pattern");
+    if (!pattern.is_string()) return wrong(path, "\"pattern\" is {}: a string is expected", said(pattern));
+    auto written = pattern_rules(pattern.get<std::string>());
+    if (!written) {
       return std::unexpected(
           Error(written.error().code(), fmt::format("{}: {}", shown_path(path), written.error().sentence())));
+    }
     return rule("pattern", fmt::format("\"\\\"\" {} \"\\\"\"", *written));
   }
   if (is_formatted) {
@@ -47,7 +49,9 @@ Result<std::string> SchemaWriter::string(const OrderedJson& schema, const std::s
     return unsupported(path, fmt::format("\"format\" is {}, which is not supported", said(format)));
   }
   if (!has_length) return "string";
-  if (most && least.value_or(0) > *most) return wrong(path, "\"minLength\" is above \"maxLength\"");
+  if (most && least.value_or(0) > *most) {
+    return wrong(path, "\"minLength\" is {}, above \"maxLength\", which is {}", *least, *most);
+  }
   return rule("string", fmt::format("\"\\\"\" char{} \"\\\"\"", counts(least.value_or(0), most)));
 }
 

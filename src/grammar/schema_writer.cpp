@@ -128,14 +128,20 @@ Status SchemaWriter::spend(size_t nodes) {
   constexpr size_t kMostWork = 2'000'000;
   work_ += nodes;
   if (work_ <= kMostWork) return {};
-  return fail(ErrorCode::kInvalidInput, "the schema is too large: its parts are used too often by others");
+  return fail(ErrorCode::kInvalidInput,
+              "the schema is too large: its parts, as often as others use them, are more than {}",
+              with_commas(kMostWork));
 }
 
 Result<OrderedJson> SchemaWriter::joined(const OrderedJson& first, const OrderedJson& second, const std::string& path) {
-  const auto properties = [](const OrderedJson& schema) {
-    return schema.is_object() && schema.contains("properties") ? schema.at("properties").size() : 0;
-  };
-  CRIA_TRY(spend(nodes_in(first) + nodes_in(second) + properties(first) * properties(second) / 8));
+  size_t pairs = 0;  // that are compared
+  for (const char* const key : {"properties", "required", "enum"}) {
+    const auto count = [&](const OrderedJson& schema) {
+      return schema.is_object() && schema.contains(key) ? schema.at(key).size() : 0;
+    };
+    pairs += count(first) * count(second);
+  }
+  CRIA_TRY(spend(nodes_in(first) + nodes_in(second) + pairs / 8));
   return merged(first, second, path);
 }
 
@@ -178,7 +184,8 @@ Result<OrderedJson> SchemaWriter::flat(const OrderedJson& schema, const std::str
         CRIA_TRY_ASSIGN(result, joined(result, other, path));
       }
     } else {
-      return wrong(path, "\"{}\" is {}", key, said(*found));
+      return wrong(path, "\"{}\" is {}: {} is expected", key, said(*found),
+                   key == std::string_view("$ref") ? "a string" : "a list of schemas");
     }
     if (result.is_boolean()) break;
   }
@@ -318,10 +325,14 @@ Result<std::string> SchemaWriter::enumeration(const OrderedJson& schema, const s
     }
   }
   OrderedJson values = schema.contains("const") ? OrderedJson::array({schema.at("const")}) : schema.at("enum");
-  if (!values.is_array() || values.empty()) return wrong(path, "\"enum\" must be a list with something in it");
+  if (!values.is_array() || values.empty()) {
+    return wrong(path, "\"enum\" is {}: it must be a list with something in it", said(values));
+  }
   if (schema.contains("const") && schema.contains("enum")) {
     const OrderedJson& list = schema.at("enum");
-    if (std::ranges::find(list, values.front()) == list.end()) return wrong(path, "\"const\" is not in \"enum\"");
+    if (std::ranges::find(list, values.front()) == list.end()) {
+      return wrong(path, "\"const\" is {}, which is not in \"enum\"", said(values.front()));
+    }
   }
   enum_values_ += values.size();
   if (enum_values_ > kMaxEnumValues) {

@@ -177,6 +177,9 @@ TEST(JsonSchema, ObjectsHavePropertiesInTheirOrder) {
       {R"({"type":"object","required":["a"],"minProperties":1})", {R"({"a":1})"}, {"{}"}},
       {R"({"properties":{"a":true,"b":false}})", {"{}", R"({"a":[]})"}, {R"({"b":1})"}},
       {R"({"properties":{"q\"\\é\n":{"type":"null"}},"required":["q\"\\é\n"]})", {R"({"q\"\\é\n":null})"}, {"{}"}},
+      {R"({"properties":{"\"":{"type":"null"}},"additionalProperties":{"type":"integer"}})",
+       {R"({"\"":null})", R"({"\"":null,"a":1})", R"({"a":1})"},
+       {R"({"\"":1})", R"({"\"":null,"\"":1})", R"({"\u0022":1})"}},
   };
   for (const Case& test : cases) check(test);
 }
@@ -269,13 +272,13 @@ TEST(JsonSchema, WhatIsNotSupportedIsRefusedByNameAndPath) {
       {R"({"$ref":"#/$defs/x"})", "leads to nothing in the schema"},
       {R"({"type":"thing"})", "\"type\" is or holds \"thing\""},
       {R"({"type":[]})", "\"type\" is an empty list"},
-      {R"({"enum":[]})", "\"enum\" must be a list with something in it"},
+      {R"({"enum":[]})", "\"enum\" is []: it must be a list with something in it"},
       {R"({"type":"string","enum":[1]})", "no value of \"enum\" or \"const\" has the \"type\""},
       {R"({"enum":["a"],"maxLength":1})", "\"maxLength\" beside \"enum\""},
       {R"({"properties":{"a":5}})", "#/properties/a: 5 is no schema"},
       {R"({"type":"integer","minimum":2,"maximum":1})", "no number is at least 2 and at most 1"},
-      {R"({"type":"string","minLength":2,"maxLength":1})", "\"minLength\" is above \"maxLength\""},
-      {R"({"type":"array","minItems":2,"maxItems":1})", "\"minItems\" is above \"maxItems\""},
+      {R"({"type":"string","minLength":2,"maxLength":1})", "\"minLength\" is 2, above \"maxLength\", which is 1"},
+      {R"({"type":"array","minItems":2,"maxItems":1})", "\"minItems\" is 2, above \"maxItems\", which is 1"},
       {R"({"type":"string","minLength":-1})", "\"minLength\" is -1"},
       {R"({"type":"string","minLength":20000})", "\"minLength\" is 20000"},
       {R"({"required":["a"],"additionalProperties":false})", "the property \"a\" is required, and not allowed"},
@@ -290,6 +293,12 @@ TEST(JsonSchema, WhatIsNotSupportedIsRefusedByNameAndPath) {
       {R"({"oneOf":[{"type":"object"},{"type":"null"},{"properties":{"a":{}},"type":"object"}]})",
        "alternatives 0 and 2"},
       {R"({"type":"array","prefixItems":[false],"minItems":1})", "nothing fits this schema"},
+      {R"({"type":"array","prefixItems":[{}],"items":false,"minItems":3})",
+       "\"minItems\" is 3, and the list can have at most 1"},
+      {R"({"type":"array","items":false,"minItems":1})", "\"minItems\" is 1, and the list can have at most 0"},
+      {R"({"type":"string","pattern":1})", "\"pattern\" is 1: a string is expected"},
+      {R"({"allOf":{}})", "\"allOf\" is {}: a list of schemas is expected"},
+      {R"({"const":1,"enum":[2]})", "\"const\" is 1, which is not in \"enum\""},
       {"false", "nothing fits this schema"},
       {"[]", "[] is no schema"},
   };
@@ -335,6 +344,17 @@ TEST(JsonSchema, SizesAreLimitedAndTakeLittleTime) {
     const OrderedJson schema = {{"$defs", definitions}, {"$ref", "#/$defs/d0"}};
     const bool is_small = kind == std::string_view("items");  // each is a rule that the next one uses
     EXPECT_EQ(refused(schema), !is_small) << kind;
+  }
+  // Each part demands names that no other does.
+  for (const char* const key : {"required", "enum"}) {
+    OrderedJson parts = OrderedJson::array();
+    for (int part = 0; part < 100; ++part) {
+      OrderedJson list = OrderedJson::array();
+      for (int i = 0; i < 5000; ++i)
+        list.push_back(fmt::format("name {} of the parts", key[0] == 'r' ? 5000 * part + i : i - part));
+      parts.push_back({{key, list}});
+    }
+    EXPECT_TRUE(refused({{"allOf", parts}})) << key;
   }
   OrderedJson properties = OrderedJson::object();
   for (int i = 0; i < 1000; ++i) properties[fmt::format("property{}", i)] = {{"type", "string"}, {"maxLength", 100}};
