@@ -1,5 +1,5 @@
 // Quantises rows of float weights in blocks of BLOCK columns (BITS 8 or 4; layout: quant/blocks.h):
-//   BITS 8: scale = max |w| / 127,  q = round(w / scale)                       value = q * scale
+//   BITS 8: scale = max |w| / 127,  q = round(w / scale) in -127 … 127         value = q * scale
 //   BITS 4: q = round(w / scale) + 8 in 0 … 15                                 value = (q - 8) * scale
 //     with the scale of least squared error among e / -d, where e is the element farthest from 0 and d is
 //     7, 7.25, … 9, and then the least-squares scale sum w (q - 8) / sum (q - 8)^2 of those integers.
@@ -8,8 +8,11 @@
 // Bindings: 1 and 2 W (weight module), 3 values, written, 4 scales (f16 pairs), written.
 // Dispatch: one invocation for two neighbouring blocks of a row; x: pairs of blocks in groups of
 // WORKGROUP_SIZE, y and z: row (z * rows_per_z + y).
-// Numerics: scales are rounded to f16 before they are used. Columns past the last count as 0. A block with NaN,
-// infinity or a scale above the largest f16 gets a scale that is NaN, so that the logits tell.
+// Numerics: scales are rounded to f16 before they are used. Integers, and scales of 8 bits, are rounded from the exact
+// quotients, ties to even, however a device divides: with 8 bits every bit is the CPU's. With 4 bits a scale may be one
+// of about the same error, as its candidates are quotients of f32 (off by up to 2.5 ULP before they are rounded) and
+// errors are sums of f32. Columns past the last count as 0. A block with NaN, infinity or a scale that rounds to more
+// than the largest f16 gets a scale that is NaN, so that the logits tell, and integers 0.
 // Source: quant/blocks.h holds the same for the CPU; Frantar et al. 2022 and llama.cpp's documents discuss
 // choosing scales by error.
 
@@ -26,19 +29,46 @@ struct Params {
 
 const CANDIDATES = 9u;
 const EXPONENT = 0x7f800000u;  // of f32, all ones for NaN and infinity
-const NAN_LOW = 0x7e00u;       // f16
+const NAN_HALF = 0x7e00u;      // f16
 const CHUNKS = BLOCK / 8u;
 const LARGEST_SCALE = 65504.0;
-const SMALLEST_NORMAL = 6.103515625e-05;      // 2^-14
-const SMALLEST_STEP = 5.9604644775390625e-08; // 2^-24, of smaller ones
-const LARGEST = LARGEST_SCALE * select(9.0, 127.0, BITS == 8u);  // element that a scale can reach
+const BEYOND = 65520.0 * select(9.0, 127.0, BITS == 8u);  // the least element whose scale would round to infinity
+const SMALLEST_NORMAL = 6.103515625e-05;                  // of f16, 2^-14
+const STEP = 5.9604644775390625e-08;                      // of those that are smaller, 2^-24
+const STEPS = 16777216.0;                                 // 1 / STEP: products with powers of two are exact
+const LOW = select(-8.0, -127.0, BITS == 8u);
+const HIGH = select(7.0, 127.0, BITS == 8u);
 
-/// The nearest f16 by integer arithmetic: compilers may leave out a pack followed by an unpack. The clamp is for
-/// packing, which leaves both halves open where one is too large.
+/// The nearest f16 by integer arithmetic: compilers may leave out a pack followed by an unpack.
 fn rounded_to_f16(value: f32) -> f32 {
-  if (abs(value) < SMALLEST_NORMAL) { return round(value / SMALLEST_STEP) * SMALLEST_STEP; }
+  if (abs(value) < SMALLEST_NORMAL) { return round(value * STEPS) * STEP; }
   let bits = bitcast<u32>(clamp(value, -LARGEST_SCALE, LARGEST_SCALE));
   return bitcast<f32>((bits + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u);
+}
+
+/// The bits of a value that f16 holds exactly: packing may make a small one 0.
+fn bits_of_f16(value: f32) -> u32 {
+  let sign = select(0u, 0x8000u, value < 0.0);
+  if (abs(value) < SMALLEST_NORMAL) { return sign | u32(abs(value) * STEPS); }
+  return sign | (((bitcast<u32>(value) & 0x7fffffffu) >> 13u) - (112u << 10u));
+}
+
+/// The f16 nearest to value / 127, in integers, as a quotient of floats may be off by 2.5 ULP.
+fn scale_of_bytes(value: f32) -> f32 {
+  if (value <= 63.5 * STEP) { return 0.0; }
+  let bits = bitcast<u32>(value);
+  let dividend = ((bits & 0x7fffffu) | 0x800000u) << 7u;  // value = dividend * 2^(exponent - 157)
+  var exponent = (bits >> 23u) - 7u;
+  var quotient = dividend / 127u;
+  var is_inexact = quotient * 127u != dividend;
+  if (quotient >= 0x1000000u) {
+    is_inexact = is_inexact || (quotient & 1u) != 0u;
+    quotient >>= 1u;
+    exponent += 1u;
+  }
+  // What is lost makes the last bit 1: f16 has 13 bits less, so that this neither makes a tie nor breaks one.
+  let odd = (quotient & 0x7fffffu) | select(0u, 1u, is_inexact);
+  return rounded_to_f16(bitcast<f32>((exponent << 23u) | odd));
 }
 
 /// Eight columns of the row, 0 past the last.
@@ -51,10 +81,21 @@ fn load_masked(row: u32, chunk: u32) -> Eight {
                select(vec4f(0.0), w.high, index + 4u < vec4u(params.columns)));
 }
 
-/// The integers w / scale, clamped to what BITS holds, without the offset of 4 bits.
-fn integers(w: vec4f, inverse: f32) -> vec4f {
-  if (BITS == 8u) { return clamp(round(w * inverse), vec4f(-127.0), vec4f(127.0)); }
-  return clamp(round(w * inverse), vec4f(-8.0), vec4f(7.0));
+/// The integers nearest to w / scale or, close to the middle of two, either of them; without the offset of 4 bits.
+fn integers(w: vec4f, inverse: f32) -> vec4f { return clamp(round(w * inverse), vec4f(LOW), vec4f(HIGH)); }
+
+/// The integers nearest to w / scale, ties to even. What is left of w is exact: scale has 11 bits and an integer 7, and
+/// of two numbers within a factor of 2 the difference is one too. (Just below scale / 2, what 1 leaves may round to a
+/// tie: it is corrected all the same.)
+fn nearest_integers(w: vec4f, scale: f32, inverse: f32) -> vec4f {
+  let near = integers(w, inverse);
+  let rest = w - scale * near;
+  let middle = vec4f(0.5 * abs(scale));
+  let is_odd = (vec4i(near) & vec4i(1)) == vec4i(1);
+  let is_off = (abs(rest) > middle) | ((abs(rest) == middle) & is_odd);
+  let step = select(vec4f(-1.0), vec4f(1.0), (rest > vec4f(0.0)) == vec4<bool>(scale > 0.0));
+  let nearest = clamp(near + select(vec4f(0.0), step, is_off), vec4f(LOW), vec4f(HIGH));
+  return select(vec4f(0.0), nearest, scale != 0.0);
 }
 
 fn inverse_of(scale: f32) -> f32 { return select(0.0, 1.0 / scale, scale != 0.0); }
@@ -115,39 +156,15 @@ fn best_scale(row: u32, first: u32, extreme: f32) -> f32 {
 }
 
 /// Writes eight columns: 8 bits in order; 4 bits as halves of the bytes of 32 columns, by the caller.
-fn store_bytes(at: u32, w: Eight, inverse: f32) {
-  values[at] = pack4xI8(vec4i(integers(w.low, inverse)));
-  values[at + 1u] = pack4xI8(vec4i(integers(w.high, inverse)));
+fn store_bytes(at: u32, w: Eight, scale: f32, inverse: f32) {
+  values[at] = pack4xI8(vec4i(nearest_integers(w.low, scale, inverse)));
+  values[at + 1u] = pack4xI8(vec4i(nearest_integers(w.high, scale, inverse)));
 }
 
-fn store_halves(at: u32, a: vec4f, b: vec4f, inverse: f32) {
-  let low = pack4xU8(vec4u(integers(a, inverse) + 8.0));
-  let high = pack4xU8(vec4u(integers(b, inverse) + 8.0));
+fn store_halves(at: u32, a: vec4f, b: vec4f, scale: f32, inverse: f32) {
+  let low = pack4xU8(vec4u(nearest_integers(a, scale, inverse) + 8.0));
+  let high = pack4xU8(vec4u(nearest_integers(b, scale, inverse) + 8.0));
   values[at] = low | (high << 4u);
-}
-
-/// Quantises a block and returns its scale. `block` counts from the first row of the plane.
-fn quantize_block(row: u32, first: u32, block: u32) -> f32 {
-  let extreme = extreme_of(row, first);
-  var scale = rounded_to_f16(abs(extreme) / 127.0);
-  if (BITS == 4u) { scale = best_scale(row, first, extreme); }
-  let inverse = inverse_of(scale);
-  if (BITS == 8u) {
-    for (var c = 0u; c < CHUNKS; c++) {
-      store_bytes(block * (BLOCK / 4u) + 2u * c, load_masked(row, first + c), inverse);
-    }
-    return scale;
-  }
-  for (var c = 0u; c < CHUNKS; c += 4u) {  // 32 columns: bytes j hold the columns j and j + 16
-    for (var i = 0u; i < 2u; i++) {
-      let a = load_masked(row, first + c + i);
-      let b = load_masked(row, first + c + 2u + i);
-      let at = block * (BLOCK / 8u) + c + 2u * i;
-      store_halves(at, a.low, b.low, inverse);
-      store_halves(at + 1u, a.high, b.high, inverse);
-    }
-  }
-  return scale;
 }
 
 /// True where no element of a block is NaN, infinite or beyond what a scale can reach.
@@ -155,11 +172,47 @@ fn is_storable(row: u32, first: u32) -> bool {
   var storable = true;
   for (var c = 0u; c < CHUNKS; c++) {
     let w = load_masked(row, first + c);
-    storable = storable && all(abs(w.low) <= vec4f(LARGEST)) && all(abs(w.high) <= vec4f(LARGEST)) &&
+    storable = storable && all(abs(w.low) < vec4f(BEYOND)) && all(abs(w.high) < vec4f(BEYOND)) &&
              all((bitcast<vec4u>(w.low) & vec4u(EXPONENT)) != vec4u(EXPONENT)) &&
              all((bitcast<vec4u>(w.high) & vec4u(EXPONENT)) != vec4u(EXPONENT));
   }
   return storable;
+}
+
+/// Writes the integers of a block with this scale. `block` counts from the first row of the plane.
+fn store_block(row: u32, first: u32, block: u32, scale: f32) {
+  let inverse = inverse_of(scale);
+  if (BITS == 8u) {
+    for (var c = 0u; c < CHUNKS; c++) {
+      store_bytes(block * (BLOCK / 4u) + 2u * c, load_masked(row, first + c), scale, inverse);
+    }
+    return;
+  }
+  for (var c = 0u; c < CHUNKS; c += 4u) {  // 32 columns: bytes j hold the columns j and j + 16
+    for (var i = 0u; i < 2u; i++) {
+      let a = load_masked(row, first + c + i);
+      let b = load_masked(row, first + c + 2u + i);
+      let at = block * (BLOCK / 8u) + c + 2u * i;
+      store_halves(at, a.low, b.low, scale, inverse);
+      store_halves(at + 1u, a.high, b.high, scale, inverse);
+    }
+  }
+}
+
+/// Quantises a block and returns the bits of its scale.
+fn quantize_block(row: u32, first: u32, block: u32) -> u32 {
+  let storable = is_storable(row, first);
+  var scale = 0.0;
+  if (storable) {
+    let extreme = extreme_of(row, first);
+    if (BITS == 8u) {
+      scale = scale_of_bytes(abs(extreme));
+    } else {
+      scale = best_scale(row, first, extreme);
+    }
+  }
+  store_block(row, first, block, scale);
+  return select(NAN_HALF, bits_of_f16(scale), storable);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -171,8 +224,5 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   let first = 2u * id.x * CHUNKS;
   let left = quantize_block(row, first, 2u * pair);
   let right = quantize_block(row, first + CHUNKS, 2u * pair + 1u);
-  let left_is_storable = is_storable(row, first);
-  let right_is_storable = is_storable(row, first + CHUNKS);
-  scales[pair] = pack2x16float(vec2f(select(0.0, left, left_is_storable), select(0.0, right, right_is_storable))) |
-                 select(NAN_LOW, 0u, left_is_storable) | select(NAN_LOW << 16u, 0u, right_is_storable);
+  scales[pair] = left | (right << 16u);
 }

@@ -29,23 +29,22 @@ CRIA_INLINE void take_group(std::span<const float> values, Group& group) {
 /// Turns values into integers in [low, high]; 0 where a block cannot be stored. Returns the scales as f16.
 CRIA_INLINE void quantise_group(Group& group, const Lanes& scales, float least, float most,
                                 std::array<uint16_t, kLanes>& bits) {
-  Lanes inverse = scales;
+  Lanes divisor = scales;
   for (size_t lane = 0; lane < kLanes; ++lane) {
     const bool is_storable = std::isfinite(scales[lane]);
     bits[lane] = is_storable ? f32_to_f16(scales[lane]) : kNotStored;
-    if (!is_storable) inverse[lane] = 0;
+    if (!is_storable) divisor[lane] = 0;
   }
-  invert(inverse);
   Lanes low;
   Lanes high;
   fill(low, least);
   fill(high, most);
   const Lanes zero{};
   for (Lanes& value : group.values) {
-    Lanes integer = value * inverse;
+    Lanes integer = value / divisor;
     clamp(integer, low, high);
     round_to_whole(integer);
-    select_less(zero, inverse * inverse, integer, zero, value);  // NaN * 0 is NaN
+    select_less(zero, divisor * divisor, integer, zero, value);
   }
 }
 

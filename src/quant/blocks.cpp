@@ -133,9 +133,9 @@ uint16_t encode_block(std::span<const float> values, std::span<int8_t> integers,
     std::ranges::fill(integers, int8_t{0});
     return f32_to_f16(kNotStored);
   }
-  const float inverse = scale == 0 ? 0 : 1 / scale;
   for (size_t i = 0; i < values.size(); ++i) {
-    integers[i] = static_cast<int8_t>(std::nearbyint(std::clamp(values[i] * inverse, low, high)));
+    const float quotient = scale == 0 ? 0 : values[i] / scale;
+    integers[i] = static_cast<int8_t>(std::nearbyint(std::clamp(quotient, low, high)));
   }
   return f32_to_f16(scale);
 }

@@ -6,9 +6,15 @@
 //           int4: 16 bytes for 32 columns, byte j holding column j in its low half and column j + 16 in its
 //                 high half, each with 8 added; value = (half - 8) * scale.
 //   scales, f16: one for each block, in order.
-// A block that cannot be stored has the scale NaN and integers 0: one with NaN or infinity, or whose scale would be
-// above 65,504, the largest f16 (int8: values above 8.3 million; int4: above 589,536).
 // Bits per weight: 8 + 16 / B and 4 + 16 / B, so 8.5 and 4.5 for B = 32.
+//
+// An integer is the one nearest to weight / scale, ties to even, in the range of its bits. (Rounding the quotient to
+// f32 first makes no difference: as a scale has 11 bits and an integer 7, no quotient is so near to a tie that it
+// becomes one.) Of int8 the scale is the f16 nearest to max / 127, ties to even, so that all of a block follows from
+// its weights; so it does on a GPU (quantize.wgsl), however that divides.
+//
+// A block that cannot be stored has the scale NaN and integers 0: one with NaN or infinity, or whose scale would round
+// to more than 65,504, the largest f16 (int8: values from 127 * 65,520 on; int4: from 9 * 65,520 on).
 #pragma once
 
 #include <cstdint>

@@ -131,6 +131,35 @@ TEST(Int8Blocks, WhatWasDecodedIsEncodedTheSame) {
   }
 }
 
+/// The definition, where it is hardest to meet: f64 holds the quotients exactly.
+TEST(Int8Blocks, TiesGoToTheEvenIntegerWhateverTheScale) {
+  for (uint32_t bits = 1; bits < 0x7C00; ++bits) {
+    const float scale = f16_to_f32(static_cast<uint16_t>(bits));
+    std::vector<float> values = {127 * scale};
+    for (uint32_t i = 1; i < 32; ++i) {
+      const float middle = (static_cast<float>((bits + i * 37) % 254) - 126.5F) * scale;
+      values.push_back(i % 3 == 0 ? middle : std::nextafter(middle, i % 3 == 1 ? INFINITY : -INFINITY));
+    }
+    const Encoded encoded = encode(encode_int8_block, values);
+    ASSERT_EQ(encoded.scale, scale);
+    for (size_t i = 0; i < values.size(); ++i) {
+      ASSERT_EQ(encoded.integers[i], std::nearbyint(double{values[i]} / scale)) << values[i] << " / " << scale;
+    }
+  }
+}
+
+TEST(Int8Blocks, TheScaleIsTheNearestF16) {
+  for (uint32_t bits = 0; bits < 0x7BFF; ++bits) {
+    const auto even = static_cast<uint16_t>(bits + bits % 2);
+    const float middle =
+        127 * (f16_to_f32(static_cast<uint16_t>(bits)) + f16_to_f32(static_cast<uint16_t>(bits + 1))) / 2;
+    ASSERT_EQ(encode(encode_int8_block, {std::nextafter(middle, 0.0F)}).scale, f16_to_f32(static_cast<uint16_t>(bits)));
+    ASSERT_EQ(encode(encode_int8_block, {middle}).scale, f16_to_f32(even)) << middle;
+    ASSERT_EQ(encode(encode_int8_block, {std::nextafter(middle, INFINITY)}).scale,
+              f16_to_f32(static_cast<uint16_t>(bits + 1)));
+  }
+}
+
 TEST(Int8Blocks, TheLargestValueIsThatOfF16) {
   EXPECT_TRUE(std::isfinite(encode(encode_int8_block, {127 * 65504.0F}).scale));
   EXPECT_TRUE(std::isnan(encode(encode_int8_block, {127 * 65520.0F}).scale));  // rounds to infinity
