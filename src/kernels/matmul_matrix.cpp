@@ -25,8 +25,8 @@ uint32_t memory_bytes(const MatMulCut& cut) {
   return kChunkBytes * std::max(cut.buffers * tile, strips);
 }
 
-uint32_t workgroup_size(const gpu::Device& device, const MatMulCut& cut) {
-  return cut.subgroups() * device.info().subgroup_max_size;
+uint32_t workgroup_size(const gpu::DeviceInfo& device, const MatMulCut& cut) {
+  return cut.subgroups() * device.subgroup_max_size;
 }
 
 constexpr uint32_t kMaxSplits = 16;
@@ -41,7 +41,7 @@ uint64_t parts_size_of(const MatMulSpec& spec, const MatMulCut& cut) {
 bool has_names(uint32_t count) { return count == 1 || count == 2 || count == 4; }
 
 /// Whether the shader has names for what an invocation reads of x and W in a step.
-bool can_load(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
+bool can_load(const gpu::DeviceInfo& device, const MatMulSpec& spec, const MatMulCut& cut) {
   const uint32_t piece_columns = !is_quantised(spec.format.type)         ? kChunk
                                  : spec.format.type == WeightType::kInt8 ? 16
                                                                          : 32;
@@ -65,26 +65,25 @@ std::string MatMulCut::name() const {
                      buffers, depth, shape.m, shape.n, shape.k, splits > 1 ? fmt::format(", {} parts", splits) : "");
 }
 
-bool MatrixMatMul::supports(const gpu::Device& device, const WeightFormat& format) {
+bool MatrixMatMul::supports(const gpu::DeviceInfo& device, const WeightFormat& format) {
   return !candidate_cuts(device, {.format = format, .tokens = 2 * kSomeTokens, .columns = kChunk}).empty();
 }
 
-bool MatrixMatMul::is_valid_cut(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut) {
-  const gpu::DeviceInfo& info = device.info();
+bool MatrixMatMul::is_valid_cut(const gpu::DeviceInfo& device, const MatMulSpec& spec, const MatMulCut& cut) {
   const auto divides = [](uint32_t part, uint32_t whole) { return part != 0 && whole != 0 && whole % part == 0; };
-  return spec.format.type != WeightType::kF32 && info.features.f16 &&
-         std::ranges::find(info.matrix_shapes, cut.shape) != info.matrix_shapes.end() &&
+  return spec.format.type != WeightType::kF32 && device.features.f16 &&
+         std::ranges::find(device.matrix_shapes, cut.shape) != device.matrix_shapes.end() &&
          divides(cut.shape.m, cut.sub_tokens) && divides(cut.shape.n, cut.sub_rows) && divides(4, cut.shape.n) &&
          has_names(cut.sub_tokens / cut.shape.m) && has_names(cut.sub_rows / cut.shape.n) &&
          divides(cut.sub_tokens, cut.tile_tokens) && divides(cut.sub_rows, cut.tile_rows) &&
          divides(kChunk, cut.shape.k) && divides(cut.shape.k, cut.depth) && divides(32, cut.depth) &&
          (cut.buffers == 1 || cut.buffers == 2) && cut.splits >= 1 && cut.splits <= kMaxSplits &&
-         parts_size_of(spec, cut) <= kMaxPartsSize && parts_size_of(spec, cut) * 4 <= info.limits.max_binding_bytes &&
-         can_load(device, spec, cut) && memory_bytes(cut) <= info.limits.max_workgroup_memory_bytes &&
-         workgroup_size(device, cut) <= info.limits.max_workgroup_invocations;
+         parts_size_of(spec, cut) <= kMaxPartsSize && parts_size_of(spec, cut) * 4 <= device.limits.max_binding_bytes &&
+         can_load(device, spec, cut) && memory_bytes(cut) <= device.limits.max_workgroup_memory_bytes &&
+         workgroup_size(device, cut) <= device.limits.max_workgroup_invocations;
 }
 
-std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, const MatMulSpec& spec) {
+std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::DeviceInfo& device, const MatMulSpec& spec) {
   static constexpr MatMulCut kCuts[] = {
       {{16, 16, 16}, 128, 128, 64, 32, 64, 1}, {{16, 16, 16}, 64, 64, 32, 32, 64, 1},
       {{16, 16, 16}, 128, 128, 32, 64, 64, 1}, {{16, 16, 16}, 128, 128, 32, 32, 64, 1},
@@ -115,25 +114,31 @@ std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::Device& device, c
   // A CPU compiles small tiles faster.
   static constexpr MatMulCut kSmallCuts[] = {
       {{8, 8, 8}, 16, 32, 8, 16, 32, 1}, {{8, 8, 8}, 16, 32, 8, 16, 32, 2, 3}, {{16, 16, 16}, 32, 32, 16, 16, 32, 2}};
-  std::vector<MatMulCut> cuts;
-  if (device.info().is_software()) {
-    std::ranges::copy_if(kSmallCuts, std::back_inserter(cuts),
+  const auto valid_ones = [&](std::span<const MatMulCut> candidates) {
+    std::vector<MatMulCut> cuts;
+    std::ranges::copy_if(candidates, std::back_inserter(cuts),
                          [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
     return cuts;
-  }
-  const std::span<const MatMulCut> candidates = spec.tokens <= kFewTokens    ? std::span<const MatMulCut>(kFewCuts)
-                                                : spec.tokens <= kSomeTokens ? std::span<const MatMulCut>(kSomeCuts)
-                                                                             : kCuts;
-  std::ranges::copy_if(candidates, std::back_inserter(cuts),
-                       [&](const MatMulCut& cut) { return is_valid_cut(device, spec, cut); });
-  return cuts;
+  };
+  if (device.is_software()) return valid_ones(kSmallCuts);
+  std::vector<MatMulCut> cuts;
+  if (spec.tokens <= kSomeTokens)
+    cuts = valid_ones(spec.tokens <= kFewTokens ? std::span<const MatMulCut>(kFewCuts) : kSomeCuts);
+  // Those for many tokens have no parts, so that they are the same for all sizes: what supports() goes by.
+  return cuts.empty() ? valid_ones(kCuts) : cuts;
 }
 
 Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec& spec, std::optional<MatMulCut> cut) {
   MatrixMatMul op;
+  const gpu::DeviceInfo& info = device.info();
+  if (!cut) {
+    const std::vector<MatMulCut> cuts = candidate_cuts(info, spec);
+    CRIA_CHECK(!cuts.empty());
+    cut = cuts.front();
+  }
+  CRIA_CHECK(is_valid_cut(info, spec, *cut));
   op.spec_ = spec;
-  op.cut_ = cut ? *cut : candidate_cuts(device, spec).front();
-  CRIA_CHECK(is_valid_cut(device, spec, op.cut_));
+  op.cut_ = *cut;
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
   const bool is_split = op.cut_.splits > 1;
   CRIA_TRY_ASSIGN(op.pipeline_, SpecBuilder(device, "matmul_matrix")
@@ -152,7 +157,7 @@ Result<MatrixMatMul> MatrixMatMul::create(gpu::Device& device, const MatMulSpec&
                                     .constant("DEPTH", op.cut_.depth)
                                     .constant("BUFFERS", op.cut_.buffers)
                                     .constant("SPLITS", op.cut_.splits)
-                                    .constant("WORKGROUP_SIZE", workgroup_size(device, op.cut_))
+                                    .constant("WORKGROUP_SIZE", workgroup_size(info, op.cut_))
                                     .suffix(is_split ? "_parts" : output_suffix(spec.output))
                                     .build(device, "rrrrw", sizeof(Params)));
   if (!is_split) return op;

@@ -35,10 +35,10 @@ struct MatMulCut {
 class MatrixMatMul {
  public:
   /// True where the device has matrix units and f16, and a cut that fits them, and the format is not f32.
-  [[nodiscard]] static bool supports(const gpu::Device& device, const WeightFormat& format);
-  /// The cuts that are worth measuring, the default one first; empty where there is no support.
-  [[nodiscard]] static std::vector<MatMulCut> candidate_cuts(const gpu::Device& device, const MatMulSpec& spec);
-  [[nodiscard]] static bool is_valid_cut(const gpu::Device& device, const MatMulSpec& spec, const MatMulCut& cut);
+  [[nodiscard]] static bool supports(const gpu::DeviceInfo& device, const WeightFormat& format);
+  /// The cuts that are worth measuring, the default one first; empty only where there is no support.
+  [[nodiscard]] static std::vector<MatMulCut> candidate_cuts(const gpu::DeviceInfo& device, const MatMulSpec& spec);
+  [[nodiscard]] static bool is_valid_cut(const gpu::DeviceInfo& device, const MatMulSpec& spec, const MatMulCut& cut);
 
   /// Errors: kDevice.
   static Result<MatrixMatMul> create(gpu::Device& device, const MatMulSpec& spec, std::optional<MatMulCut> cut = {});

@@ -257,10 +257,10 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
     }
   }
   for (const auto& [spec, matrices] : products.all) {
-    if (!kernels::MatrixMatMul::supports(device, spec.format)) return {};
+    if (!kernels::MatrixMatMul::supports(device.info(), spec.format)) return {};
   }
   const kernels::Matrix& output = weights_.output();
-  if (matrix_step_tokens_ > 0 && kernels::MatrixMatMul::supports(device, output.format)) {
+  if (matrix_step_tokens_ > 0 && kernels::MatrixMatMul::supports(device.info(), output.format)) {
     products.add(matmul_spec(output, MatVecOutput::kStore, matrix_step_tokens_), output);
   }
   uint64_t parts_size = 0;

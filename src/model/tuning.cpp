@@ -262,8 +262,8 @@ Result<MatMulCut> Tuner::choose(const kernels::MatMulSpec& spec, std::span<const
         }};
   };
   return choose<MatMulCut>(
-      spec.name(), kernels::MatrixMatMul::candidate_cuts(device_, spec),
-      [&](const MatMulCut& cut) { return kernels::MatrixMatMul::is_valid_cut(device_, spec, cut); }, make_trial);
+      spec.name(), kernels::MatrixMatMul::candidate_cuts(device_.info(), spec),
+      [&](const MatMulCut& cut) { return kernels::MatrixMatMul::is_valid_cut(device_.info(), spec, cut); }, make_trial);
 }
 
 void Tuner::save() {

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/matmul_matrix.h"
 #include "selftest/selftest.h"
 
 namespace cria::selftest {
@@ -19,6 +20,15 @@ void add_matvec_few_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_norm_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_quantize_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);
+
+/// A product on matrix units, one case.
+struct MatrixProduct {
+  kernels::MatMulSpec spec;
+  uint32_t shards = 1;
+  kernels::MatMulCut cut;
+};
+/// All products on matrix units that a device can run; it need not be there.
+[[nodiscard]] std::vector<MatrixProduct> matrix_products(const gpu::DeviceInfo& device);
 
 /// Random values, see Random::value().
 [[nodiscard]] Table random_table(Random& random, size_t rows, size_t columns);
