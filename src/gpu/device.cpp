@@ -48,29 +48,34 @@ void DeviceImpl::forget_bind_groups(uint64_t buffer_id) {
 
 wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings) {
   CRIA_CHECK(bindings.size() <= BindGroupKey::kMaxBindings);
-  BindGroupKey key{.pipeline = &pipeline, .ranges = {}};
+  BindGroupKey key;
+  key.pipeline = &pipeline;
   for (size_t i = 0; i < bindings.size(); ++i) {
+    if (pipeline.bindings[i] == Access::kNone) continue;
     const Binding& binding = bindings[i];
     const BufferImpl& buffer = binding.buffer.impl();
     const uint64_t size = binding.size_bytes != 0 ? binding.size_bytes : buffer.bytes - binding.offset_bytes;
-    key.ranges[i] = {buffer.id, binding.offset_bytes, size};
+    key.ranges[key.count++] = {buffer.id, binding.offset_bytes, size};
   }
   if (const auto known = bind_groups.find(key); known != bind_groups.end()) return known->second;
 
-  for (const auto& range : key.ranges) {  // the driver would take more where the limit was lowered
+  for (const auto& range : key.used()) {  // the driver would take more where the limit was lowered
     if (range.size <= info.limits.max_binding_bytes || !first_error.empty()) continue;
     first_error = fmt::format("the kernel {} binds {} bytes of a buffer, more than the limit of {}", pipeline.name,
                               with_commas(range.size), with_commas(info.limits.max_binding_bytes));
   }
-  std::vector<wgpu::BindGroupEntry> entries(bindings.size() + 1);
+  std::vector<wgpu::BindGroupEntry> entries(1);
   entries[0].binding = 0;
   entries[0].buffer = params;
   entries[0].size = pipeline.params_bytes;
   for (size_t i = 0; i < bindings.size(); ++i) {
-    entries[i + 1].binding = static_cast<uint32_t>(i + 1);
-    entries[i + 1].buffer = bindings[i].buffer.impl().handle;
-    entries[i + 1].offset = key.ranges[i].offset;
-    entries[i + 1].size = key.ranges[i].size;
+    if (pipeline.bindings[i] == Access::kNone) continue;
+    const BindGroupKey::Range& range = key.ranges[entries.size() - 1];
+    wgpu::BindGroupEntry& entry = entries.emplace_back();
+    entry.binding = static_cast<uint32_t>(i + 1);
+    entry.buffer = bindings[i].buffer.impl().handle;
+    entry.offset = range.offset;
+    entry.size = range.size;
   }
   wgpu::BindGroupDescriptor descriptor;
   descriptor.label = std::string_view(pipeline.name);
@@ -78,7 +83,7 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   descriptor.entryCount = entries.size();
   descriptor.entries = entries.data();
   wgpu::BindGroup group = handle.CreateBindGroup(&descriptor);
-  for (size_t i = 0; i < bindings.size(); ++i) bind_groups_of_buffer.emplace(key.ranges[i].buffer, key);
+  for (const auto& range : key.used()) bind_groups_of_buffer.emplace(range.buffer, key);
   bind_groups.emplace(key, group);
   return group;
 }

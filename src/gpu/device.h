@@ -145,7 +145,9 @@ struct Binding {
   uint64_t size_bytes = 0;
 };
 
-enum class Access : uint8_t { kRead, kReadWrite };
+/// How a pipeline uses a binding; kNone: not at all, and what a dispatch passes for it is not bound. Each one that is
+/// bound costs time whenever it is dispatched.
+enum class Access : uint8_t { kNone, kRead, kReadWrite };
 
 /// A named value put in front of a shader as `const NAME: TYPE = VALUE;`.
 struct Constant {

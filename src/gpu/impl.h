@@ -3,10 +3,12 @@
 
 #include <webgpu/webgpu_cpp.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -36,13 +38,17 @@ struct BindGroupKey {
     bool operator==(const Range&) const = default;
   };
   const PipelineImpl* pipeline = nullptr;
-  std::array<Range, kMaxBindings> ranges;  // unused ones are zero
-  bool operator==(const BindGroupKey&) const = default;
+  size_t count = 0;
+  std::array<Range, kMaxBindings> ranges;  // `count` of them
+  [[nodiscard]] std::span<const Range> used() const { return std::span(ranges).first(count); }
+  bool operator==(const BindGroupKey& other) const {
+    return pipeline == other.pipeline && std::ranges::equal(used(), other.used());
+  }
 };
 struct BindGroupHash {
   size_t operator()(const BindGroupKey& key) const {
     auto hash = reinterpret_cast<uintptr_t>(key.pipeline);
-    for (const BindGroupKey::Range& range : key.ranges) {
+    for (const BindGroupKey::Range& range : key.used()) {
       hash = (hash ^ range.buffer ^ (range.offset << 20)) * 0x9E3779B97F4A7C15ULL;
     }
     return hash ^ (hash >> 32);
@@ -104,7 +110,7 @@ struct PipelineImpl {
   std::string name;
   wgpu::ComputePipeline handle;
   wgpu::BindGroupLayout layout;
-  size_t bindings = 0;
+  std::vector<Access> bindings;
   uint32_t params_bytes = 0;
 };
 

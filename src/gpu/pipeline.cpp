@@ -1,4 +1,5 @@
 // From a shader's text and its parameters to a compute pipeline, with errors that name the shader.
+#include <algorithm>
 #include <cctype>
 
 #include "gpu/impl.h"
@@ -46,16 +47,18 @@ Result<std::string> assemble(const PipelineSpec& spec) {
 }
 
 wgpu::BindGroupLayout make_layout(const wgpu::Device& device, const PipelineSpec& spec) {
-  std::vector<wgpu::BindGroupLayoutEntry> entries(spec.bindings.size() + 1);
+  std::vector<wgpu::BindGroupLayoutEntry> entries(1);
   entries[0].binding = 0;
   entries[0].visibility = wgpu::ShaderStage::Compute;
   entries[0].buffer.type = wgpu::BufferBindingType::Uniform;
   entries[0].buffer.hasDynamicOffset = true;
   entries[0].buffer.minBindingSize = spec.params_bytes;
   for (size_t i = 0; i < spec.bindings.size(); ++i) {
-    entries[i + 1].binding = static_cast<uint32_t>(i + 1);
-    entries[i + 1].visibility = wgpu::ShaderStage::Compute;
-    entries[i + 1].buffer.type =
+    if (spec.bindings[i] == Access::kNone) continue;
+    wgpu::BindGroupLayoutEntry& entry = entries.emplace_back();
+    entry.binding = static_cast<uint32_t>(i + 1);
+    entry.visibility = wgpu::ShaderStage::Compute;
+    entry.buffer.type =
         spec.bindings[i] == Access::kRead ? wgpu::BufferBindingType::ReadOnlyStorage : wgpu::BufferBindingType::Storage;
   }
   wgpu::BindGroupLayoutDescriptor descriptor;
@@ -71,15 +74,16 @@ Result<Pipeline> Device::create_pipeline(const PipelineSpec& spec) {
   CRIA_TRY_ASSIGN(const std::string text, assemble(spec));
   const std::string key = spec.name + '\n' + text;
   if (const auto known = impl_->pipelines.find(key); known != impl_->pipelines.end()) return Pipeline(known->second);
-  if (spec.bindings.size() > impl_->info.limits.max_storage_buffers) {
-    return fail(ErrorCode::kUnsupported, "shader {}: needs {} storage buffers; {} allows {}", spec.name,
-                spec.bindings.size(), impl_->info.name, impl_->info.limits.max_storage_buffers);
+  const auto used = spec.bindings.size() - std::ranges::count(spec.bindings, Access::kNone);
+  if (used > impl_->info.limits.max_storage_buffers) {
+    return fail(ErrorCode::kUnsupported, "shader {}: needs {} storage buffers; {} allows {}", spec.name, used,
+                impl_->info.name, impl_->info.limits.max_storage_buffers);
   }
   CRIA_CHECK(spec.params_bytes % 16 == 0 && spec.params_bytes <= impl_->params_slot_bytes);
 
   auto pipeline = std::make_shared<detail::PipelineImpl>();
   pipeline->name = spec.name;
-  pipeline->bindings = spec.bindings.size();
+  pipeline->bindings = spec.bindings;
   pipeline->params_bytes = spec.params_bytes;
   CRIA_TRY(detail::scoped(*impl_, fmt::format("shader {}", spec.name), [&] {
     wgpu::ShaderSourceWGSL code;

@@ -101,7 +101,7 @@ Recorder Device::record(std::string_view label, Timing timing) {
 void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> params, std::span<const Binding> bindings,
                         std::array<uint32_t, 3> workgroups) {
   const detail::PipelineImpl& kernel = pipeline.impl();
-  CRIA_CHECK(params.size() == kernel.params_bytes && bindings.size() == kernel.bindings);
+  CRIA_CHECK(params.size() == kernel.params_bytes && bindings.size() == kernel.bindings.size());
   if (workgroups[0] == 0 || workgroups[1] == 0 || workgroups[2] == 0) return;
   detail::RecorderImpl& self = *impl_;
   // Where the uniform buffer or the query set is full, hand over what there is.

@@ -87,9 +87,9 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
   CRIA_TRY_ASSIGN(op.step_, step_spec(device, type, shape.head_dim, qk_norm)
                                 .constant("CHUNKS", shape.head_dim / 8)
                                 .constant("GROUP", op.group_)
-                                .constant("QK_NORM", qk_norm)
+                                .norm(qk_norm, 7)
                                 .constant("PAGE_SIZE", kPageSize)
-                                .build(device, "rrrwwrrw", sizeof(StepParams)));
+                                .build(device, qk_norm ? "rrrwwrrw" : "rrrwwr-w", sizeof(StepParams)));
   const auto build_combine = [&](bool is_half) {
     return SpecBuilder(device, "attention_combine")
         .element(is_half)

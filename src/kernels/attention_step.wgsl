@@ -1,5 +1,5 @@
 // The attention of a decode step: one new token for each of some sequences. In one dispatch: q and k norms
-// (QK_NORM), RoPE, the write of the new key and value to the cache, and attention over the cache:
+// (HAS_NORM), RoPE, the write of the new key and value to the cache, and attention over the cache:
 //   y[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h / group]) * v[j, h / group]
 // over the positions j of the token's sequence, its own included, and within the sliding window.
 //
@@ -9,7 +9,7 @@
 //   in y, f32 [tokens, splits, heads, head_dim + 4]: the weighted sum, the sum of weights, the highest score and two
 //   that mean nothing; attention_combine.wgsl puts them together.
 // Bindings: 1 qkv f32 as vec4, 2 token_info (position, slot), 3 page_table, 4 keys, 5 values (KvChunk module,
-// read and written), 6 cos_sin f32 as vec4, 7 norms f32 as vec4 (any buffer without QK_NORM), 8 y.
+// read and written), 6 cos_sin f32 as vec4, 7 norms f32 as vec4 (norm module), 8 y.
 // Dispatch: x = pairs of heads that share a key head (GROUP heads, 1 or 2, each), y = split of split_positions
 // positions, z = token; workgroups of WORKGROUP_SIZE. LANES invocations make a part of the workgroup (part module);
 // each lane has a chunk of 8 elements of the heads in its registers, each part its own positions and its own softmax:
@@ -44,7 +44,6 @@ const OUTPUT_F16 = 2u;
 @group(0) @binding(4) var<storage, read_write> keys: array<KvChunk>;
 @group(0) @binding(5) var<storage, read_write> values: array<KvChunk>;
 @group(0) @binding(6) var<storage, read> cos_sin: array<vec4f>;  // of two pairs of elements
-@group(0) @binding(7) var<storage, read> norms: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> y: array<vec2u>;  // four halves, or two floats
 
 const LOWEST = -3.0e38;
@@ -80,9 +79,9 @@ fn turned_quarter(start: u32, quarter: u32, token: u32, norm_start: u32, factor:
   let last_two = cos_sin[(token * CHUNKS + pair) * 2u + 1u];
   var own_values = qkv[start + quarter];
   var other_values = qkv[start + other];
-  if (QK_NORM) {
-    own_values *= factor * norms[norm_start + quarter];
-    other_values *= factor * norms[norm_start + other];
+  if (HAS_NORM) {
+    own_values *= factor * norm_at(norm_start + quarter);
+    other_values *= factor * norm_at(norm_start + other);
   }
   let sines = vec4f(first_two.yw, last_two.yw);
   return own_values * vec4f(first_two.xz, last_two.xz) + other_values * select(sines, -sines, is_low);
@@ -91,7 +90,7 @@ fn turned_quarter(start: u32, quarter: u32, token: u32, norm_start: u32, factor:
 /// Chunk `chunk` of a query or key: normalised and turned.
 fn turned(start: u32, chunk: u32, token: u32, norm_start: u32, part: Part) -> Chunk {
   var factor = 1.0;
-  if (QK_NORM) {
+  if (HAS_NORM) {
     let own = Chunk(qkv[start + 2u * chunk], qkv[start + 2u * chunk + 1u]);
     let square = select(0.0, dot8(own, own), part.lane < CHUNKS);
     factor = 1.0 / sqrt(part_sum4(vec4f(square), part).x / f32(4u * QUARTERS) + params.epsilon);

@@ -128,6 +128,17 @@ SpecBuilder& SpecBuilder::over_subgroups(std::string_view module, uint32_t workg
   return constant("WORKGROUP_SIZE", workgroup_size);
 }
 
+SpecBuilder& SpecBuilder::bias(bool has_bias) {
+  add_module(has_bias ? "bias" : "bias_none");
+  return constant("HAS_BIAS", has_bias);
+}
+
+SpecBuilder& SpecBuilder::norm(bool has_norm, uint32_t binding) {
+  add_module(has_norm ? "norm_weights" : "norm_weights_none");
+  if (has_norm) constant("NORM_BINDING", binding);
+  return constant("HAS_NORM", has_norm);
+}
+
 SpecBuilder& SpecBuilder::module(std::string_view name) {
   add_module(name);
   return *this;
@@ -135,7 +146,9 @@ SpecBuilder& SpecBuilder::module(std::string_view name) {
 
 Result<gpu::Pipeline> SpecBuilder::build(gpu::Device& device, std::string_view access, uint32_t params_bytes) {
   for (const char letter : access) {
-    spec_.bindings.push_back(letter == 'r' ? gpu::Access::kRead : gpu::Access::kReadWrite);
+    spec_.bindings.push_back(letter == 'r'   ? gpu::Access::kRead
+                             : letter == 'w' ? gpu::Access::kReadWrite
+                                             : gpu::Access::kNone);
   }
   spec_.params_bytes = params_bytes;
   return device.create_pipeline(spec_);

@@ -55,6 +55,10 @@ class SpecBuilder {
   /// Adds parts of a workgroup (`Part`, `part_sum4`) of `lanes` invocations each: within subgroups, or through
   /// workgroup memory; and the constants WORKGROUP_SIZE and LANES.
   SpecBuilder& parts(uint32_t workgroup_size, uint32_t lanes, bool in_subgroups);
+  /// Adds the bias of a product (binding 4, `bias_at`), or none, and HAS_BIAS.
+  SpecBuilder& bias(bool has_bias);
+  /// Adds the weights of a norm at a binding (`norm_at`), or none, and HAS_NORM.
+  SpecBuilder& norm(bool has_norm, uint32_t binding);
   /// Adds a module that only the shaders of one operation share.
   SpecBuilder& module(std::string_view name);
 
@@ -66,7 +70,7 @@ class SpecBuilder {
 
   /// The pipeline's name: the shader's, and what was added so far.
   [[nodiscard]] const std::string& name() const { return spec_.name; }
-  /// The access of bindings 1, 2, …: one letter each, 'r' (read) or 'w' (read and write).
+  /// The access of bindings 1, 2, …: one letter each, 'r' (read), 'w' (read and write) or '-' (not used).
   Result<gpu::Pipeline> build(gpu::Device& device, std::string_view access, uint32_t params_bytes);
 
  private:

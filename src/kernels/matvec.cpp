@@ -76,8 +76,8 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .module("matvec_teams")
       .constant("COLUMNS", spec.columns)
       .constant("ROW_COUNT", spec.rows)
-      .constant("HAS_BIAS", spec.has_bias)
-      .constant("HAS_NORM", spec.has_norm)
+      .bias(spec.has_bias)
+      .norm(spec.has_norm, 5)
       .constant("OUTPUT", static_cast<uint32_t>(spec.output))
       .constant("ROWS", cut.rows)
       .constant("TOKENS", tokens)
@@ -85,7 +85,9 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .constant("DEPTH", keeps ? kept_depth(spec, cut) : cut.depth)
       .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", output_suffix(spec.output),
                           tokens > 1 ? fmt::format("_x{}", tokens) : ""))
-      .build(device, "rrrrrw", sizeof(Params));
+      .build(device,
+             fmt::format("r{}r{}{}w", integers ? 'r' : '-', spec.has_bias ? 'r' : '-', spec.has_norm ? 'r' : '-'),
+             sizeof(Params));
 }
 
 /// The lanes of a row in matvec_kept.wgsl are a multiple of it: every team fits in.

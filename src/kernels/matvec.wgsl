@@ -2,8 +2,8 @@
 //   value[t, r] = sum_k W[r, k] * norm[k] * x[t, k] / sqrt(mean_k x[t, k]^2 + epsilon)   (RMSNorm of x first)
 //
 // Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
-// Bindings: 1 W (weight module), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 norm f32 as
-// vec4 (any buffer without HAS_NORM), 6 y f32.
+// Bindings: 1 W (weight module), 3 x f32 as vec4, 4 bias f32 (bias module), 5 norm f32 as
+// vec4 (norm module), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE; SPLIT teams (team module) make ROWS rows for TOKENS tokens, their
 // lanes reading chunks of 8 columns in turn, DEPTH at a time. x and y: row sets, any number of workgroups;
 // z: tokens, TOKENS at a time.

@@ -5,8 +5,8 @@
 // (matvec.wgsl).
 //
 // Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
-// Bindings: 1 W values, 2 W scales (blocks module), 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS),
-// 5 norm f32 as vec4 (any buffer without HAS_NORM), 6 y f32.
+// Bindings: 1 W values, 2 W scales (blocks module), 3 x f32 as vec4, 4 bias f32 (bias module),
+// 5 norm f32 as vec4 (norm module), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE. Each quantises x into workgroup memory, STAGE_UNITS units at a
 // time, then SPLIT teams (team module) make ROWS rows for TOKENS tokens, DEPTH units at a time for each
 // lane. x and y: row sets, any number of workgroups; z: tokens, TOKENS at a time.
@@ -49,8 +49,8 @@ fn stage(team: Team, first_unit: u32, first_token: u32) {
       low[d] = x[token * X_STRIDE + 2u * chunk];
       high[d] = x[token * X_STRIDE + 2u * chunk + 1u];
       if (HAS_NORM) {
-        low_norms[d] = norm[2u * chunk];
-        high_norms[d] = norm[2u * chunk + 1u];
+        low_norms[d] = norm_at(2u * chunk);
+        high_norms[d] = norm_at(2u * chunk + 1u);
       }
     }
     for (var d = 0u; d < STAGE_DEPTH; d++) {

@@ -59,7 +59,9 @@ Result<XBlocks> XBlocks::create(gpu::Device& device) {
   XBlocks op;
   op.workgroup_ = quantise_workgroup(device);
   const auto build = [&](bool has_norm) {
-    return quantise_spec(device, has_norm).constant("HAS_NORM", has_norm).build(device, "rrww", sizeof(QuantiseParams));
+    return quantise_spec(device, has_norm)
+        .norm(has_norm, 2)
+        .build(device, has_norm ? "rrww" : "r-ww", sizeof(QuantiseParams));
   };
   CRIA_TRY_ASSIGN(op.plain_, build(false));
   CRIA_TRY_ASSIGN(op.normed_, build(true));
@@ -120,13 +122,13 @@ Result<MatVecFew> MatVecFew::create(gpu::Device& device, const MatVecSpec& spec,
                                                 .module("matvec_output")
                                                 .constant("COLUMNS", spec.columns)
                                                 .constant("ROW_COUNT", spec.rows)
-                                                .constant("HAS_BIAS", spec.has_bias)
+                                                .bias(spec.has_bias)
                                                 .constant("OUTPUT", static_cast<uint32_t>(spec.output))
                                                 .constant("ROWS", kRows)
                                                 .constant("TOKENS", tokens)
                                                 .constant("LANES", op.cut_.lanes)
                                                 .constant("MIN_TEAM", min_team)
-                                                .build(device, "rrrrrw", sizeof(Params)));
+                                                .build(device, spec.has_bias ? "rrrrrw" : "rrr-rw", sizeof(Params)));
     op.pipelines_.push_back(std::move(pipeline));
   }
   return op;

@@ -4,7 +4,7 @@
 //
 // Shapes: W [rows, columns] (one row shard), xq i8 [tokens, units, 32], xs [tokens, units] of (scale, sum of integers),
 // bias [all rows], y as in matvec_output.wgsl, which also says what becomes of the values.
-// Bindings: 1 W values, 2 W scales (blocks module), 3 xq as vec4u, 4 bias f32 (any buffer without HAS_BIAS),
+// Bindings: 1 W values, 2 W scales (blocks module), 3 xq as vec4u, 4 bias f32 (bias module),
 // 5 xs vec2f, 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE: sets of LANES invocations, a multiple of the teams' size. A lane has the same
 // unit of every row, and so its part of x, for TOKENS tokens (4 or 8), in registers; then it reads two rows after two

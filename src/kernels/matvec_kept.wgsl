@@ -1,8 +1,7 @@
 // Matrix-vector products with float weights that keep x in registers: the same values as matvec.wgsl.
 //
 // Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
-// Bindings: 1 W, 3 x f32 as vec4, 4 bias f32 (any buffer without HAS_BIAS), 5 norm f32 as
-// vec4 (any buffer without HAS_NORM), 6 y f32.
+// Bindings: 1 W, 3 x f32 as vec4, 4 bias f32 (bias module), 5 norm f32 as vec4 (norm module), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE: sets of LANES invocations, a multiple of the subgroups' size. A lane has the
 // same DEPTH chunks of 8 columns of every row and so needs its part of x, for TOKENS tokens, only once; then it reads
 // ROWS rows after ROWS rows, always asking for the next before it works on those that have come. x and y: row sets,

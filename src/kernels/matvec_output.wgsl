@@ -1,7 +1,7 @@
 // Module: what the matrix-vector kernels do with a finished sum (matvec.wgsl, matvec_kept.wgsl, matvec_blocks.wgsl,
-// matvec_few.wgsl): bias, then one of three ends. Also the parameters and bindings that all share.
+// matvec_few.wgsl): bias (bias module), then one of three ends. Also the parameters and bindings that all share.
 //
-// Gives: params and the bindings 4 and 6, row_count, OUTPUTS, put and residual, what it adds to, asked for before.
+// Gives: params and the binding 6, row_count, OUTPUTS, put and residual, what it adds to, asked for before.
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], norm [columns], bias [all rows], y:
 //   OUTPUT_STORE   y[t, r] = value                        [tokens, all rows]
 //   OUTPUT_ADD     y[t, r] += value (the residual)        [tokens, all rows]
@@ -25,7 +25,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
 const OUTPUTS = ROWS * TOKENS;  // sums that an invocation has
@@ -33,7 +32,7 @@ const OUTPUTS = ROWS * TOKENS;  // sums that an invocation has
 fn row_count() -> u32 { return select(ROW_COUNT, params.rows, ROW_COUNT == 0u); }
 
 fn biased(row: u32, value: f32) -> f32 {
-  if (HAS_BIAS) { return value + bias[params.first_row + row]; }
+  if (HAS_BIAS) { return value + bias_at(params.first_row + row); }
   return value;
 }
 

@@ -1,13 +1,12 @@
 // Module: what the matrix-vector kernels whose teams share rows have in common (matvec.wgsl, matvec_kept.wgsl,
-// matvec_blocks.wgsl). Needs a team module and matvec_output.
+// matvec_blocks.wgsl). Needs a team module, a norm module and matvec_output.
 //
-// Gives: the bindings 3 and 5, X_STRIDE and masked; loop_end; share_of (which rows an invocation works on) and finish,
+// Gives: the binding 3, X_STRIDE and masked; loop_end; share_of (which rows an invocation works on) and finish,
 // which adds up the sums of a row's teams and puts the values; residuals, what it adds them to, asked for before.
-// Shapes: x [tokens, columns], norm [columns].
+// Shapes: x [tokens, columns].
 // Numerics: f32; the order of additions depends on the size of a team, not on timing.
 
 @group(0) @binding(3) var<storage, read> x: array<vec4f>;
-@group(0) @binding(5) var<storage, read> norm: array<vec4f>;
 
 const X_STRIDE = (COLUMNS + 7u) / 8u * 2u;  // of a row of x, in vec4s
 

@@ -4,7 +4,7 @@
 //
 // Shapes: x [tokens, columns] with x_stride vec4s a row, norm [columns], integers i8 [tokens, units, 32],
 // scales [tokens, units] of (s, sum of the unit's integers).
-// Bindings: 1 x f32 as vec4, 2 norm f32 as vec4 (any buffer without HAS_NORM), 3 integers as vec2u, 4 scales vec2f.
+// Bindings: 1 x f32 as vec4, 2 norm f32 as vec4 (norm module), 3 integers as vec2u, 4 scales vec2f.
 // Dispatch: x over 8 columns each in workgroups of WORKGROUP_SIZE, any number; y = token. With HAS_NORM each workgroup
 // adds up the squares of its token's row, so one for each is best.
 // Numerics: |x - s * integer| <= s / 2; sums in f32. Columns past the last count as 0, so padding may hold NaN.
@@ -19,7 +19,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> norm: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> integers: array<vec2u>;
 @group(0) @binding(4) var<storage, read_write> scales: array<vec2f>;
 
@@ -40,7 +39,7 @@ fn load_x(start: u32, item: u32) -> Eight {
 
 fn load_norm(item: u32) -> Eight {
   let at = min(item, (params.columns - 1u) / 8u);
-  return Eight(masked(norm[2u * at], 8u * item), masked(norm[2u * at + 1u], 8u * item + 4u));
+  return Eight(masked(norm_at(2u * at), 8u * item), masked(norm_at(2u * at + 1u), 8u * item + 4u));
 }
 
 fn largest_of(values: Eight) -> f32 {

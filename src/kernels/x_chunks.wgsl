@@ -18,7 +18,7 @@ fn load_x(token: u32, chunk: u32, squares: ptr<function, f32>) -> Eight {
   if (is_partial) { values = masked_chunk(values, chunk * 8u); }
   if (HAS_NORM) {
     *squares += dot(values.low, values.low) + dot(values.high, values.high);
-    values = Eight(values.low * norm[2u * chunk], values.high * norm[2u * chunk + 1u]);
+    values = Eight(values.low * norm_at(2u * chunk), values.high * norm_at(2u * chunk + 1u));
     if (is_partial) { values = masked_chunk(values, chunk * 8u); }
   }
   return values;
