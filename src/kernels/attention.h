@@ -1,6 +1,8 @@
 // The paged KV cache's kernels: kv_write.wgsl, kv_write_int8.wgsl, attention_decode.wgsl, attention_prefill.wgsl.
 #pragma once
 
+#include <optional>
+
 #include "kernels/builder.h"
 
 namespace cria::kernels {
@@ -36,6 +38,8 @@ struct BatchBuffers {
   uint32_t pages_per_slot = 0;
   uint32_t tokens = 0;
   uint32_t tile_count = 0;
+  std::optional<uint32_t> position;  ///< of the only token, where it is known beforehand: saves a kernel the look
+  uint32_t slot = 0;                 ///< likewise
 };
 
 class KvWrite {
@@ -79,10 +83,16 @@ class AttentionStep {
   [[nodiscard]] static bool supports(const AttentionShape& shape) {
     return shape.head_dim % 8 == 0 && shape.head_dim <= kMaxHeadDim;
   }
-  [[nodiscard]] static std::string kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm);
+  [[nodiscard]] static std::string kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm,
+                                               bool is_ready);
+  /// Which rows of queries, keys and values it can take: as products leave them, or ready (Operands::is_ready).
+  struct Rows {
+    bool raw = true;
+    bool ready = false;
+  };
   /// Errors: kDevice.
   static Result<AttentionStep> create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
-                                      uint32_t max_tokens);
+                                      uint32_t max_tokens, const Rows& rows);
 
   /// Elements of the buffer `parts`, f32.
   [[nodiscard]] static uint64_t parts_size(const gpu::Limits& limits, const AttentionShape& shape, uint32_t max_tokens);
@@ -90,6 +100,7 @@ class AttentionStep {
 
   struct Operands {
     const Activation& qkv;
+    bool is_ready = false;      ///< queries are turned, and keys and values in the cache (MatVecOutput::kRopeKv)
     const BatchBuffers& batch;  ///< of tokens in different slots
     const KvLayer& layer;
     const gpu::Buffer& cos_sin;  ///< f32 [tokens, head_dim / 2, 2]
@@ -104,10 +115,15 @@ class AttentionStep {
 
  private:
   AttentionShape shape_;
-  uint32_t group_ = 1;  // heads in a workgroup
   uint32_t max_tokens_ = 1;
   uint32_t max_splits_ = 1;
-  gpu::Pipeline step_, combine_;
+  /// For one head of a workgroup each, or for two that share a key head.
+  struct Pipelines {
+    std::optional<gpu::Pipeline> raw, ready;
+    [[nodiscard]] bool exists() const { return raw || ready; }
+  };
+  Pipelines single_, paired_;
+  gpu::Pipeline combine_;
   std::optional<gpu::Pipeline> half_combine_;  // on devices with f16
 };
 

@@ -10,6 +10,8 @@ constexpr uint32_t kCombineWorkgroup = 64;
 constexpr uint32_t kParts = 16;
 /// Positions of a split, at least: below it, a second dispatch costs more than it saves.
 constexpr uint32_t kSplitPositions = 256;
+/// Workgroups up to which each head has its own.
+constexpr uint32_t kFewWorkgroups = 64;
 /// Workgroups from which on more splits bring nothing.
 constexpr uint32_t kEnoughWorkgroups = 256;
 constexpr uint32_t kMaxSplits = 64;
@@ -58,38 +60,63 @@ struct StepParams {
   float scale, epsilon;
   StepOutput output;
   uint32_t zero;
+  uint32_t has_place, position, slot, pad;
 };
 struct CombineParams {
   uint32_t heads, quarters, splits, y_stride;
 };
 
-SpecBuilder step_spec(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm) {
+SpecBuilder step_spec(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm, bool is_ready) {
   const Cut cut = cut_of(device, head_dim);
   return SpecBuilder(device, "attention_step")
       .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
-      .suffix(fmt::format("_kv_{}{}", kv_type_name(type), qk_norm ? "_norm" : ""))
+      .suffix(fmt::format("_kv_{}{}", kv_type_name(type),
+                          is_ready  ? "_ready"
+                          : qk_norm ? "_norm"
+                                    : ""))
       .parts(cut.workgroup, cut.lanes, cut.in_subgroups);
 }
 }  // namespace
 
-std::string AttentionStep::kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm) {
-  return step_spec(device, type, head_dim, qk_norm).name();
+std::string AttentionStep::kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm,
+                                       bool is_ready) {
+  return step_spec(device, type, head_dim, qk_norm, is_ready).name();
 }
 
 Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
-                                            uint32_t max_tokens) {
+                                            uint32_t max_tokens, const Rows& rows) {
   CRIA_CHECK(supports(shape));
   AttentionStep op;
   op.shape_ = shape;
-  op.group_ = shape.heads / shape.kv_heads % 2 == 0 ? 2 : 1;
   op.max_tokens_ = max_tokens;
   op.max_splits_ = most_splits(device.limits(), shape, max_tokens);
-  CRIA_TRY_ASSIGN(op.step_, step_spec(device, type, shape.head_dim, qk_norm)
-                                .constant("CHUNKS", shape.head_dim / 8)
-                                .constant("GROUP", op.group_)
-                                .norm(qk_norm, 7)
-                                .constant("PAGE_SIZE", kPageSize)
-                                .build(device, qk_norm ? "rrrwwrrw" : "rrrwwr-w", sizeof(StepParams)));
+  const auto build_step = [&](bool is_ready, uint32_t group) {
+    SpecBuilder builder = step_spec(device, type, shape.head_dim, qk_norm, is_ready);
+    builder.module(is_ready ? "step_ready" : "step_turning");
+    if (!is_ready) builder.norm(qk_norm, 7);
+    return builder.constant("CHUNKS", shape.head_dim / 8)
+        .constant("GROUP", group)
+        .constant("PAGE_SIZE", kPageSize)
+        .build(device,
+               is_ready  ? "rrrrr--w"
+               : qk_norm ? "rrrwwrrw"
+                         : "rrrwwr-w",
+               sizeof(StepParams));
+  };
+  CRIA_CHECK(!rows.ready || !qk_norm);
+  const auto build_steps = [&](Pipelines& steps, uint32_t group) -> Status {
+    if (rows.raw) {
+      CRIA_TRY_ASSIGN(steps.raw, build_step(false, group));
+    }
+    if (rows.ready) {
+      CRIA_TRY_ASSIGN(steps.ready, build_step(true, group));
+    }
+    return {};
+  };
+  const bool can_pair = shape.heads / shape.kv_heads % 2 == 0;
+  if (can_pair) CRIA_TRY(build_steps(op.paired_, 2));
+  // Software gains nothing from more workgroups, and takes long to compile.
+  if (!can_pair || !device.info().is_software()) CRIA_TRY(build_steps(op.single_, 1));
   const auto build_combine = [&](bool is_half) {
     return SpecBuilder(device, "attention_combine")
         .element(is_half)
@@ -112,14 +139,18 @@ uint64_t AttentionStep::parts_size() const { return split_bytes(shape_, max_toke
 void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const {
   const uint32_t positions = operands.window == 0 ? operands.longest : std::min(operands.window, operands.longest);
   const BatchBuffers& batch = operands.batch;
-  const uint32_t workgroups = shape_.heads / group_ * batch.tokens;
+  // Two heads read the cache once, but where nearly all cores are idle it is faster to give each its own.
+  const bool is_small = positions <= kSplitPositions && shape_.heads * batch.tokens <= kFewWorkgroups;
+  const bool pairs = paired_.exists() && !(is_small && single_.exists());
+  const uint32_t group = pairs ? 2 : 1;
+  const uint32_t workgroups = shape_.heads / group * batch.tokens;
   const uint32_t most = std::clamp(kEnoughWorkgroups / workgroups, 1U, max_splits_);
   const uint32_t split_positions =
       round_up(std::max(divide_up(positions, most), std::min(positions, kSplitPositions)), kPageSize);
   const uint32_t splits = divide_up(positions, split_positions);
   const StepOutput output = splits > 1 ? StepOutput::kParts : y.is_half ? StepOutput::kF16 : StepOutput::kF32;
   const StepParams params{.kv_heads = shape_.kv_heads,
-                          .groups_per_kv = shape_.heads / shape_.kv_heads / group_,
+                          .groups_per_kv = shape_.heads / shape_.kv_heads / group,
                           .qkv_stride = operands.qkv.stride() / 4,
                           .y_stride = y.stride() / 4,
                           .pages_per_slot = batch.pages_per_slot,
@@ -129,7 +160,11 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .scale = shape_.scale,
                           .epsilon = operands.epsilon,
                           .output = output,
-                          .zero = 0};
+                          .zero = 0,
+                          .has_place = batch.position ? 1U : 0U,
+                          .position = batch.position.value_or(0),
+                          .slot = batch.slot,
+                          .pad = 0};
   const gpu::Buffer& norms = operands.norms.valid() ? operands.norms : operands.cos_sin;
   const gpu::Buffer& target = splits > 1 ? operands.parts : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,
@@ -140,7 +175,9 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                                    operands.cos_sin,
                                    norms,
                                    target};
-  recorder.dispatch(step_, gpu::as_params(params), bindings, {shape_.heads / group_, splits, batch.tokens});
+  const Pipelines& steps = pairs ? paired_ : single_;
+  recorder.dispatch((operands.is_ready ? steps.ready : steps.raw).value(), gpu::as_params(params), bindings,
+                    {shape_.heads / group, splits, batch.tokens});
   if (splits == 1) return;
   const CombineParams combine{
       .heads = shape_.heads, .quarters = shape_.head_dim / 4, .splits = splits, .y_stride = y.stride()};

@@ -1,5 +1,6 @@
-// The attention of a decode step: one new token for each of some sequences. In one dispatch: q and k norms
-// (HAS_NORM), RoPE, the write of the new key and value to the cache, and attention over the cache:
+// The attention of a decode step: one new token for each of some sequences. In one dispatch: q and k norms, RoPE and
+// the write of the new key and value to the cache (step_turning, or step_ready where the product before has done that),
+// and attention over the cache:
 //   y[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, h / group]) * v[j, h / group]
 // over the positions j of the token's sequence, its own included, and within the sliding window.
 //
@@ -8,9 +9,9 @@
 //   With one split, y [tokens, heads * head_dim] in f32 or f16. With more, each split of the positions leaves its part
 //   in y, f32 [tokens, splits, heads, head_dim + 4]: the weighted sum, the sum of weights, the highest score and two
 //   that mean nothing; attention_combine.wgsl puts them together.
-// Bindings: 1 qkv f32 as vec4, 2 token_info (position, slot), 3 page_table, 4 keys, 5 values (KvChunk module,
-// read and written), 6 cos_sin f32 as vec4, 7 norms f32 as vec4 (norm module), 8 y.
-// Dispatch: x = pairs of heads that share a key head (GROUP heads, 1 or 2, each), y = split of split_positions
+// Bindings: 1 qkv f32 as vec4, 2 token_info (position, slot), 3 page_table, 4 keys, 5 values (KvChunk module),
+// 6 cos_sin and 7 norms (step_turning), 8 y.
+// Dispatch: x = heads, or pairs of heads that share a key head (GROUP heads, 1 or 2, each), y = split of split_positions
 // positions, z = token; workgroups of WORKGROUP_SIZE. LANES invocations make a part of the workgroup (part module);
 // each lane has a chunk of 8 elements of the heads in its registers, each part its own positions and its own softmax:
 // keys and values of DEPTH positions are asked for at once, and parts meet only at the end.
@@ -31,6 +32,10 @@ struct Params {
   epsilon: f32,
   output: u32,           // OUTPUT_…
   zero: u32,             // for settled
+  has_place: u32,        // 1: position and slot are those of the only token
+  position: u32,
+  slot: u32,
+  pad0: u32,
 }
 
 const OUTPUT_PARTS = 0u;
@@ -41,9 +46,6 @@ const OUTPUT_F16 = 2u;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read> token_info: array<vec2u>;
 @group(0) @binding(3) var<storage, read> page_table: array<u32>;
-@group(0) @binding(4) var<storage, read_write> keys: array<KvChunk>;
-@group(0) @binding(5) var<storage, read_write> values: array<KvChunk>;
-@group(0) @binding(6) var<storage, read> cos_sin: array<vec4f>;  // of two pairs of elements
 @group(0) @binding(8) var<storage, read_write> y: array<vec2u>;  // four halves, or two floats
 
 const LOWEST = -3.0e38;
@@ -61,6 +63,9 @@ struct Seen {
   sum: Chunk,     // of the values so weighted
 }
 
+/// What has been seen before the loop over the cache.
+struct Start { seen0: Seen, seen1: Seen }
+
 /// Where the new token stands.
 struct Place { token: u32, kv_head: u32, own: u32, slot: u32 }
 
@@ -69,35 +74,6 @@ var<workgroup> part_weights: array<vec2f, PARTS>;
 var<workgroup> part_sums: array<vec4f, PARTS * QUARTERS>;
 
 fn dot8(a: Chunk, b: Chunk) -> f32 { return dot(a.low, b.low) + dot(a.high, b.high); }
-
-/// RoPE of vec4 `quarter` of the head that starts at `start`: its elements turn with those half a head away.
-fn turned_quarter(start: u32, quarter: u32, token: u32, norm_start: u32, factor: f32) -> vec4f {
-  let is_low = quarter < CHUNKS;
-  let pair = select(quarter - CHUNKS, quarter, is_low);
-  let other = select(quarter - CHUNKS, quarter + CHUNKS, is_low);
-  let first_two = cos_sin[(token * CHUNKS + pair) * 2u];
-  let last_two = cos_sin[(token * CHUNKS + pair) * 2u + 1u];
-  var own_values = qkv[start + quarter];
-  var other_values = qkv[start + other];
-  if (HAS_NORM) {
-    own_values *= factor * norm_at(norm_start + quarter);
-    other_values *= factor * norm_at(norm_start + other);
-  }
-  let sines = vec4f(first_two.yw, last_two.yw);
-  return own_values * vec4f(first_two.xz, last_two.xz) + other_values * select(sines, -sines, is_low);
-}
-
-/// Chunk `chunk` of a query or key: normalised and turned.
-fn turned(start: u32, chunk: u32, token: u32, norm_start: u32, part: Part) -> Chunk {
-  var factor = 1.0;
-  if (HAS_NORM) {
-    let own = Chunk(qkv[start + 2u * chunk], qkv[start + 2u * chunk + 1u]);
-    let square = select(0.0, dot8(own, own), part.lane < CHUNKS);
-    factor = 1.0 / sqrt(part_sum4(vec4f(square), part).x / f32(4u * QUARTERS) + params.epsilon);
-  }
-  return Chunk(turned_quarter(start, 2u * chunk, token, norm_start, factor),
-               turned_quarter(start, 2u * chunk + 1u, token, norm_start, factor));
-}
 
 /// The first chunk of the row of a position's key or value, in the cache.
 fn locate(place: Place, position: u32) -> u32 {
@@ -120,13 +96,6 @@ fn value_chunk(row: u32, chunk: u32) -> Chunk {
   var scale = 1.0;
   if (HAS_SCALE) { scale = scale_of(values[row + CHUNKS]); }
   return unpacked(values[row + chunk], scale);
-}
-
-/// The scale with which a part stores a key or value of which each lane has a chunk.
-fn scale_for(chunk: Chunk, part: Part) -> f32 {
-  if (!HAS_SCALE) { return 1.0; }
-  let four = max(abs(chunk.low), abs(chunk.high));
-  return part_max(max(max(four.x, four.y), max(four.z, four.w)), part) / 127.0;
 }
 
 fn weighted(sum: Chunk, weight: f32, value: Chunk) -> Chunk {
@@ -173,9 +142,8 @@ fn run(part: Part, id: vec3u) {
   let first_head = id.x * GROUP;
   let kv_head = id.x / params.groups_per_kv;
   let row = id.z * params.qkv_stride;
-  let key_start = row + (params.kv_heads * params.groups_per_kv * GROUP + kv_head) * QUARTERS;
-  let value_start = key_start + params.kv_heads * QUARTERS + 2u * chunk;
-  let info = token_info[id.z];
+  var info = vec2u(params.position, params.slot);
+  if (params.has_place == 0u) { info = token_info[id.z]; }
   let place = Place(id.z, kv_head, info.x, info.y);
   let all_end = info.x + 1u;
   let all_begin = select(0u, all_end - min(params.window, all_end), params.window > 0u);
@@ -183,38 +151,18 @@ fn run(part: Part, id: vec3u) {
   let end = min(begin + params.split_positions, all_end);
 
   let scale = select(0.0, params.scale, lane < CHUNKS);
-  var query0 = turned(row + first_head * QUARTERS, chunk, id.z, 0u, part);
+  var query0 = query_chunk(row + first_head * QUARTERS, chunk, id.z, part);
   var query1 = query0;
-  if (GROUP > 1u) { query1 = turned(row + (first_head + 1u) * QUARTERS, chunk, id.z, 0u, part); }
+  if (GROUP > 1u) { query1 = query_chunk(row + (first_head + 1u) * QUARTERS, chunk, id.z, part); }
   query0 = Chunk(query0.low * scale, query0.high * scale);
   query1 = Chunk(query1.low * scale, query1.high * scale);
 
-  // The new position, of the last split's first part.
-  let key = turned(key_start, chunk, id.z, QUARTERS, part);
-  let value = Chunk(qkv[value_start], qkv[value_start + 1u]);
-  let key_scale = scale_for(key, part);
-  let value_scale = scale_for(value, part);
-  let new_key = settled(pack_chunk(key.low, key.high, key_scale), params.zero);
-  let new_value = settled(pack_chunk(value.low, value.high, value_scale), params.zero);
   let has_new = part.index == 0u && begin < end && end == all_end;
-  if (has_new && id.x % params.groups_per_kv == 0u && lane < CHUNKS) {
-    let own_row = locate(place, place.own);
-    keys[own_row + lane] = new_key;
-    values[own_row + lane] = new_value;
-    if (HAS_SCALE && lane == 0u) {
-      keys[own_row + CHUNKS] = scale_chunk(key_scale);
-      values[own_row + CHUNKS] = scale_chunk(value_scale);
-    }
-  }
-  let stored_key = unpacked(new_key, key_scale);
-  let new_scores = part_sum4(vec4f(dot8(query0, stored_key), dot8(query1, stored_key), 0.0, 0.0), part);
-  let start = select(vec2f(LOWEST), new_scores.xy, has_new);
-  let one = select(0.0, 1.0, has_new);
-  let stored_value = unpacked(new_value, value_scale);
-  var seen0 = Seen(start.x, one, Chunk(one * stored_value.low, one * stored_value.high));
-  var seen1 = Seen(start.y, one, seen0.sum);
+  let start = seen_before(place, part, has_new, id.x % params.groups_per_kv == 0u, chunk, query0, query1);
+  var seen0 = start.seen0;
+  var seen1 = start.seen1;
 
-  let cached_end = min(end, place.own);
+  let cached_end = min(end, place.own + NEW_POSITIONS);
   for (var first = begin; first < cached_end; first += DEPTH * PARTS) {
     let positions = vec4u(0u, PARTS, 2u * PARTS, 3u * PARTS) + first + part.index;
     let is_seen = positions < vec4u(cached_end);

@@ -9,8 +9,15 @@ namespace {
 struct Params {
   uint32_t rows, tokens, y_stride, first_row;
   float epsilon;
-  uint32_t pad[3];
+  uint32_t pages_per_slot;
+  uint32_t pad[2];
 };
+
+/// Whether two rows, which alternate, are finished together.
+bool makes_pairs(MatVecOutput output) { return output == MatVecOutput::kSwiGlu || output == MatVecOutput::kRopeKv; }
+
+constexpr uint32_t kBindings = 6;
+constexpr uint32_t kRopeBindings = 11;  // with those of matvec_put_rope.wgsl
 
 constexpr uint32_t kUnit = 32;  // UNIT in matvec_blocks.wgsl
 /// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
@@ -70,6 +77,17 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
     builder.weights(spec.format).module("x_chunks");
   }
   if (keeps) builder.constant("LANES", cut.lanes);
+  const bool turns = spec.output == MatVecOutput::kRopeKv;
+  if (turns) {
+    builder.element(spec.heads.cache == KvType::kF16)
+        .module("matvec_put_rope")
+        .constant("HEADS", spec.heads.heads)
+        .constant("KV_HEADS", spec.heads.kv_heads)
+        .constant("HEAD_DIM", spec.heads.head_dim)
+        .constant("PAGE_SIZE", kPageSize);
+  } else {
+    builder.module("matvec_put");
+  }
   return builder.teams(cut.workgroup_size)
       .module("product_output")
       .module("matvec_output")
@@ -86,7 +104,8 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", output_suffix(spec.output),
                           tokens > 1 ? fmt::format("_x{}", tokens) : ""))
       .build(device,
-             fmt::format("r{}r{}{}w", integers ? 'r' : '-', spec.has_bias ? 'r' : '-', spec.has_norm ? 'r' : '-'),
+             fmt::format("r{}r{}{}w{}", integers ? 'r' : '-', spec.has_bias ? 'r' : '-', spec.has_norm ? 'r' : '-',
+                         turns ? "wwrrr" : ""),
              sizeof(Params));
 }
 
@@ -121,25 +140,40 @@ std::vector<MatVecCut> kept_cuts(const gpu::Device& device, const MatVecSpec& sp
 
 }  // namespace
 
+bool MatVec::supports(const gpu::Device& device, const StepHeads& heads) {
+  const bool has_type = heads.cache == KvType::kF32 || (heads.cache == KvType::kF16 && device.features().f16);
+  return has_type && heads.head_dim % 2 == 0 && device.limits().max_storage_buffers >= kRopeBindings;
+}
+
 std::string_view output_suffix(MatVecOutput output) {
   switch (output) {
     case MatVecOutput::kStore: return "";
     case MatVecOutput::kAdd: return "_add";
     case MatVecOutput::kSwiGlu: return "_swiglu";
+    case MatVecOutput::kRopeKv: return "_rope_kv";
   }
   return "";
 }
 
 std::string MatVecSpec::name() const {
+  const auto end = [&]() -> std::string {
+    switch (output) {
+      case MatVecOutput::kStore: return "";
+      case MatVecOutput::kAdd: return ", add";
+      case MatVecOutput::kSwiGlu: return ", swiglu";
+      case MatVecOutput::kRopeKv: return fmt::format(", rope, {} cache", kv_type_name(heads.cache));
+    }
+    return "";
+  };
   return fmt::format("{}, {} x {}{}{}{}", weight_format_name(format), rows, columns, has_bias ? ", bias" : "",
-                     has_norm ? ", norm" : "",
-                     output == MatVecOutput::kAdd      ? ", add"
-                     : output == MatVecOutput::kSwiGlu ? ", swiglu"
-                                                       : "");
+                     has_norm ? ", norm" : "", end());
 }
 
 bool MatVecSpec::serves(const Matrix& weight) const {
-  return weight.format == format && weight.columns == columns &&
+  const bool has_heads = output != MatVecOutput::kRopeKv || std::ranges::all_of(weight.shards, [&](const auto& shard) {
+                           return shard.first_row % heads.head_dim == 0 && shard.rows % heads.head_dim == 0;
+                         });
+  return weight.format == format && weight.columns == columns && has_heads &&
          (rows == 0 || (weight.shards.size() == 1 && weight.rows == rows)) && weight.bias.valid() == has_bias;
 }
 
@@ -156,8 +190,7 @@ bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVe
   const auto is_power = [](uint32_t value, uint32_t most) { return std::has_single_bit(value) && value <= most; };
   if (cut.workgroup_size < 32 || cut.workgroup_size % 32 != 0 ||
       cut.workgroup_size > device.limits().max_workgroup_invocations || !is_power(cut.rows, 8) ||
-      !is_power(cut.split, 32) || !is_power(cut.depth, 8) ||
-      (spec.output == MatVecOutput::kSwiGlu && cut.rows % 2 != 0)) {
+      !is_power(cut.split, 32) || !is_power(cut.depth, 8) || (makes_pairs(spec.output) && cut.rows % 2 != 0)) {
     return false;
   }
   if (cut.lanes == 0) return fits(device.limits(), cut, 1);
@@ -207,24 +240,38 @@ Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint3
 }
 
 void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x,
-                    const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens) const {
-  CRIA_CHECK(spec_.serves(weight) && x.columns == weight.columns && norm.has_value() == spec_.has_norm);
+                    const std::optional<NormOperand>& norm, const Activation& y, uint32_t tokens,
+                    const std::optional<RopeKvOperand>& rope) const {
+  CRIA_CHECK(spec_.serves(weight) && x.columns == weight.columns && norm.has_value() == spec_.has_norm &&
+             rope.has_value() == (spec_.output == MatVecOutput::kRopeKv));
   size_t index = 0;
   while (index + 1 < variants_.size() && (1U << index) < tokens) ++index;
   const Variant& variant = variants_[index];
   for (const Matrix::Shard& shard : weight.shards) {
     const gpu::Buffer& bias = weight.bias.valid() ? weight.bias : shard.buffer;
     const gpu::Buffer& norm_weight = norm ? norm->weight : shard.buffer;
-    const gpu::Binding bindings[] = {shard.buffer, shard.scales_or_any(), x.buffer, bias, norm_weight, y.buffer};
+    const gpu::Binding bindings[] = {shard.buffer,
+                                     shard.scales_or_any(),
+                                     x.buffer,
+                                     bias,
+                                     norm_weight,
+                                     y.buffer,
+                                     rope ? rope->layer.keys : y.buffer,
+                                     rope ? rope->layer.values : y.buffer,
+                                     rope ? rope->cos_sin : y.buffer,
+                                     rope ? rope->batch.token_info : y.buffer,
+                                     rope ? rope->batch.page_table : y.buffer};
     const Params params{.rows = shard.rows,
                         .tokens = tokens,
                         .y_stride = y.stride(),
                         .first_row = shard.first_row,
                         .epsilon = norm ? norm->epsilon : 0,
+                        .pages_per_slot = rope ? rope->batch.pages_per_slot : 0,
                         .pad = {}};
     uint32_t workgroups = divide_up(divide_up(shard.rows, variant.cut.rows), variant.sets);
     if (variant.cut.workgroups > 0) workgroups = std::min(workgroups, variant.cut.workgroups);
-    recorder.dispatch(variant.pipeline, gpu::as_params(params), bindings,
+    recorder.dispatch(variant.pipeline, gpu::as_params(params),
+                      std::span(bindings).first(rope ? kRopeBindings : kBindings),
                       folded_grid(grid_limit_, workgroups, divide_up(tokens, 1U << index)));
   }
 }

@@ -1,7 +1,7 @@
 // Matrix-vector products with float weights: value[t, r] = sum_k W[r, k] * x[t, k], and with HAS_NORM
 //   value[t, r] = sum_k W[r, k] * norm[k] * x[t, k] / sqrt(mean_k x[t, k]^2 + epsilon)   (RMSNorm of x first)
 //
-// Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
+// Shapes: those of matvec_output.wgsl; its put module says what becomes of the values.
 // Bindings: 1 W (weight module), 3 x f32 as vec4, 4 bias f32 (bias module), 5 norm f32 as
 // vec4 (norm module), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE; SPLIT teams (team module) make ROWS rows for TOKENS tokens, their
@@ -21,7 +21,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let first_token = group.z * TOKENS;
   for (var base = (group.x + group.y * groups.x) * sets_of(teams); base < sets; base += step) {
     let first = (base + share.row_set) * ROWS;
-    let before = residuals(share, first_token, first);
+    let before = priors(share, first_token, first);
     var sums = array<f32, ROWS * TOKENS>();
     var squares = array<f32, TOKENS>();
     for (var chunk = share.lane; chunk < chunks; chunk += DEPTH * share.lanes) {
@@ -29,7 +29,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
       for (var d = 0u; d < DEPTH; d++) {
         let at = min(chunk + d * share.lanes, chunks - 1u);
         for (var r = 0u; r < ROWS; r++) {
-          w[d * ROWS + r] = load_chunk(min(first + r, row_count() - 1u) * row_stride + at);
+          w[d * ROWS + r] = load_chunk(row_at(min(first + r, row_count() - 1u)) * row_stride + at);
         }
       }
       for (var d = 0u; d < DEPTH; d++) {

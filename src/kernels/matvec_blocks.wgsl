@@ -4,7 +4,7 @@
 // the inner sum is that of a blocks module: integers' products, then scales. With HAS_NORM, x stands for RMSNorm(x)
 // (matvec.wgsl).
 //
-// Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
+// Shapes: those of matvec_output.wgsl; its put module says what becomes of the values.
 // Bindings: 1 W values, 2 W scales (blocks module), 3 x f32 as vec4, 4 bias f32 (bias module),
 // 5 norm f32 as vec4 (norm module), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE. Each quantises x into workgroup memory, STAGE_UNITS units at a
@@ -103,7 +103,7 @@ fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32) -> Piece {
   for (var d = 0u; d < DEPTH; d++) {
     let column = min(unit + d * lanes, end_unit - 1u);
     for (var r = 0u; r < ROWS; r++) {
-      let at = min(first + r, row_count() - 1u) * ROW_UNITS + column;
+      let at = row_at(min(first + r, row_count() - 1u)) * ROW_UNITS + column;
       piece.values[d * ROWS + r] = load_unit(at);
       piece.scales[d * ROWS + r] = load_scale(at);
     }
@@ -121,14 +121,14 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   // The first weights are asked for before x is quantised, so that memory is never idle.
   var piece = load_piece((first_base + share.row_set) * ROWS, share.lane, share.lanes, min(STAGE_UNITS, units));
   var is_loaded = true;
-  var before = residuals(share, first_token, (first_base + share.row_set) * ROWS);
+  var before = priors(share, first_token, (first_base + share.row_set) * ROWS);
   if (STAGES == 1u) {
     stage(team, 0u, first_token);
     workgroupBarrier();
   }
   for (var base = first_base; base < sets; base += step) {
     let first = (base + share.row_set) * ROWS;
-    if (base != first_base) { before = residuals(share, first_token, first); }
+    if (base != first_base) { before = priors(share, first_token, first); }
     var sums = array<f32, OUTPUTS>();
     var squares = array<f32, TOKENS>();
     for (var s = 0u; s < STAGES; s++) {

@@ -120,6 +120,7 @@ Result<MatVecFew> MatVecFew::create(gpu::Device& device, const MatVecSpec& spec,
     CRIA_TRY_ASSIGN(gpu::Pipeline pipeline, few_spec(device, spec, op.cut_.workgroup_size, tokens)
                                                 .module("product_output")
                                                 .module("matvec_output")
+                                                .module("matvec_put")
                                                 .constant("COLUMNS", spec.columns)
                                                 .constant("ROW_COUNT", spec.rows)
                                                 .bias(spec.has_bias)

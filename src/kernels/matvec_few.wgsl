@@ -3,7 +3,7 @@
 // over units u of 32 columns of x, which x_blocks.wgsl has quantised; the inner sum is that of a blocks module.
 //
 // Shapes: W [rows, columns] (one row shard), xq i8 [tokens, units, 32], xs [tokens, units] of (scale, sum of integers),
-// bias [all rows], y as in matvec_output.wgsl, which also says what becomes of the values.
+// bias [all rows], y as in matvec_put.wgsl, which also says what becomes of the values.
 // Bindings: 1 W values, 2 W scales (blocks module), 3 xq as vec4u, 4 bias f32 (bias module),
 // 5 xs vec2f, 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE: sets of LANES invocations, a multiple of the teams' size. A lane has the same
@@ -127,8 +127,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
     let token = first_token + lane % TOKENS;
     let row = (base + own_set) * ROWS + lane / TOKENS;
     let is_putting = lane < OUTPUTS / WIDTH;
-    var before = 0.0;
-    if (is_putting) { before = residual(token, row); }
+    var before = Prior();
+    if (HAS_PRIOR && is_putting) { before = prior(token, row); }
     leave_sums(buffer, team, pieces, lane, first_four, last_four);
     workgroupBarrier();
     if (is_putting) {

@@ -1,6 +1,6 @@
 // Matrix-vector products with float weights that keep x in registers: the same values as matvec.wgsl.
 //
-// Shapes: those of matvec_output.wgsl, which also says what becomes of the values.
+// Shapes: those of matvec_output.wgsl; its put module says what becomes of the values.
 // Bindings: 1 W, 3 x f32 as vec4, 4 bias f32 (bias module), 5 norm f32 as vec4 (norm module), 6 y f32.
 // Dispatch: workgroups of WORKGROUP_SIZE: sets of LANES invocations, a multiple of the subgroups' size. A lane has the
 // same DEPTH chunks of 8 columns of every row and so needs its part of x, for TOKENS tokens, only once; then it reads
@@ -29,7 +29,7 @@ fn load_rows(first: u32, lane: u32) -> Pieces {
   var pieces: Pieces;
   for (var d = 0u; d < DEPTH; d++) {
     for (var r = 0u; r < ROWS; r++) {
-      pieces.items[d * ROWS + r] = load_raw(min(first + r, row_count() - 1u) * row_chunks(COLUMNS) + chunk_of(lane, d));
+      pieces.items[d * ROWS + r] = load_raw(row_at(min(first + r, row_count() - 1u)) * row_chunks(COLUMNS) + chunk_of(lane, d));
     }
   }
   return pieces;
@@ -85,7 +85,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
     let pieces = next;
     if (base + step < sets) { next = load_rows((base + step + position / LANES) * ROWS, lane); }
     let first_row = (base + position / LANES) * ROWS;
-    let before = residuals_of(lane, first_token, first_row);
+    let before = priors_of(lane, first_token, first_row);
     var sums = array<f32, OUTPUTS>();
     for (var t = 0u; t < TOKENS; t++) {
       for (var d = 0u; d < DEPTH; d++) {
@@ -104,17 +104,17 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   }
 }
 
-/// What lane `lane` adds its row to, for each token: lane r has row r of ROWS.
-fn residuals_of(lane: u32, first_token: u32, first_row: u32) -> array<f32, TOKENS> {
-  var values = array<f32, TOKENS>();
-  if (OUTPUT != OUTPUT_ADD || lane >= ROWS) { return values; }
-  for (var t = 0u; t < TOKENS; t++) { values[t] = residual(first_token + t, first_row + lane); }
-  return values;
+/// What `put` gets from lane `lane` for each token.
+fn priors_of(lane: u32, first_token: u32, first_row: u32) -> array<Prior, TOKENS> {
+  var all = array<Prior, TOKENS>();
+  if (!HAS_PRIOR || lane * WIDTH >= ROWS) { return all; }
+  for (var t = 0u; t < TOKENS; t++) { all[t] = prior(first_token + t, first_row + lane * WIDTH); }
+  return all;
 }
 
-/// Finishes ROWS rows for TOKENS tokens, a lane for each element of a row of y.
+/// Finishes ROWS rows for TOKENS tokens, a lane for each WIDTH of them.
 fn put_rows(first: u32, set_teams: u32, lane: u32, first_token: u32, first_row: u32,
-            factors: ptr<function, array<f32, TOKENS>>, before: array<f32, TOKENS>) {
+            factors: ptr<function, array<f32, TOKENS>>, before: array<Prior, TOKENS>) {
   let r = lane * WIDTH;
   if (r >= ROWS) { return; }
   for (var t = 0u; t < TOKENS; t++) {

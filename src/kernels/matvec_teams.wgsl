@@ -2,7 +2,7 @@
 // matvec_blocks.wgsl). Needs a team module, a norm module and matvec_output.
 //
 // Gives: the binding 3, X_STRIDE and masked; loop_end; share_of (which rows an invocation works on) and finish,
-// which adds up the sums of a row's teams and puts the values; residuals, what it adds them to, asked for before.
+// which adds up the sums of a row's teams and puts the values; priors, what that takes, asked for before.
 // Shapes: x [tokens, columns].
 // Numerics: f32; the order of additions depends on the size of a team, not on timing.
 
@@ -40,19 +40,19 @@ fn share_of(team: Team, teams: u32) -> Share {
 const TEAM_SUMS = OUTPUTS + TOKENS;                            // of a team: the rows' sums, the squares
 var<workgroup> team_sums: array<f32, TEAM_SUMS * (WORKGROUP_SIZE / 4u)>;  // no team has fewer than 4 lanes
 
-/// The residuals of ROWS rows for TOKENS tokens, for the one lane that puts them.
-fn residuals(share: Share, first_token: u32, first: u32) -> array<f32, OUTPUTS> {
-  var values = array<f32, OUTPUTS>();
-  if (OUTPUT != OUTPUT_ADD || share.lane != 0u) { return values; }
+/// What `put` gets of ROWS rows for TOKENS tokens, for the one lane that puts them.
+fn priors(share: Share, first_token: u32, first: u32) -> array<Prior, OUTPUTS> {
+  var all = array<Prior, OUTPUTS>();
+  if (!HAS_PRIOR || share.lane != 0u) { return all; }
   for (var t = 0u; t < TOKENS; t++) {
-    for (var r = 0u; r < ROWS; r++) { values[t * ROWS + r] = residual(first_token + t, first + r); }
+    for (var r = 0u; r < ROWS; r += WIDTH) { all[t * ROWS + r] = prior(first_token + t, first + r); }
   }
-  return values;
+  return all;
 }
 
 /// Adds up the lanes' sums of ROWS rows for TOKENS tokens, applies the norm's factor, and puts the values.
 fn finish(team: Team, share: Share, first_token: u32, first: u32, sums: ptr<function, array<f32, OUTPUTS>>,
-          squares: ptr<function, array<f32, TOKENS>>, before: array<f32, OUTPUTS>) {
+          squares: ptr<function, array<f32, TOKENS>>, before: array<Prior, OUTPUTS>) {
   for (var i = 0u; i < loop_end(OUTPUTS); i++) { (*sums)[i] = team_sum((*sums)[i], team); }
   if (HAS_NORM) {
     for (var t = 0u; t < loop_end(TOKENS); t++) { (*squares)[t] = team_sum((*squares)[t], team); }

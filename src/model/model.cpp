@@ -65,6 +65,12 @@ kernels::MatVecSpec matvec_spec(const kernels::Matrix& weight, bool has_norm, ke
 
 using kernels::MatVecOutput;
 kernels::MatVecSpec qkv_spec(const kernels::Matrix& w) { return matvec_spec(w, true, MatVecOutput::kStore); }
+/// The same where the product turns queries and keys, and writes the cache.
+kernels::MatVecSpec turned_spec(const kernels::Matrix& w, const kernels::StepHeads& heads) {
+  kernels::MatVecSpec spec = matvec_spec(w, true, MatVecOutput::kRopeKv);
+  spec.heads = heads;
+  return spec;
+}
 kernels::MatVecSpec o_spec(const LayerWeights& w) { return matvec_spec(w.o, false, MatVecOutput::kAdd); }
 kernels::MatVecSpec gate_up_spec(const LayerWeights& w) { return matvec_spec(w.gate_up, true, MatVecOutput::kSwiGlu); }
 kernels::MatVecSpec down_spec(const LayerWeights& w) { return matvec_spec(w.down, false, MatVecOutput::kAdd); }
@@ -197,35 +203,70 @@ kernels::MatMulSpec matmul_spec(const kernels::Matrix& weight, MatVecOutput outp
 
 }  // namespace
 
+/// None where a step's product of queries, keys and values cannot turn them itself: norms of heads come before, or the
+/// device lacks what it takes, or a matrix is cut within a head.
+std::optional<kernels::StepHeads> Model::step_heads(const gpu::Device& device) const {
+  const kernels::StepHeads heads{.heads = attention_shape_.heads,
+                                 .kv_heads = attention_shape_.kv_heads,
+                                 .head_dim = attention_shape_.head_dim,
+                                 .cache = plan_.kv_type};
+  if (config_.qk_norm || !kernels::MatVec::supports(device, heads)) return {};
+  for (const LayerWeights& layer : weights_.layers) {
+    for (const kernels::Matrix& matrix : layer.qkv) {
+      if (!turned_spec(matrix, heads).serves(matrix)) return {};
+    }
+  }
+  return heads;
+}
+
 Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner) {
   if (!kernels::AttentionStep::supports(attention_shape_)) return {};
+  step_heads_ = step_heads(device);
+  const kernels::AttentionStep::Rows rows{.raw = !step_heads_ || options.slots > 1, .ready = step_heads_.has_value()};
   CRIA_TRY_ASSIGN(kernels_.attention_step, kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_,
-                                                                          config_.qk_norm, options.slots));
+                                                                          config_.qk_norm, options.slots, rows));
   CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
                                                          gpu::MemoryKind::kScratch));
   if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
-  Products<kernels::MatVecSpec> products;
+  Products<kernels::MatVecSpec> products;  // but for queries, keys and values
+  Products<kernels::MatVecSpec> plain;
   products.add(output_spec(weights_.output()), weights_.output());
   for (const LayerWeights& layer : weights_.layers) {
-    for (const kernels::Matrix& matrix : layer.qkv) products.add(qkv_spec(matrix), matrix);
+    for (const kernels::Matrix& matrix : layer.qkv) plain.add(qkv_spec(matrix), matrix);
     products.add(o_spec(layer), layer.o);
     products.add(gate_up_spec(layer), layer.gate_up);
     products.add(down_spec(layer), layer.down);
   }
-  const bool has_few = plan_.step_rows >= kFewTokens && std::ranges::all_of(products.all, [&](const auto& product) {
-                         return !kernels::MatVecFew::candidate_cuts(device, product.first).empty();
-                       });
-  for (const auto& [spec, matrices] : products.all) {
-    CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
-    CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, has_few ? 1 : plan_.step_rows, cut));
-    kernels_.matvec.emplace_back(spec, std::move(op));
+  const auto serves_few = [&](const auto& product) {
+    return !kernels::MatVecFew::candidate_cuts(device, product.first).empty();
+  };
+  const bool has_few = plan_.step_rows >= kFewTokens && std::ranges::all_of(products.all, serves_few) &&
+                       std::ranges::all_of(plain.all, serves_few);
+  const auto create_for_steps = [&](const Products<kernels::MatVecSpec>& some) -> Status {
+    for (const auto& [spec, matrices] : some.all) {
+      CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
+      CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, has_few ? 1 : plan_.step_rows, cut));
+      kernels_.matvec.emplace_back(spec, std::move(op));
+    }
+    return {};
+  };
+  CRIA_TRY(create_for_steps(products));
+  if (step_heads_) {
+    Products<kernels::MatVecSpec> turned;
+    for (const LayerWeights& layer : weights_.layers) {
+      for (const kernels::Matrix& matrix : layer.qkv) turned.add(turned_spec(matrix, *step_heads_), matrix);
+    }
+    CRIA_TRY(create_for_steps(turned));
   }
+  if (!step_heads_ || (few_tokens_ >= kFewTokens && !has_few)) CRIA_TRY(create_for_steps(plain));
   if (!has_few) return {};
   CRIA_TRY_ASSIGN(kernels_.x_blocks, kernels::XBlocks::create(device));
-  for (const auto& [spec, matrices] : products.all) {
-    CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose_few(spec, matrices));
-    CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device, spec, plan_.step_rows, cut));
-    kernels_.few.emplace_back(spec, std::move(op));
+  for (const Products<kernels::MatVecSpec>* some : {&products, &plain}) {
+    for (const auto& [spec, matrices] : some->all) {
+      CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose_few(spec, matrices));
+      CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device, spec, plan_.step_rows, cut));
+      kernels_.few.emplace_back(spec, std::move(op));
+    }
   }
   CRIA_TRY_ASSIGN(x_blocks_, BlockActivation::create(device, "x in blocks", widest_input(config_), plan_.step_rows));
   return {};
@@ -372,6 +413,9 @@ Status Model::upload_batch(gpu::Device& device, const Batch& batch, uint32_t att
   const std::vector<float> table = rope_table_.rows(config_, batch.positions, batch.rope_length);
   CRIA_TRY(device.write(cos_sin_, 0, std::as_bytes(std::span(table))));
   batch_.tokens = batch.size();
+  batch_.position.reset();
+  if (batch.size() == 1) batch_.position = batch.positions[0];
+  batch_.slot = batch.slots[0];
   return {};
 }
 
@@ -492,11 +536,12 @@ bool Model::uses_matrix_units(const Batch& batch) const {
   return !kernels_.matmul.empty() && batch.size() >= kMatrixTokens;
 }
 
-void Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest,
+void Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready,
                                   const Activation& attended) {
   const gpu::Buffer no_norms;
   kernels_.attention_step.record(recorder,
                                  {.qkv = scratch_.qkv,
+                                  .is_ready = is_ready,
                                   .batch = batch_,
                                   .layer = kv_cache_.layer(index),
                                   .cos_sin = cos_sin_,
@@ -522,15 +567,17 @@ void Model::record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, ui
   for (const kernels::Matrix& matrix : weights.qkv) {
     matmul(recorder, matrix, MatVecOutput::kStore, normed, s.qkv, tokens);
   }
-  record_attention_step(recorder, index, longest, attended);
+  record_attention_step(recorder, index, longest, false, attended);
   matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden, tokens);
   kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, normed, tokens, epsilon);
   matmul(recorder, weights.gate_up, MatVecOutput::kSwiGlu, normed, activated, tokens);
   matmul(recorder, weights.down, MatVecOutput::kAdd, activated, s.hidden, tokens);
 }
 
-/// A layer whose products read the weights once for a few tokens, around its attention.
-void Model::record_products(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& record_attention) {
+/// A layer whose products read the weights once for a few tokens, around its attention. With `turns` the first product
+/// turns queries and keys, and writes the cache.
+void Model::record_products(gpu::Recorder& recorder, uint32_t index, bool turns,
+                            const std::function<void()>& record_attention) {
   if (has_few_products(batch_.tokens)) return record_few_products(recorder, index, record_attention);
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
@@ -538,8 +585,11 @@ void Model::record_products(gpu::Recorder& recorder, uint32_t index, const std::
   const kernels::NormOperand mlp_norm{weights.mlp_norm, config_.rms_norm_eps};
   auto& s = scratch_;
 
+  std::optional<kernels::RopeKvOperand> rope;
+  if (turns) rope.emplace(cos_sin_, batch_, kv_cache_.layer(index));
   for (const kernels::Matrix& matrix : weights.qkv) {
-    matvec(qkv_spec(matrix)).record(recorder, matrix, s.hidden, input_norm, s.qkv, tokens);
+    const kernels::MatVecSpec spec = turns ? turned_spec(matrix, *step_heads_) : qkv_spec(matrix);
+    matvec(spec).record(recorder, matrix, s.hidden, input_norm, s.qkv, tokens, rope);
   }
   record_attention();
   matvec(o_spec(weights)).record(recorder, weights.o, s.attended, {}, s.hidden, tokens);
@@ -568,12 +618,14 @@ void Model::record_few_products(gpu::Recorder& recorder, uint32_t index,
 }
 
 void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
-  record_products(recorder, index, [&] { record_attention_step(recorder, index, longest, scratch_.attended); });
+  const bool turns = step_heads_.has_value() && !has_few_products(batch_.tokens);
+  record_products(recorder, index, turns,
+                  [&] { record_attention_step(recorder, index, longest, turns, scratch_.attended); });
 }
 
 /// Several tokens of a sequence: all of their keys are in the cache before the first query looks there.
 void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index) {
-  record_products(recorder, index, [&] { record_attention(recorder, index, scratch_.attended); });
+  record_products(recorder, index, false, [&] { record_attention(recorder, index, scratch_.attended); });
 }
 
 void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {

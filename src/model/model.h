@@ -197,12 +197,14 @@ class Model {
   void record_layer(gpu::Recorder& recorder, uint32_t index);
   void record_matrix_layer(gpu::Recorder& recorder, uint32_t index);
   void record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
-  void record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest,
+  void record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready,
                              const kernels::Activation& attended);
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
   void record_few_layer(gpu::Recorder& recorder, uint32_t index);
-  void record_products(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& record_attention);
+  void record_products(gpu::Recorder& recorder, uint32_t index, bool turns,
+                       const std::function<void()>& record_attention);
+  [[nodiscard]] std::optional<kernels::StepHeads> step_heads(const gpu::Device& device) const;
   void record_few_products(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& record_attention);
   void record_few(gpu::Recorder& recorder, uint32_t outputs);
   void record_few_logits(gpu::Recorder& recorder, const kernels::Activation& hidden, uint32_t rows);
@@ -229,6 +231,8 @@ class Model {
   Kernels kernels_;
   Scratch scratch_;
   kernels::AttentionShape attention_shape_;
+  /// The heads of products that turn queries and keys and write the cache themselves (MatVecOutput::kRopeKv).
+  std::optional<kernels::StepHeads> step_heads_;
   kernels::BatchBuffers batch_;
   std::vector<uint32_t> matrix_tokens_;  // the numbers of tokens that kernels_.matmul has kernels for, ascending
   uint32_t matrix_step_tokens_ = 0;      // up to so many, decode steps run on matrix units too

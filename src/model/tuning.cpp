@@ -126,14 +126,20 @@ Result<size_t> fastest(gpu::Device& device, const Trial& trial) {
   return seconds[best] < kGain * seconds[0] ? best : 0;
 }
 
-/// Operands that are long enough for any of the kernels: f32 x and y of so many tokens, and a norm's weight.
+/// Operands that are long enough for any of the kernels: f32 x and y of so many tokens, a norm's weight, and a cache of
+/// one page.
 struct Operands {
   kernels::Activation x, y;
   gpu::Buffer norm;
+  gpu::Buffer cos_sin;
+  kernels::BatchBuffers batch;
+  kernels::KvLayer layer;
 };
 
 Result<Operands> make_operands(gpu::Device& device, uint32_t columns, uint32_t rows, uint32_t tokens) {
-  Operands operands{.x = {.buffer = {}, .columns = columns}, .y = {.buffer = {}, .columns = rows}, .norm = {}};
+  Operands operands;
+  operands.x.columns = columns;
+  operands.y.columns = rows;
   const auto words = [&](uint64_t count) {
     return device.create_buffer("kernel measurement", count * 4, gpu::MemoryKind::kScratch);
   };
@@ -141,6 +147,22 @@ Result<Operands> make_operands(gpu::Device& device, uint32_t columns, uint32_t r
   CRIA_TRY_ASSIGN(operands.y.buffer, words(uint64_t{tokens} * operands.y.stride()));
   CRIA_TRY_ASSIGN(operands.norm, words(operands.x.stride()));
   return operands;
+}
+
+/// Adds what kRopeKv reads and writes: position 0 of slot 0, in page 0.
+Status add_cache(gpu::Device& device, const kernels::StepHeads& heads, Operands& operands) {
+  const auto scratch = [&](uint64_t bytes) {
+    return device.create_buffer("kernel measurement", bytes, gpu::MemoryKind::kScratch);
+  };
+  const uint64_t page_bytes =
+      uint64_t{heads.kv_heads} * kernels::kPageSize * kernels::kv_row_bytes(heads.cache, heads.head_dim);
+  CRIA_TRY_ASSIGN(operands.cos_sin, scratch(uint64_t{heads.head_dim} * 4));
+  CRIA_TRY_ASSIGN(operands.batch.token_info, scratch(8));
+  CRIA_TRY_ASSIGN(operands.batch.page_table, scratch(4));
+  CRIA_TRY_ASSIGN(operands.layer.keys, scratch(page_bytes));
+  CRIA_TRY_ASSIGN(operands.layer.values, scratch(page_bytes));
+  operands.batch.pages_per_slot = 1;
+  return {};
 }
 
 }  // namespace
@@ -193,6 +215,8 @@ Result<Cut> Tuner::choose(const std::string& name, const std::vector<Cut>& cuts,
 Result<MatVecCut> Tuner::choose(const kernels::MatVecSpec& spec, std::span<const kernels::Matrix* const> matrices) {
   const auto make_trial = [&](const std::vector<MatVecCut>& cuts) -> Result<Trial> {
     CRIA_TRY_ASSIGN(Operands operands, make_operands(device_, spec.columns, matrices.front()->rows, 1));
+    const bool turns = spec.output == kernels::MatVecOutput::kRopeKv;
+    if (turns) CRIA_TRY(add_cache(device_, spec.heads, operands));
     std::vector<kernels::MatVec> ops;  // all built before any is measured: an idle GPU slows its clocks down
     for (const MatVecCut& cut : cuts) {
       CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device_, spec, 1, cut));
@@ -201,11 +225,13 @@ Result<MatVecCut> Tuner::choose(const kernels::MatVecSpec& spec, std::span<const
     return Trial{.name = {},
                  .candidates = {},
                  .matrices = matrices,
-                 .record = [ops = std::move(ops), operands = std::move(operands), has_norm = spec.has_norm](
+                 .record = [ops = std::move(ops), operands = std::move(operands), has_norm = spec.has_norm, turns](
                                gpu::Recorder& recorder, size_t candidate, const kernels::Matrix& matrix) {
                    std::optional<kernels::NormOperand> norm;
                    if (has_norm) norm.emplace(operands.norm, 1e-5F);
-                   ops[candidate].record(recorder, matrix, operands.x, norm, operands.y, 1);
+                   std::optional<kernels::RopeKvOperand> rope;
+                   if (turns) rope.emplace(operands.cos_sin, operands.batch, operands.layer);
+                   ops[candidate].record(recorder, matrix, operands.x, norm, operands.y, 1, rope);
                  }};
   };
   return choose<MatVecCut>(

@@ -225,4 +225,35 @@ FilledCache fill_cache(Random& random, KvType type, const BatchShape& shape, con
   return cache;
 }
 
+Table random_turns(Random& random, uint32_t tokens, uint32_t head_dim) {
+  Table cos_sin(tokens, head_dim);
+  for (size_t i = 0; i < cos_sin.values.size(); i += 2) {
+    const double angle = 100.0 * static_cast<double>(random.unit());
+    cos_sin.values[i] = std::cos(angle);
+    cos_sin.values[i + 1] = std::sin(angle);
+  }
+  return cos_sin;
+}
+
+Result<CaseOutcome> check_new_rows(gpu::Device& device, const CacheTarget& target, const BatchShape& shape,
+                                   const Batch& batch, const Expected& rows, size_t first_column,
+                                   std::vector<double>& cached) {
+  PagedCache right(shape.pages(), shape.kv_heads, shape.head_dim);
+  std::vector<double> off(right.keys.size());
+  CRIA_TRY_ASSIGN(const CacheImage after, target.read(device));
+  for (size_t t = 0; t < batch.tokens.size(); ++t) {
+    const BatchToken& token = batch.tokens[t];
+    for (uint32_t head = 0; head < shape.kv_heads; ++head) {
+      const size_t at = right.at(batch.table.page(token.slot, token.position), head, token.position);
+      for (uint32_t i = 0; i < shape.head_dim; ++i) {
+        const size_t column = first_column + size_t{head} * shape.head_dim + i;
+        right.keys[at + i] = rows.value.at(t, column);
+        off[at + i] = rows.tolerance.at(t, column);
+      }
+      std::ranges::copy(after.row(at / shape.head_dim), cached.begin() + static_cast<ptrdiff_t>(at));
+    }
+  }
+  return target.compare(after, right.keys, off);
+}
+
 }  // namespace cria::selftest

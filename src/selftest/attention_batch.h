@@ -116,4 +116,13 @@ enum class PositionsFilled : uint8_t { kAll, kBeforeBatch };
 [[nodiscard]] FilledCache fill_cache(Random& random, kernels::KvType type, const BatchShape& shape,
                                      const PageTable& table, PositionsFilled filled);
 
+/// cos and sin of random angles, [tokens, head_dim / 2, 2].
+[[nodiscard]] Table random_turns(Random& random, uint32_t tokens, uint32_t head_dim);
+
+/// Checks that keys or values hold the new rows, and else what they held before, and takes the stored rows over
+/// into `cached`. Row i of the heads begins at column `first_column` of `rows`.
+[[nodiscard]] Result<CaseOutcome> check_new_rows(gpu::Device& device, const CacheTarget& target,
+                                                 const BatchShape& shape, const Batch& batch, const Expected& rows,
+                                                 size_t first_column, std::vector<double>& cached);
+
 }  // namespace cria::selftest

@@ -17,6 +17,7 @@ void add_matmul_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_matvec_few_cases(const gpu::Device& device, std::vector<Case>& cases);
+void add_matvec_rope_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_norm_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_quantize_cases(const gpu::Device& device, std::vector<Case>& cases);
 void add_sampler_cases(const gpu::Device& device, std::vector<Case>& cases);

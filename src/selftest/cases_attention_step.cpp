@@ -2,7 +2,7 @@
 // write of the cache and attention are one dispatch, so each case checks the cache that is left and what was
 // attended: attention over the keys and values as they were stored, which is what the kernel promises.
 #include <algorithm>
-#include <cmath>
+#include <limits>
 
 #include "selftest/attention_batch.h"
 #include "selftest/cases.h"
@@ -14,10 +14,12 @@ using kernels::AttentionStep;
 using kernels::KvType;
 
 constexpr float kEpsilon = 1e-6F;
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 struct StepShape {
   BatchShape batch;
   bool qk_norm = false;
+  bool is_ready = false;  // queries are turned, and keys and values in the cache
 };
 
 /// Rows of queries, keys and values: queries so long that a softmax is neither flat nor all in one place.
@@ -42,44 +44,17 @@ Table make_norms(Random& random, const StepShape& step) {
   return norms;
 }
 
-Table make_turns(Random& random, const StepShape& step) {
-  Table cos_sin(step.batch.tokens(), step.batch.head_dim);
-  for (size_t i = 0; i < cos_sin.values.size(); i += 2) {
-    const double angle = 100.0 * static_cast<double>(random.unit());
-    cos_sin.values[i] = std::cos(angle);
-    cos_sin.values[i + 1] = std::sin(angle);
-  }
-  return cos_sin;
-}
-
-/// Checks that keys or values hold the new rows, and else what they held before, and takes the stored rows over
-/// into `cached`. Row i of the heads begins at column `first_column` of `rows`.
-Result<CaseOutcome> check_new(gpu::Device& device, const CacheTarget& target, const BatchShape& shape,
-                              const Batch& batch, const Expected& rows, size_t first_column,
-                              std::vector<double>& cached) {
-  PagedCache right(shape.pages(), shape.kv_heads, shape.head_dim);
-  std::vector<double> off(right.keys.size());
-  CRIA_TRY_ASSIGN(const CacheImage after, target.read(device));
-  for (size_t t = 0; t < batch.tokens.size(); ++t) {
-    const BatchToken& token = batch.tokens[t];
-    for (uint32_t head = 0; head < shape.kv_heads; ++head) {
-      const size_t at = right.at(batch.table.page(token.slot, token.position), head, token.position);
-      for (uint32_t i = 0; i < shape.head_dim; ++i) {
-        const size_t column = first_column + size_t{head} * shape.head_dim + i;
-        right.keys[at + i] = rows.value.at(t, column);
-        off[at + i] = rows.tolerance.at(t, column);
-      }
-      std::ranges::copy(after.row(at / shape.head_dim), cached.begin() + static_cast<ptrdiff_t>(at));
-    }
-  }
-  return target.compare(after, right.keys, off);
-}
-
 /// The buffer of parts: poison, with a tail where the device binds as much.
 Result<gpu::Buffer> make_parts(gpu::Device& device, uint64_t words) {
   const bool has_tail = (words + kTailWords) * 4 <= device.limits().max_binding_bytes;
   const std::vector<uint32_t> poison(words + (has_tail ? kTailWords : 0), static_cast<uint32_t>(Poison::kOutput));
   return upload_words(device, "parts", poison);
+}
+
+/// Every bit of a cache is as before.
+Result<CaseOutcome> check_untouched(gpu::Device& device, const CacheTarget& target) {
+  CRIA_TRY_ASSIGN(const CacheImage after, target.read(device));
+  return target.compare(after, std::vector<double>(after.rows() * after.row(0).size(), kNaN), {});
 }
 
 Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Element element) {
@@ -88,8 +63,14 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Elemen
   CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, 1));
   Table rows = make_rows(trial.random, step);
   Table norms = make_norms(trial.random, step);
-  Table turns = make_turns(trial.random, step);
-  FilledCache cache = fill_cache(trial.random, type, shape, batch.table, PositionsFilled::kBeforeBatch);
+  Table turns = random_turns(trial.random, shape.tokens(), shape.head_dim);
+  FilledCache cache = fill_cache(trial.random, type, shape, batch.table,
+                                 step.is_ready ? PositionsFilled::kAll : PositionsFilled::kBeforeBatch);
+  if (step.is_ready) {  // keys and values are in the cache, and rows hold none
+    for (size_t t = 0; t < rows.rows; ++t) {
+      for (size_t i = attention.q_size(); i < rows.columns; ++i) rows.at(t, i) = kNaN;
+    }
+  }
   CRIA_TRY_ASSIGN(const kernels::Activation qkv, upload_activation(trial.device, "qkv", rows));
   CRIA_TRY_ASSIGN(const gpu::Buffer turn_buffer, upload_vector(trial.device, "cos_sin", turns.values));
   gpu::Buffer norm_buffer;
@@ -102,13 +83,14 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Elemen
                   Target::create(trial.device, "y",
                                  activation_image(Poison::kOutput, shape.tokens(), attention.q_size(), element)));
   // One more token than there is, as in a model with a free slot.
-  CRIA_TRY_ASSIGN(const auto op,
-                  AttentionStep::create(trial.device, type, attention, step.qk_norm, shape.tokens() + 1));
+  CRIA_TRY_ASSIGN(const auto op, AttentionStep::create(trial.device, type, attention, step.qk_norm, shape.tokens() + 1,
+                                                       {.raw = !step.is_ready, .ready = step.is_ready}));
   CRIA_TRY_ASSIGN(const gpu::Buffer parts, make_parts(trial.device, op.parts_size()));
   const uint32_t longest = std::ranges::max_element(shape.runs, {}, &Run::position)->position + 1;
   gpu::Recorder recorder = trial.device.record("attention_step");
   op.record(recorder,
             {.qkv = qkv,
+             .is_ready = step.is_ready,
              .batch = batch.buffers,
              .layer = {.keys = keys.buffer, .values = values.buffer},
              .cos_sin = turn_buffer,
@@ -120,12 +102,21 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Elemen
             activation_of(y, attention.q_size()));
   CRIA_TRY(trial.submit(recorder));
 
-  const Expected turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
-  CRIA_TRY_ASSIGN(CaseOutcome outcome,
-                  check_new(trial.device, keys, shape, batch, turned, attention.q_size(), cache.cpu.keys));
-  CRIA_TRY_ASSIGN(CaseOutcome second, check_new(trial.device, values, shape, batch, turned,
-                                                attention.q_size() + attention.kv_size(), cache.cpu.values));
-  outcome.add(std::move(second));
+  Expected turned(rows.rows, rows.columns);
+  turned.value = rows;
+  CaseOutcome outcome;
+  if (step.is_ready) {
+    CRIA_TRY_ASSIGN(outcome, check_untouched(trial.device, keys));
+    CRIA_TRY_ASSIGN(CaseOutcome second, check_untouched(trial.device, values));
+    outcome.add(std::move(second));
+  } else {
+    turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
+    CRIA_TRY_ASSIGN(outcome,
+                    check_new_rows(trial.device, keys, shape, batch, turned, attention.q_size(), cache.cpu.keys));
+    CRIA_TRY_ASSIGN(CaseOutcome second, check_new_rows(trial.device, values, shape, batch, turned,
+                                                       attention.q_size() + attention.kv_size(), cache.cpu.values));
+    outcome.add(std::move(second));
+  }
   Expectation expectation(y.before);
   Expected expected = reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
                                            smallest_normal(type));
@@ -166,6 +157,12 @@ std::vector<StepShape> step_shapes(KvType type) {
   shapes.push_back({{1, 1, 64, 0, {{40}}}, norm});
   shapes.push_back({{1, 1, 80, 0, {{40}}}, true});  // and in parts that small subgroups do not hold
   shapes.push_back({{2, 1, 64, 0, {{2100}, {5}}}, !norm});
+  if (type != KvType::kInt8) {
+    for (const std::vector<Run>& runs : {few, many, split}) shapes.push_back({{4, 2, 64, 0, runs}, false, true});
+    shapes.push_back({{3, 1, 40, 33, few}, false, true});
+    shapes.push_back({{2, 1, 64, 0, {{40}}}, false, true});
+    shapes.push_back({{8, 2, 128, 200, split}, false, true});
+  }
   if (type == KvType::kInt8) return shapes;  // windows have been tried with the others
   for (const uint32_t window : {1U, 2U, 31U, 32U, 33U, 128U, 129U, 200U}) {
     shapes.push_back({{2, 1, 64, window, few}, !norm});
@@ -188,7 +185,7 @@ void add_attention_step_cases(const gpu::Device& device, std::vector<Case>& case
   for (const KvType type : kernels::kKvTypes) {
     for (const StepShape& step : step_shapes(type)) {
       const BatchShape& shape = step.batch;
-      const std::string name = AttentionStep::kernel_name(device, type, shape.head_dim, step.qk_norm);
+      const std::string name = AttentionStep::kernel_name(device, type, shape.head_dim, step.qk_norm, step.is_ready);
       const uint64_t activations = activation_bytes(shape.tokens(), shape.attention().qkv_size());
       const bool split = is_split(device, shape);
       const auto add = [&](Element element) {

@@ -163,9 +163,8 @@ void add_matmul_matrix_cases(const gpu::Device& device, std::vector<Case>& cases
     const std::string text = describe(product);
     kernels::SpecBuilder builder(device, is_split ? "matmul_join" : "matmul_matrix");
     if (!is_split) builder.matrices(product.cut.shape).halves(spec.format);
-    const std::string kernel = builder.element(spec.output == MatVecOutput::kSwiGlu)
-                                   .suffix(kernels::output_suffix(spec.output))
-                                   .name();
+    const std::string kernel =
+        builder.element(spec.output == MatVecOutput::kSwiGlu).suffix(kernels::output_suffix(spec.output)).name();
     if (!seen.insert(kernel + text).second) continue;
     cases.push_back({.kernel = kernel,
                      .shape = text,

@@ -30,25 +30,6 @@ std::string describe(const ProductVariant& variant, const ProductShape& shape) {
                             cut.depth);
 }
 
-/// The name of the pipeline that serves so many tokens.
-std::string kernel_name(const gpu::Device& device, const WeightFormat& format, const ProductVariant& variant,
-                        uint32_t tokens) {
-  const bool blocks = kernels::is_quantised(format.type);
-  const bool keeps = variant.cut && variant.cut->lanes > 0;
-  kernels::SpecBuilder builder(device, keeps ? "matvec_kept" : blocks ? "matvec_blocks" : "matvec");
-  if (blocks) {
-    builder.blocks(format);
-  } else {
-    builder.weights(format);
-  }
-  builder.teams(32);
-  if (variant.norm) builder.suffix("_norm");
-  builder.suffix(kernels::output_suffix(variant.output));
-  const uint32_t at_once = std::min({std::bit_ceil(tokens), variant.max_tokens, MatVec::kMaxTokens});
-  if (at_once > 1) builder.suffix(fmt::format("_x{}", at_once));
-  return builder.name();
-}
-
 Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductVariant& variant,
                         const ProductShape& shape) {
   CRIA_TRY_ASSIGN(const auto product, ProductCase::create(trial.device, trial.random, format, variant, shape));
@@ -56,11 +37,7 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductV
   gpu::Recorder recorder = trial.device.record("matvec");
   op.record(recorder, product.matrix, product.input, product.norm_operand(), product.output(), shape.tokens);
   CRIA_TRY(trial.submit(recorder));
-  const reference::Norm norm = product.reference_norm();
-  return product.check(trial.device,
-                       kernels::is_quantised(format.type)
-                           ? reference::product_of_blocks(product.weight, product.x, norm, product.magnitudes)
-                           : reference::product(product.weight, product.x, norm, smallest_normal(format.type)));
+  return product.check(trial.device, product.reference_product());
 }
 
 /// Ways to cut the work: fewer teams than share a row, teams left over, sets of rows that end in the middle.
@@ -141,7 +118,7 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
   const auto add = [&](const WeightFormat& format, const ProductVariant& variant, const ProductShape& shape) {
     const uint64_t bytes =
         std::max(activation_bytes(shape.tokens, shape.rows), activation_bytes(shape.tokens, shape.columns));
-    cases.push_back({.kernel = kernel_name(device, format, variant, shape.tokens),
+    cases.push_back({.kernel = matvec_kernel_name(device, format, variant, shape.tokens),
                      .shape = describe(variant, shape),
                      .binding_bytes = bytes,
                      .body = [=](Trial& trial) { return run(trial, format, variant, shape); }});

@@ -1,5 +1,8 @@
 #include "selftest/product_case.h"
 
+#include <algorithm>
+#include <bit>
+
 namespace cria::selftest {
 namespace {
 
@@ -14,12 +17,14 @@ kernels::MatVecSpec spec_of(const kernels::WeightFormat& format, const ProductVa
           .columns = shape.columns,
           .has_bias = variant.bias,
           .has_norm = variant.norm,
-          .output = variant.output};
+          .output = variant.output,
+          .heads = variant.heads};
 }
 
 Result<ProductCase> ProductCase::create(gpu::Device& device, Random& random, const kernels::WeightFormat& format,
                                         const ProductVariant& variant, const ProductShape& shape) {
-  const uint32_t together = variant.output == kernels::MatVecOutput::kSwiGlu ? 2 : 1;
+  const bool is_swiglu = variant.output == kernels::MatVecOutput::kSwiGlu;
+  const uint32_t together = is_swiglu ? 2 : std::max(variant.heads.head_dim, 1U);
   Table weight = random_table(random, shape.rows, shape.columns);
   Table x = random_table(random, shape.tokens, shape.columns);
   Table magnitudes;
@@ -38,7 +43,7 @@ Result<ProductCase> ProductCase::create(gpu::Device& device, Random& random, con
   }
   CRIA_TRY_ASSIGN(kernels::Activation input, upload_activation(device, "x", x));
 
-  const uint32_t columns = shape.rows / together;
+  const uint32_t columns = shape.rows / (is_swiglu ? 2 : 1);
   Image before = activation_image(Poison::kOutput, shape.tokens, columns);
   Table sum = random_table(random, shape.tokens, columns);
   if (variant.output == kernels::MatVecOutput::kAdd) before.set_rows(sum);
@@ -66,6 +71,12 @@ std::optional<kernels::NormOperand> ProductCase::norm_operand() const {
 
 reference::Norm ProductCase::reference_norm() const { return {.weight = norm, .epsilon = kEpsilon}; }
 
+Expected ProductCase::reference_product() const {
+  return kernels::is_quantised(spec.format.type)
+             ? reference::product_of_blocks(weight, x, reference_norm(), magnitudes)
+             : reference::product(weight, x, reference_norm(), smallest_normal(spec.format.type));
+}
+
 Result<CaseOutcome> ProductCase::check(gpu::Device& device, Expected product) const {
   const Expected values = reference::biased(std::move(product), bias);
   Expectation expectation(y.before);
@@ -73,8 +84,28 @@ Result<CaseOutcome> ProductCase::check(gpu::Device& device, Expected product) co
     case kernels::MatVecOutput::kStore: expectation.set_rows(values); break;
     case kernels::MatVecOutput::kAdd: expectation.set_rows(reference::residual_add(values, sum)); break;
     case kernels::MatVecOutput::kSwiGlu: expectation.set_rows(reference::swiglu(values)); break;
+    case kernels::MatVecOutput::kRopeKv: CRIA_CHECK(false);
   }
   return y.check(device, expectation);
+}
+
+std::string matvec_kernel_name(const gpu::Device& device, const kernels::WeightFormat& format,
+                               const ProductVariant& variant, uint32_t tokens) {
+  const bool blocks = kernels::is_quantised(format.type);
+  const bool keeps = variant.cut && variant.cut->lanes > 0;
+  kernels::SpecBuilder builder(device, keeps ? "matvec_kept" : blocks ? "matvec_blocks" : "matvec");
+  if (blocks) {
+    builder.blocks(format);
+  } else {
+    builder.weights(format);
+  }
+  if (variant.output == kernels::MatVecOutput::kRopeKv) builder.element(variant.heads.cache == kernels::KvType::kF16);
+  builder.teams(32);
+  if (variant.norm) builder.suffix("_norm");
+  builder.suffix(kernels::output_suffix(variant.output));
+  const uint32_t at_once = std::min({std::bit_ceil(tokens), variant.max_tokens, kernels::MatVec::kMaxTokens});
+  if (at_once > 1) builder.suffix(fmt::format("_x{}", at_once));
+  return builder.name();
 }
 
 }  // namespace cria::selftest

@@ -20,11 +20,16 @@ struct ProductVariant {
   kernels::MatVecOutput output = kernels::MatVecOutput::kStore;
   uint32_t max_tokens = 1;
   std::optional<kernels::MatVecCut> cut = {};
+  kernels::StepHeads heads = {};  ///< of kRopeKv
 };
 
 /// Of a matrix in one piece.
 [[nodiscard]] kernels::MatVecSpec spec_of(const kernels::WeightFormat& format, const ProductVariant& variant,
                                           const ProductShape& shape);
+
+/// The name of the pipeline of matvec, matvec_blocks or matvec_kept that serves so many tokens.
+[[nodiscard]] std::string matvec_kernel_name(const gpu::Device& device, const kernels::WeightFormat& format,
+                                             const ProductVariant& variant, uint32_t tokens);
 
 /// A product's operands with random values, and where its result goes.
 struct ProductCase {
@@ -34,7 +39,10 @@ struct ProductCase {
   [[nodiscard]] std::optional<kernels::NormOperand> norm_operand() const;
   [[nodiscard]] reference::Norm reference_norm() const;
   [[nodiscard]] kernels::Activation output() const { return activation_of(y, sum.columns); }
-  /// Compares what the kernel left with the values of the product, the bias not added. Errors: kDevice.
+  /// The values of the product as the reference has them, the bias not added.
+  [[nodiscard]] Expected reference_product() const;
+  /// Compares what the kernel left with the values of the product, the bias not added; not for kRopeKv. Errors:
+  /// kDevice.
   [[nodiscard]] Result<CaseOutcome> check(gpu::Device& device, Expected product) const;
 
   kernels::MatVecSpec spec;

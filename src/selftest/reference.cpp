@@ -380,35 +380,46 @@ Expected attend(const Expected& queries, const kernels::AttentionShape& shape, s
 
 }  // namespace
 
-Expected step_rows(const Table& qkv, const kernels::AttentionShape& shape, const Table& norms, double epsilon,
-                   const Table& cos_sin) {
+Expected turned_rows(const Expected& rows, const kernels::AttentionShape& shape, const Table& cos_sin) {
   const uint32_t dim = shape.head_dim;
-  const uint32_t turned_heads = shape.heads + shape.kv_heads;
-  Expected y(qkv.rows, qkv.columns);
-  y.value = qkv;
-  for (size_t t = 0; t < qkv.rows; ++t) {
-    for (uint32_t head = 0; head < turned_heads; ++head) {
+  Expected y = rows;
+  for (size_t t = 0; t < rows.value.rows; ++t) {
+    Table angles(1, dim);
+    for (uint32_t i = 0; i < dim; ++i) angles.at(0, i) = cos_sin.at(t, i);
+    for (uint32_t head = 0; head < shape.heads + shape.kv_heads; ++head) {
+      const size_t first = size_t{head} * dim;
       Table row(1, dim);
-      for (uint32_t i = 0; i < dim; ++i) row.at(0, i) = qkv.at(t, size_t{head} * dim + i);
-      Expected normed(1, dim);
-      normed.value = row;
-      if (norms.rows > 0) {
-        const auto weight = std::span(norms.values).subspan(head < shape.heads ? 0 : dim, dim);
-        normed = rms_norm(row, weight, epsilon);
-      }
-      Table angles(1, dim);
-      for (uint32_t i = 0; i < dim; ++i) angles.at(0, i) = cos_sin.at(t, i);
-      const Expected turned = rope(normed.value, angles, 1, dim);
+      for (uint32_t i = 0; i < dim; ++i) row.at(0, i) = rows.value.at(t, first + i);
+      const Expected turned = rope(row, angles, 1, dim);
       for (uint32_t i = 0; i < dim; ++i) {
-        const uint32_t pair = i % (dim / 2);
-        const double carried =
-            std::abs(angles.at(0, size_t{2} * pair)) * normed.tolerance.at(0, i) +
-            std::abs(angles.at(0, size_t{2} * pair + 1)) * normed.tolerance.at(0, (i + dim / 2) % dim);
-        y.set(t, size_t{head} * dim + i, turned.value.at(0, i), turned.tolerance.at(0, i) + carried * (1 + 2 * kUlp));
+        const size_t pair = i % (dim / 2);
+        const double carried = std::abs(angles.at(0, 2 * pair)) * rows.tolerance.at(t, first + i) +
+                               std::abs(angles.at(0, 2 * pair + 1)) * rows.tolerance.at(t, first + (i + dim / 2) % dim);
+        y.set(t, first + i, turned.value.at(0, i), turned.tolerance.at(0, i) + carried * (1 + 2 * kUlp));
       }
     }
   }
   return y;
+}
+
+Expected step_rows(const Table& qkv, const kernels::AttentionShape& shape, const Table& norms, double epsilon,
+                   const Table& cos_sin) {
+  const uint32_t dim = shape.head_dim;
+  Expected normed(qkv.rows, qkv.columns);
+  normed.value = qkv;
+  if (norms.rows == 0) return turned_rows(normed, shape, cos_sin);
+  for (size_t t = 0; t < qkv.rows; ++t) {
+    for (uint32_t head = 0; head < shape.heads + shape.kv_heads; ++head) {
+      Table row(1, dim);
+      for (uint32_t i = 0; i < dim; ++i) row.at(0, i) = qkv.at(t, size_t{head} * dim + i);
+      const auto weight = std::span(norms.values).subspan(head < shape.heads ? 0 : dim, dim);
+      const Expected right = rms_norm(row, weight, epsilon);
+      for (uint32_t i = 0; i < dim; ++i) {
+        normed.set(t, size_t{head} * dim + i, right.value.at(0, i), right.tolerance.at(0, i));
+      }
+    }
+  }
+  return turned_rows(normed, shape, cos_sin);
 }
 
 Expected swiglu(const Table& gate_up) {

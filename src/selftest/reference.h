@@ -145,6 +145,10 @@ Expected attention_in_halves(const Table& queries, const kernels::AttentionShape
                              std::span<const BatchToken> tokens, const PageTable& table, const PagedCache& cache,
                              uint32_t window, bool cache_is_rounded);
 
+/// Turns the heads of queries and keys in rows of queries, keys and values as rope() says. Tolerance: the rows', turned
+/// like their values, and rope's.
+Expected turned_rows(const Expected& rows, const kernels::AttentionShape& shape, const Table& cos_sin);
+
 /// What attention_step.wgsl makes of rows of queries, keys and values [tokens, qkv_size] before it attends: each head
 /// of queries and keys through RMSNorm (`norms` [2, head_dim], of queries and of keys; no rows: no norm), then
 /// turned as rope() says. Tolerance: the norm's, turned like its values, and rope's.

@@ -22,9 +22,10 @@ Result<CaseOutcome> Case::run(gpu::Device& device) const {
 
 std::vector<Case> all_cases(const gpu::Device& device) {
   std::vector<Case> cases;
-  for (const auto add : {add_attention_cases, add_attention_step_cases, add_bench_cases, add_elementwise_cases,
-                         add_embedding_cases, add_matmul_cases, add_matmul_matrix_cases, add_matvec_cases,
-                         add_matvec_few_cases, add_norm_cases, add_quantize_cases, add_sampler_cases}) {
+  for (const auto add :
+       {add_attention_cases, add_attention_step_cases, add_bench_cases, add_elementwise_cases, add_embedding_cases,
+        add_matmul_cases, add_matmul_matrix_cases, add_matvec_cases, add_matvec_few_cases, add_matvec_rope_cases,
+        add_norm_cases, add_quantize_cases, add_sampler_cases}) {
     add(device, cases);
   }
   const uint64_t limit = device.limits().max_binding_bytes;
