@@ -77,6 +77,12 @@ double Image::get(size_t row, size_t column) const {
   return decode(type_, element_bits(type_, words_, row * stride_ + column));
 }
 
+size_t Image::elements() const {
+  const uint32_t element_bytes = kernels::weight_type_bytes(type_);
+  CRIA_CHECK(element_bytes != 0);  // a float type
+  return words_.size() * 4 / element_bytes;
+}
+
 void Image::set_rows(Table& table) {
   for (size_t r = 0; r < table.rows; ++r) {
     for (size_t i = 0; i < table.columns; ++i) {

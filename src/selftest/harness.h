@@ -46,7 +46,7 @@ class Image {
   [[nodiscard]] Element type() const { return type_; }
   [[nodiscard]] size_t stride() const { return stride_; }
   /// Elements in the buffer, those of the tail counted.
-  [[nodiscard]] size_t elements() const { return words_.size() * 4 / kernels::weight_type_bytes(type_); }
+  [[nodiscard]] size_t elements() const;
   [[nodiscard]] std::span<const uint32_t> words() const { return words_; }
 
  private:

@@ -15,6 +15,9 @@ using kernels::MatMulSpec;
 using kernels::MatrixMatMul;
 using kernels::WeightFormat;
 
+/// Bytes of the bindings of the self-test under low limits.
+constexpr uint64_t kLowBinding = 200ULL * 1024;
+
 /// An H100 as WebGPU describes it.
 gpu::DeviceInfo h100() {
   gpu::DeviceInfo info;
@@ -34,7 +37,7 @@ gpu::DeviceInfo h100() {
 /// The same with less: what WebGPU promises of a workgroup, bindings of a test or hardly any, one shape of matrices.
 std::vector<gpu::DeviceInfo> devices() {
   std::vector<gpu::DeviceInfo> all;
-  for (const uint64_t binding_bytes : {uint64_t{4096}, uint64_t{200 * 1024}, uint64_t{128} << 20}) {
+  for (const uint64_t binding_bytes : {uint64_t{4096}, kLowBinding, uint64_t{128} << 20}) {
     for (const uint32_t memory_bytes : {16U * 1024, 48U * 1024}) {
       for (const uint32_t invocations : {256U, 1024U}) {
         for (size_t shapes = 0; shapes <= 3; ++shapes) {  // all, or one of them
@@ -98,7 +101,7 @@ TEST(MatrixCuts, ColumnsAreSharedOutWhereThePartsFit) {
   EXPECT_EQ(most_splits(), 8);
   info.limits.max_binding_bytes -= 4;
   EXPECT_EQ(most_splits(), 4);
-  info.limits.max_binding_bytes = 200 * 1024;
+  info.limits.max_binding_bytes = kLowBinding;
   EXPECT_EQ(most_splits(), 1);
 }
 
@@ -123,7 +126,7 @@ TEST(MatrixCuts, UnderLowLimitsTheSelfTestStillHasEveryKindOfProduct) {
     return kinds;
   };
   gpu::DeviceInfo low = h100();
-  low.limits.max_binding_bytes = 200 * 1024;
+  low.limits.max_binding_bytes = kLowBinding;
   EXPECT_EQ(kinds_of(low), kinds_of(h100()));
   EXPECT_LT(matrix_products(low).size(), matrix_products(h100()).size()) << "some have too many parts";
 }
