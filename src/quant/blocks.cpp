@@ -27,7 +27,7 @@ CRIA_INLINE void find_extremes(const Lanes* values, size_t size, Lanes& extremes
     select_less(value, zero, zero - value, value, distance);
     select_less(farthest, distance, value, extremes, extremes);
     select_less(farthest, distance, distance, farthest, farthest);
-    trouble += value - value;
+    trouble += value * zero;
   }
   extremes += trouble;
 }

@@ -236,7 +236,7 @@ TEST(Int4Blocks, TheLargestValueIsThatOfF16) {
 
 TEST(Int4Units, HoldColumnJAndJPlus16InOneByte) {
   std::vector<int8_t> integers(kUnitColumns);
-  for (size_t i = 0; i < integers.size(); ++i) integers[i] = static_cast<int8_t>(i * 7 % 16) - 8;
+  for (size_t i = 0; i < integers.size(); ++i) integers[i] = static_cast<int8_t>(static_cast<int>(i * 7 % 16) - 8);
   std::vector<uint8_t> bytes(16);
   pack_int4_unit(std::span<const int8_t, kUnitColumns>(integers), std::span<uint8_t, 16>(bytes));
   for (size_t j = 0; j < bytes.size(); ++j) {
