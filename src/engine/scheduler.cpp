@@ -40,13 +40,7 @@ Status Scheduler::make_tools() {
 Status Scheduler::check(const Job& job) const {
   CRIA_TRY(validate(job.options.sampling));
   CRIA_TRY(check_biases(job.options.sampling, engine_.config().vocab_size));
-  if (job.prompt.empty()) return fail(ErrorCode::kInvalidInput, "the prompt is empty: there is nothing to continue");
-  for (const uint32_t token : job.prompt) {
-    if (token >= engine_.config().vocab_size) {
-      return fail(ErrorCode::kInvalidInput, "the prompt holds the token {}, outside the vocabulary of {} tokens", token,
-                  engine_.config().vocab_size);
-    }
-  }
+  CRIA_TRY(check_tokens(job.prompt, engine_.config().vocab_size));
   const uint32_t context = engine_.max_context();
   if (job.prompt.size() > context) {
     return fail(ErrorCode::kInvalidInput, "the prompt has {} tokens, more than the context of {}",

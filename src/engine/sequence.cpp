@@ -27,6 +27,14 @@ uint32_t kept_prefix(const model::ModelConfig& config, const std::vector<uint32_
   return static_cast<uint32_t>(std::min<size_t>(static_cast<size_t>(end - wanted.begin()), wanted.size() - 1));
 }
 
+Status check_tokens(const std::vector<uint32_t>& prompt, uint32_t vocab_size) {
+  if (prompt.empty()) return fail(ErrorCode::kInvalidInput, "the prompt is empty: there is nothing to continue");
+  const auto outside = std::ranges::find_if(prompt, [&](uint32_t token) { return token >= vocab_size; });
+  if (outside == prompt.end()) return {};
+  return fail(ErrorCode::kInvalidInput, "the prompt holds the token {}, outside the vocabulary of {} tokens", *outside,
+              vocab_size);
+}
+
 std::string_view stop_reason_name(StopReason reason) {
   switch (reason) {
     case StopReason::kEndOfText: return "end of text";
@@ -99,14 +107,7 @@ Result<uint32_t> Sequence::keep_prefix(const std::vector<uint32_t>& wanted) {
 }
 
 Status Sequence::check_prompt(const std::vector<uint32_t>& prompt) const {
-  if (prompt.empty()) return fail(ErrorCode::kInvalidInput, "the prompt is empty: there is nothing to continue");
-  const uint32_t vocab = engine_->config().vocab_size;
-  for (const uint32_t token : prompt) {
-    if (token >= vocab) {
-      return fail(ErrorCode::kInvalidInput, "the prompt holds the token {}, outside the vocabulary of {} tokens", token,
-                  vocab);
-    }
-  }
+  CRIA_TRY(check_tokens(prompt, engine_->config().vocab_size));
   const uint32_t context = engine_->model().kv_cache().max_context();
   if (tokens_.size() + prompt.size() > context) {
     return fail(ErrorCode::kInvalidInput, "the prompt has {} tokens{}, more than the context of {}", prompt.size(),

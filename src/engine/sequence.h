@@ -68,6 +68,9 @@ struct GenerateOptions {
 [[nodiscard]] uint32_t kept_prefix(const model::ModelConfig& config, const std::vector<uint32_t>& held,
                                    const std::vector<uint32_t>& wanted);
 
+/// Errors (kInvalidInput) where a prompt is empty, or holds a token outside the vocabulary.
+[[nodiscard]] Status check_tokens(const std::vector<uint32_t>& prompt, uint32_t vocab_size);
+
 /// Called with each token as it is known; returning false stops the generation.
 using TokenCallback = std::function<bool(text::TokenId)>;
 
