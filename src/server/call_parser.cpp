@@ -104,10 +104,9 @@ void CallParser::read(char c, std::vector<AnswerPiece>& pieces) {
     if (c == ':') begin_value();
     return;
   }
-  const bool has_begun = !word_.empty() || value_ == Value::kKey;
   if (!is_in_string_ && depth_ == 1 && (is_blank(c) || c == ',' || c == '}')) {
-    if (!has_begun) return;  // blanks before the value
-    end_value(pieces);       // a number or a word
+    if (word_.empty()) return;  // blanks before the value
+    end_value(pieces);          // a number or a word
     if (c == '}') read(c, pieces);
     return;
   }
@@ -127,8 +126,7 @@ void CallParser::read(char c, std::vector<AnswerPiece>& pieces) {
   if (is_in_string_) return;
   if (c == '{' || c == '[') ++depth_;
   if (c == '}' || c == ']') --depth_;
-  const bool is_whole = depth_ == 1 && (is_quote || c == '}' || c == ']');
-  if (is_whole && value_ != Value::kKey) end_value(pieces);
+  if (depth_ == 1 && (is_quote || c == '}' || c == ']')) end_value(pieces);
 }
 
 /// The name stood before them, between markers.

@@ -10,7 +10,6 @@ namespace {
 
 constexpr size_t kMaxMessages = 4096;
 constexpr size_t kMaxCalls = 128;  // of one message
-constexpr size_t kMaxRoleBytes = 32;
 
 using Calls = std::map<std::string, std::string>;  ///< names of functions by the ids of their calls
 
@@ -50,17 +49,15 @@ Checked<std::string> content_of(const Json& message, const std::string& where) {
 /// The name of a known role.
 Checked<std::string> role_of(const Json& message, const std::string& where) {
   const auto role = message.find("role");
-  if (role == message.end() || !role->is_string() || role->get_ref<const std::string&>().size() > kMaxRoleBytes) {
-    return refuse(where + ".role", fmt::format("\"{}\" has no \"role\" that is a short string", where));
-  }
-  static const std::set<std::string_view> kRoles = {"system", "developer", "user", "assistant", "tool"};
-  auto name = role->get<std::string>();
-  if (!kRoles.contains(name)) {
+  if (role == message.end()) return refuse(where + ".role", fmt::format("\"{}\" has no \"role\"", where));
+  static const std::set<std::string, std::less<>> kRoles = {"system", "developer", "user", "assistant", "tool"};
+  const auto* const name = role->get_ptr<const std::string*>();
+  if (name == nullptr || !kRoles.contains(*name)) {
     return refuse(where + ".role",
                   fmt::format("\"{}.role\" is {}: system, developer, user, assistant and tool are supported", where,
                               shown(*role)));
   }
-  return name == "developer" ? "system" : name;  // OpenAI's newer word for it
+  return *name == "developer" ? "system" : *name;  // OpenAI's newer word for it
 }
 
 /// {"id": …, "type": "function", "function": {"name": …, "arguments": "{…}"}}
@@ -90,10 +87,7 @@ Checked<text::ToolCall> call_of(const Json& json, const std::string& where) {
 }
 
 Checked<bool> read_calls(const Json& list, const std::string& where, text::ChatMessage& message, Calls& calls) {
-  if (!list.is_array() || list.size() > kMaxCalls) {
-    return refuse(where + ".tool_calls",
-                  fmt::format("\"{}.tool_calls\" must be a list of at most {} calls", where, kMaxCalls));
-  }
+  CRIA_TRY(check_list(list, where + ".tool_calls", "calls", 0, kMaxCalls));
   for (size_t i = 0; i < list.size(); ++i) {
     CRIA_TRY_ASSIGN(text::ToolCall call, call_of(list[i], fmt::format("{}.tool_calls[{}]", where, i)));
     calls[call.id] = call.name;
@@ -146,9 +140,7 @@ Checked<text::ChatMessage> message_of(const Json& json, const std::string& where
 
 Checked<std::vector<text::ChatMessage>> read_messages(const Json* list) {
   if (list == nullptr) return refuse("messages", "\"messages\" is missing");
-  if (!list->is_array() || list->empty() || list->size() > kMaxMessages) {
-    return refuse("messages", fmt::format("\"messages\" must be a list of 1 to {} messages", kMaxMessages));
-  }
+  CRIA_TRY(check_list(*list, "messages", "messages", 1, kMaxMessages));
   std::vector<text::ChatMessage> messages;
   Calls calls;
   for (size_t i = 0; i < list->size(); ++i) {

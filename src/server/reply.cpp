@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/json_fields.h"
+
 namespace cria::server {
 namespace {
 
@@ -56,6 +58,16 @@ Refusal refusal_of(const Error& error) {
 std::unexpected<Refusal> refuse(std::string parameter, std::string message) {
   return std::unexpected(Refusal{
       .status = 400, .message = std::move(message), .parameter = std::move(parameter), .code = "invalid_value"});
+}
+
+Checked<bool> check_list(const Json& list, const std::string& parameter, std::string_view what, size_t least,
+                         size_t most) {
+  if (!list.is_array() || list.size() < least) {
+    return refuse(parameter, fmt::format("\"{}\" is {}: it must be a list of {} to {} {}", parameter, shown(list),
+                                         least, most, what));
+  }
+  if (list.size() <= most) return true;
+  return refuse(parameter, fmt::format("\"{}\" holds {} {}, more than {}", parameter, list.size(), what, most));
 }
 
 Refusal shutting_down() {

@@ -31,6 +31,10 @@ struct Refusal {
 template <typename T>
 using Checked = std::expected<T, Refusal>;
 
+/// Refuses what is no list of `least` to `most` of something: "tools".
+Checked<bool> check_list(const Json& list, const std::string& parameter, std::string_view what, size_t least,
+                         size_t most);
+
 /// The status that an error of the engine has.
 [[nodiscard]] Refusal refusal_of(const Error& error);
 /// Of what cannot be done any more.

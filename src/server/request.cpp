@@ -379,7 +379,10 @@ Checked<std::vector<uint32_t>> parse_detokenize(const std::string& body) {
   CRIA_TRY_ASSIGN(Fields fields, Fields::parse(body));
   const Json* list = fields.take("tokens");
   CRIA_TRY(fields.finish());
-  if (list == nullptr || !list->is_array()) return refuse("tokens", "\"tokens\" must be a list of tokens");
+  if (list == nullptr) return refuse("tokens", "\"tokens\" is missing");
+  if (!list->is_array()) {
+    return refuse("tokens", fmt::format("\"tokens\" is {}: it must be a list of tokens", shown(*list)));
+  }
   return tokens_of(*list, "tokens");
 }
 

@@ -66,9 +66,7 @@ Checked<OrderedJson> parameters_of(const OrderedJson& function, const std::strin
 }
 
 Checked<bool> read_list(const std::string& body, const Json& list, ToolUse& use) {
-  if (!list.is_array() || list.size() > kMaxTools) {
-    return refuse("tools", fmt::format("\"tools\" must be a list of at most {} tools", kMaxTools));
-  }
+  CRIA_TRY(check_list(list, "tools", "tools", 0, kMaxTools));
   std::set<std::string> names;
   for (size_t i = 0; i < list.size(); ++i) {
     const std::string where = fmt::format("tools[{}]", i);

@@ -364,10 +364,12 @@ TEST_F(ServerTest, MessagesAndPromptsAreChecked) {
     expect_refused(post("/v1/chat/completions", Json{{"messages", messages}}), 400, phrase);
   };
   refuse_chat(nullptr, "\"messages\" is missing");
-  refuse_chat("Hi", "must be a list");
+  refuse_chat("Hi", "\"messages\" is \"Hi\": it must be a list of 1 to 4096 messages");
+  refuse_chat(std::vector<int>(5000, 1), "\"messages\" holds 5000 messages, more than 4096");
   refuse_chat(Json::array(), "must be a list of 1 to");
   refuse_chat(Json::array({1}), "must be an object");
   refuse_chat(Json::array({Json::object()}), "has no \"role\"");
+  refuse_chat(Json::array({{{"role", 1}, {"content", "Arr"}}}), "\"messages[0].role\" is 1: system, developer, user");
   refuse_chat(Json::array({{{"role", "user"}}}), "has no \"content\"");
   refuse_chat(Json::array({{{"role", "user"}, {"content", nullptr}}}), "must be a string");
   refuse_chat(Json::array({{{"role", "pirate"}, {"content", "Arr"}}}), "system, developer, user, assistant and tool");

@@ -230,7 +230,7 @@ TEST_F(ToolsTest, NonsenseIsRefusedWithTheValue) {
       {{{"tool_choice", "required"}, {"tools", nullptr}}, "there are no \"tools\""},
       {{{"tool_choice", named("count")}, {"tools", Json::array()}}, "there are no \"tools\""},
       {{{"parallel_tool_calls", "yes"}}, "\"parallel_tool_calls\" is \"yes\""},
-      {{{"tools", 1}}, "\"tools\" must be a list"},
+      {{{"tools", 1}}, "\"tools\" is 1: it must be a list"},
       {{{"tools", Json::array({1})}}, "\"tools[0]\" is 1"},
       {{{"tools", Json::array({tools().at(0), tools().at(0)})}}, "\"tools\" holds \"count\" twice"},
       {tool({{"description", "x"}}), "\"tools[0].function\" has no \"name\""},
@@ -253,7 +253,7 @@ TEST_F(ToolsTest, NonsenseIsRefusedWithTheValue) {
        "messages[1].tool_calls[0].function.arguments"},
       {calls({{"id", "a"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", "[]"}}}}),
        "must be the text of a JSON object"},
-      {after({{"role", "assistant"}, {"tool_calls", "x"}}), "\"messages[1].tool_calls\" must be a list"},
+      {after({{"role", "assistant"}, {"tool_calls", "x"}}), "\"messages[1].tool_calls\" is \"x\": it must be a list"},
   };
   for (const auto& [more, phrase] : cases) expect_refused(ask(more), 400, phrase);
   expect_refused(post("/v1/completions", Json{{"prompt", "x"}, {"tools", tools()}}), 400, "\"tools\" is no parameter");
