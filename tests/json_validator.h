@@ -24,7 +24,9 @@ inline bool json_has_type(const Json& value, const std::string& type) {
 inline bool json_fits(const Json& value, const Json& schema, const Json& root) {
   if (schema.is_boolean()) return schema.get<bool>();
   const auto fits = [&](const Json& inner, const Json& part) { return json_fits(inner, part, root); };
-  for (const auto& [key, said] : schema.items()) {
+  for (const auto& keyword : schema.items()) {
+    const std::string& key = keyword.key();
+    const Json& said = keyword.value();
     bool holds = true;
     if (key == "type") {
       const Json types = said.is_array() ? said : Json::array({said});

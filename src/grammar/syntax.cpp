@@ -80,7 +80,7 @@ class Parser {
       const char c = text_[at_];
       if (c == '#') {
         while (at_ + 1 < text_.size() && text_[at_ + 1] != '\n' && text_[at_ + 1] != '\r') ++at_;
-      } else if (c != ' ' && c != '\t' && !(over_lines && (c == '\n' || c == '\r'))) {
+      } else if (c != ' ' && c != '\t' && (!over_lines || (c != '\n' && c != '\r'))) {
         return;
       }
     }

@@ -112,7 +112,7 @@ struct Server::Impl {
         http(std::chrono::seconds(options.request_seconds)) {}
 
   void set_up();
-  bool check_head(const httplib::Request& request, httplib::Response& response);
+  bool check_head(const httplib::Request& request, httplib::Response& response) const;
   void add_web();
   Json model_json() const;
   void health(httplib::Response& response, bool readiness) const;
@@ -153,16 +153,18 @@ void Server::Impl::set_up() {
     return check_head(request, response) ? httplib::Server::HandlerResponse::Unhandled
                                          : httplib::Server::HandlerResponse::Handled;
   });
-  http.set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
+  http.set_exception_handler([](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
     answer(response, Refusal{.status = 500, .message = "the server failed to answer this request"});
   });
   // What cpp-httplib refuses by itself (a body that is malformed or too long) has no text yet.
-  http.set_error_handler([](const httplib::Request&, httplib::Response& response) {
+  http.set_error_handler([this](const httplib::Request&, httplib::Response& response) {
     Connections::current().must_close = true;
     if (!response.body.empty()) return;
     const bool is_large = response.status == 413;
+    const std::string large =
+        fmt::format("the request's body is too large: it has more than {} bytes", with_commas(options.max_body_bytes));
     answer(response, Refusal{.status = response.status,
-                             .message = is_large ? "the request's body is too large" : "the request is malformed",
+                             .message = is_large ? large : "the request is malformed",
                              .code = is_large ? "body_too_large" : "bad_request"});
   });
   http.set_logger(
@@ -222,7 +224,7 @@ void Server::Impl::add_web() {
 }
 
 /// False where the request is answered already.
-bool Server::Impl::check_head(const httplib::Request& request, httplib::Response& response) {
+bool Server::Impl::check_head(const httplib::Request& request, httplib::Response& response) const {
   Connections::Connection& connection = Connections::current();
   connection.was_routed = true;
   const RequestHead head = head_of(request);

@@ -127,6 +127,7 @@ jinja::Value message_value(const ChatMessage& message, const ToolContext& contex
                             {Value::string("content"), has_none ? Value() : Value::string(message.content)}};
   if (!message.calls.empty()) {
     std::vector<Value> calls;
+    calls.reserve(message.calls.size());
     for (const ToolCall& call : message.calls) calls.push_back(call_value(call, context));
     entries.emplace_back(Value::string("tool_calls"), Value::list(std::move(calls)));
   }

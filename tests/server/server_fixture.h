@@ -17,14 +17,14 @@ class ServerTest : public testing::Test {
   using Clock = std::chrono::steady_clock;
 
   /// A server of the default model, whose threads run.
-  void start(ServerOptions options = {}, uint32_t slots = 2, engine::SchedulerOptions scheduling = {},
+  void start(ServerOptions options = {}, uint32_t slots = 2, const engine::SchedulerOptions& scheduling = {},
              bool has_template = true) {
-    create(std::move(options), slots, std::move(scheduling), has_template);
+    create(std::move(options), slots, scheduling, has_template);
     listener_ = std::thread([this] { server_->listen(); });
     runner_ = std::thread([this] { run_status_ = scheduler_->run(); });
   }
 
-  void create(ServerOptions options = {}, uint32_t slots = 2, engine::SchedulerOptions scheduling = {},
+  void create(ServerOptions options = {}, uint32_t slots = 2, const engine::SchedulerOptions& scheduling = {},
               bool has_template = true) {
     engine::EngineOptions engine_options;
     engine_options.needs_tokenizer = true;

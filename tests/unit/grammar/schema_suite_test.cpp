@@ -98,7 +98,7 @@ std::string random_text(const std::shared_ptr<TokenMasks>& masks, std::mt19937& 
   Matcher matcher(masks);
   const Vocabulary& tokens = masks->vocabulary();
   std::string text;
-  while (text.size() < kMost && !matcher.is_complete() && !(matcher.may_end() && random() % 3 == 0)) {
+  while (text.size() < kMost && !matcher.is_complete() && (!matcher.may_end() || random() % 3 != 0)) {
     const std::span<const uint32_t> mask = matcher.mask();
     std::vector<uint32_t> allowed;
     std::vector<uint32_t> closing;
