@@ -266,6 +266,7 @@ void Scheduler::add_row(uint32_t index, uint32_t position, model::Batch& batch, 
 
 std::vector<uint32_t> Scheduler::Flight::slots() const {
   std::vector<uint32_t> slots;
+  slots.reserve(rows.size());
   for (const Row& row : rows) slots.push_back(row.slot);
   return slots;
 }

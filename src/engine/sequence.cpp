@@ -276,6 +276,7 @@ Status Sequence::verify(Decoding& decoding, const std::vector<uint32_t>& draft) 
   gpu::Recorder recorder = device.record("verify", timing);
   CRIA_TRY(model.forward(device, recorder, batch));
   std::vector<TokenSampler::Draw> draws;
+  draws.reserve(rows);
   for (uint32_t row = 0; row < rows; ++row) {
     draws.push_back({.params = &decoding.options.sampling,
                      .step = sampled_ + row,
@@ -326,7 +327,7 @@ Status Sequence::decode(Decoding& decoding, gpu::PendingRead first) {
     // better to know it first, for a draft behind it.
     const Speculation::Text text = draftable(decoding);
     const bool is_last = decoding.left() == 1 || tokens_.size() >= context;
-    const bool ahead = !is_last && !(decoding.known > 0 && speculation_.expects_drafts(std::span(&text, 1)));
+    const bool ahead = !is_last && (decoding.known == 0 || !speculation_.expects_drafts(std::span(&text, 1)));
     gpu::PendingRead next;
     if (ahead) CRIA_TRY(begin_step(decoding, {}, next));
     CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, pending.values<kernels::SampledToken>());

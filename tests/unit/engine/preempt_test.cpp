@@ -1,4 +1,6 @@
 // Texts that do not all fit into the cache: some wait, and each comes out as if it were alone.
+#include <array>
+
 #include "scheduler_fixture.h"
 
 namespace cria::engine {
@@ -30,20 +32,25 @@ class PreemptionTest : public SchedulerFixture {
     return job;
   }
 
-  std::vector<Ticket::News> all_at_once() {
-    std::vector<std::shared_ptr<Ticket>> tickets;
-    for (uint32_t i = 0; i < kTexts; ++i) tickets.push_back(scheduler_->submit(job(i)).value());
+  /// Sets the scheduler to work with all texts.
+  std::vector<std::shared_ptr<Ticket>> run_all() {
+    std::vector<std::shared_ptr<Ticket>> tickets(kTexts);
+    for (uint32_t i = 0; i < kTexts; ++i) tickets[i] = scheduler_->submit(job(i)).value();
     run();
+    return tickets;
+  }
+  static std::vector<Ticket::News> outcomes_of(const std::vector<std::shared_ptr<Ticket>>& tickets) {
     std::vector<Ticket::News> outcomes;
-    for (auto& ticket : tickets) outcomes.push_back(all_of(*ticket));
+    outcomes.reserve(tickets.size());
+    for (const auto& ticket : tickets) outcomes.push_back(all_of(*ticket));
     return outcomes;
   }
   /// What each text is with all of the cache to itself.
   std::vector<Ticket::News> one_by_one() {
     start({}, 1);
     run();
-    std::vector<Ticket::News> outcomes;
-    for (uint32_t i = 0; i < kTexts; ++i) outcomes.push_back(answer(job(i)));
+    std::vector<Ticket::News> outcomes(kTexts);
+    for (uint32_t i = 0; i < kTexts; ++i) outcomes[i] = answer(job(i));
     EXPECT_EQ(scheduler_->state().preemptions, 0U);
     return outcomes;
   }
@@ -79,7 +86,7 @@ TEST_F(PreemptionTest, SpilledTextsGoOnAsIfNothingHadBeen) {
   for (const uint32_t shared_tokens : {0U, 256U}) {
     SCOPED_TRACE(shared_tokens);
     start({.shared_tokens = shared_tokens});
-    expect_same(all_at_once(), expected);
+    expect_same(outcomes_of(run_all()), expected);
     const SchedulerState state = scheduler_->state();
     EXPECT_GT(state.preemptions, 0U);
     EXPECT_EQ(state.recomputations, 0U);
@@ -91,7 +98,7 @@ TEST_F(PreemptionTest, SpilledTextsGoOnAsIfNothingHadBeen) {
 TEST_F(PreemptionTest, WithoutHostMemoryTheyAreReadAgain) {
   const auto expected = one_by_one();
   start({.spill_bytes = 0});
-  expect_same(all_at_once(), expected);
+  expect_same(outcomes_of(run_all()), expected);
   EXPECT_GT(scheduler_->state().recomputations, 0U);
   expect_all_pages_can_be_had();
 }
@@ -101,16 +108,12 @@ TEST_F(PreemptionTest, HostMemoryIsBounded) {
   start({});
   const uint64_t page = PageSpill::page_bytes(*engine_);
   start({.spill_bytes = 3 * page});
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (uint32_t i = 0; i < kTexts; ++i) tickets.push_back(scheduler_->submit(job(i)).value());
-  run();
+  const auto tickets = run_all();
   uint64_t most = 0;
   while (scheduler_->state().finished + scheduler_->state().failed < kTexts)
     most = std::max(most, scheduler_->state().spilled_bytes);
   EXPECT_LE(most, 3 * page);
-  std::vector<Ticket::News> outcomes;
-  for (auto& ticket : tickets) outcomes.push_back(all_of(*ticket));
-  expect_same(outcomes, expected);
+  expect_same(outcomes_of(tickets), expected);
   const SchedulerState state = scheduler_->state();
   EXPECT_GT(state.recomputations, 0U);
   EXPECT_LT(state.recomputations, state.preemptions) << "some fitted";
@@ -119,22 +122,18 @@ TEST_F(PreemptionTest, HostMemoryIsBounded) {
 
 TEST_F(PreemptionTest, WhoWaitsCanBeCancelled) {
   start({});
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (uint32_t i = 0; i < kTexts; ++i) tickets.push_back(scheduler_->submit(job(i)).value());
-  run();
+  const auto tickets = run_all();
   while (scheduler_->state().preempted == 0 && scheduler_->state().finished < kTexts) std::this_thread::yield();
   ASSERT_LT(scheduler_->state().finished, kTexts);
-  for (auto& ticket : tickets) ticket->cancel();
-  for (auto& ticket : tickets) all_of(*ticket);
+  for (const auto& ticket : tickets) ticket->cancel();
+  for (const auto& ticket : tickets) all_of(*ticket);
   expect_all_pages_can_be_had();
 }
 
 TEST_F(PreemptionTest, WhatWaitsInHostMemoryOutlivesTheDevice) {
   const auto expected = one_by_one();
   start({});
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (uint32_t i = 0; i < kTexts; ++i) tickets.push_back(scheduler_->submit(job(i)).value());
-  run();
+  const auto tickets = run_all();
   while (scheduler_->state().preempted == 0 && scheduler_->state().finished < kTexts) std::this_thread::yield();
   gpu::faults::lose_device_at(1);
   size_t whole = 0;
@@ -159,16 +158,16 @@ TEST_F(PreemptionTest, EmbeddingsBeginAnew) {
   };
   start({.chunk_tokens = 32}, 1);
   run();
-  std::vector<std::vector<float>> alone;
+  std::array<std::vector<float>, 3> alone;
   const auto vector_of = [](Ticket& ticket) {
     const Ticket::News news = all_of(ticket);
     EXPECT_FALSE(news.error);
     return news.embedding;
   };
-  for (uint32_t i = 0; i < 3; ++i) alone.push_back(vector_of(*scheduler_->submit(embedding(i)).value()));
+  for (uint32_t i = 0; i < 3; ++i) alone[i] = vector_of(*scheduler_->submit(embedding(i)).value());
   start({.chunk_tokens = 32}, 4);
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (uint32_t i = 0; i < 3; ++i) tickets.push_back(scheduler_->submit(embedding(i)).value());
+  std::array<std::shared_ptr<Ticket>, 3> tickets;
+  for (uint32_t i = 0; i < 3; ++i) tickets[i] = scheduler_->submit(embedding(i)).value();
   run();
   for (uint32_t i = 0; i < 3; ++i) EXPECT_EQ(vector_of(*tickets[i]), alone[i]) << i;
   EXPECT_GT(scheduler_->state().preemptions, 0U);
