@@ -219,8 +219,8 @@ TEST_F(SchedulerTest, EmbeddingsAreTheMeanOfTheHiddenStates) {
 TEST_F(SchedulerTest, CancelledJobsLeaveTheirSlots) {
   start(2);
   run();
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (uint32_t i = 0; i < 6; ++i) tickets.push_back(scheduler_->submit(job(i, 9, 150)).value());
+  std::vector<std::shared_ptr<Ticket>> tickets(6);
+  for (uint32_t i = 0; i < 6; ++i) tickets[i] = scheduler_->submit(job(i, 9, 150)).value();
   for (auto& ticket : tickets) ticket->cancel();
   for (auto& ticket : tickets) EXPECT_EQ(all_of(*ticket).reason, StopReason::kInterrupted);
   auto last = scheduler_->submit(job(3, 4, 5)).value();
@@ -289,8 +289,8 @@ TEST_F(SchedulerTest, ALostDeviceEndsWhatRunsAndThenTheRestGoesOn) {
   const std::vector<uint32_t> expected = all_of(*alone).tokens;
   finish();
   start(2);
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (uint32_t i = 0; i < 4; ++i) tickets.push_back(scheduler_->submit(job(9, 40, 30)).value());
+  std::vector<std::shared_ptr<Ticket>> tickets(4);
+  for (uint32_t i = 0; i < 4; ++i) tickets[i] = scheduler_->submit(job(9, 40, 30)).value();
   gpu::faults::lose_device_at(4);
   run();
   for (const size_t running : {0, 1}) {
@@ -309,8 +309,8 @@ TEST_F(SchedulerTest, ALostDeviceEndsWhatRunsAndThenTheRestGoesOn) {
 
 TEST_F(SchedulerTest, ThreeLossesWithinAMinuteEndAllJobs) {
   start(1, {.on_device_loss = [](const Error&) { gpu::faults::lose_device_at(1); }});
-  std::vector<std::shared_ptr<Ticket>> tickets;
-  for (uint32_t i = 0; i < 4; ++i) tickets.push_back(scheduler_->submit(job(i, 4, 100)).value());
+  std::vector<std::shared_ptr<Ticket>> tickets(4);
+  for (uint32_t i = 0; i < 4; ++i) tickets[i] = scheduler_->submit(job(i, 4, 100)).value();
   gpu::faults::lose_device_at(1);
   run();
   for (auto& ticket : tickets) EXPECT_TRUE(all_of(*ticket).error);
