@@ -162,6 +162,7 @@ std::vector<StepShape> step_shapes(KvType type) {
     shapes.push_back({{3, 1, 40, 33, few}, false, true});
     shapes.push_back({{2, 1, 64, 0, {{40}}}, false, true});
     shapes.push_back({{8, 2, 128, 200, split}, false, true});
+    shapes.push_back({{1, 1, 80, 0, {{40}}}, false, true});
   }
   if (type == KvType::kInt8) return shapes;  // windows have been tried with the others
   for (const uint32_t window : {1U, 2U, 31U, 32U, 33U, 128U, 129U, 200U}) {
