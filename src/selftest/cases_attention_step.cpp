@@ -3,6 +3,7 @@
 // attended: attention over the keys and values as they were stored, which is what the kernel promises.
 #include <algorithm>
 #include <limits>
+#include <tuple>
 
 #include "selftest/attention_batch.h"
 #include "selftest/cases.h"
@@ -22,14 +23,16 @@ struct StepShape {
   bool is_ready = false;  // queries are turned, and keys and values in the cache
 };
 
-/// Rows of queries, keys and values: queries so long that a softmax is neither flat nor all in one place.
+/// Rows of queries, keys and values: queries so long that a softmax is neither flat nor all in one place. Rows that are
+/// ready hold no keys nor values.
 Table make_rows(Random& random, const StepShape& step) {
   const kernels::AttentionShape shape = step.batch.attention();
   Table qkv(step.batch.tokens(), shape.qkv_size());
   for (size_t t = 0; t < qkv.rows; ++t) {
     for (size_t i = 0; i < qkv.columns; ++i) {
       const bool is_value = i >= shape.q_size() + shape.kv_size();
-      qkv.at(t, i) = is_value ? random.value() : (i < shape.q_size() ? 8 : 1) * random.unit();
+      qkv.at(t, i) = is_value ? random.value() : (i < shape.q_size() ? 8.0F : 1.0F) * random.unit();
+      if (step.is_ready && i >= shape.q_size()) qkv.at(t, i) = kNaN;
     }
   }
   return qkv;
@@ -39,7 +42,7 @@ Table make_rows(Random& random, const StepShape& step) {
 Table make_norms(Random& random, const StepShape& step) {
   Table norms(step.qk_norm ? 2 : 0, step.batch.head_dim);
   for (size_t i = 0; i < norms.values.size(); ++i) {
-    norms.values[i] = (i < norms.columns ? 6 : 1) * random.unit();
+    norms.values[i] = (i < norms.columns ? 6.0F : 1.0F) * random.unit();
   }
   return norms;
 }
@@ -51,32 +54,56 @@ Result<gpu::Buffer> make_parts(gpu::Device& device, uint64_t words) {
   return upload_words(device, "parts", poison);
 }
 
+/// What lies behind the parts is as before.
+Result<CaseOutcome> check_tail(gpu::Device& device, const gpu::Buffer& parts, uint64_t words) {
+  CRIA_TRY_ASSIGN(const std::vector<uint32_t> after, download(device, parts));
+  const std::vector<uint32_t> tail(after.size() - words, static_cast<uint32_t>(Poison::kOutput));
+  return compare_words("the tail of parts", tail, std::span(after).subspan(words));
+}
+
 /// Every bit of a cache is as before.
 Result<CaseOutcome> check_untouched(gpu::Device& device, const CacheTarget& target) {
   CRIA_TRY_ASSIGN(const CacheImage after, target.read(device));
   return target.compare(after, std::vector<double>(after.rows() * after.row(0).size(), kNaN), {});
 }
 
+/// Checks what was left of a cache: what was there where rows are ready, and else the new rows, whose stored form goes
+/// over into `cached`.
+Result<CaseOutcome> check_cache(gpu::Device& device, const StepShape& step, const Batch& batch, const Expected& rows,
+                                const CacheTarget& keys, const CacheTarget& values, PagedCache& cached) {
+  const kernels::AttentionShape attention = step.batch.attention();
+  const uint32_t first_key = attention.q_size();
+  const uint32_t first_value = first_key + attention.kv_size();
+  CaseOutcome outcome;
+  for (const auto& [target, first, held] :
+       {std::tuple(&keys, first_key, &cached.keys), std::tuple(&values, first_value, &cached.values)}) {
+    CRIA_TRY_ASSIGN(CaseOutcome one, step.is_ready
+                                         ? check_untouched(device, *target)
+                                         : check_new_rows(device, *target, step.batch, batch, rows, first, *held));
+    outcome.add(std::move(one));
+  }
+  return outcome;
+}
+
+/// Tells where the only token stands; where the kernel would look for it there is poison.
+Status tell_place(gpu::Device& device, const BatchShape& shape, Batch& batch) {
+  batch.buffers.position = shape.runs.front().position;
+  batch.buffers.slot = shape.slot(0);
+  const std::vector<uint32_t> poison(2, static_cast<uint32_t>(Poison::kOutput));
+  CRIA_TRY_ASSIGN(batch.buffers.token_info, upload_words(device, "token info", poison));
+  return {};
+}
+
 Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Element element) {
   const BatchShape& shape = step.batch;
   const kernels::AttentionShape attention = shape.attention();
   CRIA_TRY_ASSIGN(Batch batch, make_batch(trial, shape, 1));
-  if (step.is_ready && shape.tokens() == 1) {  // the kernel need not look where the only token stands
-    batch.buffers.position = shape.runs.front().position;
-    batch.buffers.slot = shape.slot(0);
-    const std::vector<uint32_t> poison(2, static_cast<uint32_t>(Poison::kOutput));
-    CRIA_TRY_ASSIGN(batch.buffers.token_info, upload_words(trial.device, "token info", poison));
-  }
+  if (step.is_ready && shape.tokens() == 1) CRIA_TRY(tell_place(trial.device, shape, batch));
   Table rows = make_rows(trial.random, step);
   Table norms = make_norms(trial.random, step);
   Table turns = random_turns(trial.random, shape.tokens(), shape.head_dim);
   FilledCache cache = fill_cache(trial.random, type, shape, batch.table,
                                  step.is_ready ? PositionsFilled::kAll : PositionsFilled::kBeforeBatch);
-  if (step.is_ready) {  // keys and values are in the cache, and rows hold none
-    for (size_t t = 0; t < rows.rows; ++t) {
-      for (size_t i = attention.q_size(); i < rows.columns; ++i) rows.at(t, i) = kNaN;
-    }
-  }
   CRIA_TRY_ASSIGN(const kernels::Activation qkv, upload_activation(trial.device, "qkv", rows));
   CRIA_TRY_ASSIGN(const gpu::Buffer turn_buffer, upload_vector(trial.device, "cos_sin", turns.values));
   gpu::Buffer norm_buffer;
@@ -110,28 +137,16 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Elemen
 
   Expected turned(rows.rows, rows.columns);
   turned.value = rows;
-  CaseOutcome outcome;
-  if (step.is_ready) {
-    CRIA_TRY_ASSIGN(outcome, check_untouched(trial.device, keys));
-    CRIA_TRY_ASSIGN(CaseOutcome second, check_untouched(trial.device, values));
-    outcome.add(std::move(second));
-  } else {
-    turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
-    CRIA_TRY_ASSIGN(outcome,
-                    check_new_rows(trial.device, keys, shape, batch, turned, attention.q_size(), cache.cpu.keys));
-    CRIA_TRY_ASSIGN(CaseOutcome second, check_new_rows(trial.device, values, shape, batch, turned,
-                                                       attention.q_size() + attention.kv_size(), cache.cpu.values));
-    outcome.add(std::move(second));
-  }
+  if (!step.is_ready) turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
+  CRIA_TRY_ASSIGN(CaseOutcome outcome, check_cache(trial.device, step, batch, turned, keys, values, cache.cpu));
   Expectation expectation(y.before);
   Expected expected = reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
                                            smallest_normal(type));
   expectation.set_rows(element == Element::kF16 ? reference::to_half(std::move(expected)) : expected);
   CRIA_TRY_ASSIGN(CaseOutcome attended, y.check(trial.device, expectation));
   outcome.add(std::move(attended));
-  CRIA_TRY_ASSIGN(const std::vector<uint32_t> part_words, download(trial.device, parts));
-  const std::vector<uint32_t> tail(part_words.size() - op.parts_size(), static_cast<uint32_t>(Poison::kOutput));
-  outcome.add(compare_words("the tail of parts", tail, std::span(part_words).subspan(op.parts_size())));
+  CRIA_TRY_ASSIGN(CaseOutcome tail, check_tail(trial.device, parts, op.parts_size()));
+  outcome.add(std::move(tail));
   return outcome;
 }
 
