@@ -192,6 +192,20 @@ struct Products {
   }
 };
 
+using StepProducts = Products<kernels::MatVecSpec>;
+
+/// Creates the kernels of products for up to so many tokens, cut as `choose` says.
+template <typename Op, typename Choose>
+Status create_ops(gpu::Device& device, const StepProducts& products, uint32_t tokens, const Choose& choose,
+                  std::vector<std::pair<kernels::MatVecSpec, Op>>& ops) {
+  for (const auto& [spec, matrices] : products.all) {
+    CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, choose(spec, matrices));
+    CRIA_TRY_ASSIGN(Op op, Op::create(device, spec, tokens, cut));
+    ops.emplace_back(spec, std::move(op));
+  }
+  return {};
+}
+
 kernels::MatMulSpec matmul_spec(const kernels::Matrix& weight, MatVecOutput output, uint32_t tokens) {
   return {.format = weight.format,
           .rows = weight.rows,
@@ -228,46 +242,38 @@ Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& optio
   CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
                                                          gpu::MemoryKind::kScratch));
   if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
-  Products<kernels::MatVecSpec> products;  // but for queries, keys and values
-  Products<kernels::MatVecSpec> plain;
-  products.add(output_spec(weights_.output()), weights_.output());
+  return create_step_products(device, tuner);
+}
+
+Status Model::create_step_products(gpu::Device& device, Tuner& tuner) {
+  StepProducts plain, turned, others;  // of queries, keys and values, as they come or turned; and the rest
+  others.add(output_spec(weights_.output()), weights_.output());
   for (const LayerWeights& layer : weights_.layers) {
-    for (const kernels::Matrix& matrix : layer.qkv) plain.add(qkv_spec(matrix), matrix);
-    products.add(o_spec(layer), layer.o);
-    products.add(gate_up_spec(layer), layer.gate_up);
-    products.add(down_spec(layer), layer.down);
+    for (const kernels::Matrix& matrix : layer.qkv) {
+      plain.add(qkv_spec(matrix), matrix);
+      if (step_heads_) turned.add(turned_spec(matrix, *step_heads_), matrix);
+    }
+    others.add(o_spec(layer), layer.o);
+    others.add(gate_up_spec(layer), layer.gate_up);
+    others.add(down_spec(layer), layer.down);
   }
   const auto serves_few = [&](const auto& product) {
     return !kernels::MatVecFew::candidate_cuts(device, product.first).empty();
   };
-  const bool has_few = plan_.step_rows >= kFewTokens && std::ranges::all_of(products.all, serves_few) &&
+  const bool has_few = plan_.step_rows >= kFewTokens && std::ranges::all_of(others.all, serves_few) &&
                        std::ranges::all_of(plain.all, serves_few);
-  const auto create_for_steps = [&](const Products<kernels::MatVecSpec>& some) -> Status {
-    for (const auto& [spec, matrices] : some.all) {
-      CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose(spec, matrices));
-      CRIA_TRY_ASSIGN(kernels::MatVec op, kernels::MatVec::create(device, spec, has_few ? 1 : plan_.step_rows, cut));
-      kernels_.matvec.emplace_back(spec, std::move(op));
-    }
-    return {};
-  };
-  CRIA_TRY(create_for_steps(products));
-  if (step_heads_) {
-    Products<kernels::MatVecSpec> turned;
-    for (const LayerWeights& layer : weights_.layers) {
-      for (const kernels::Matrix& matrix : layer.qkv) turned.add(turned_spec(matrix, *step_heads_), matrix);
-    }
-    CRIA_TRY(create_for_steps(turned));
+  const auto choose = [&](const auto& spec, const auto& matrices) { return tuner.choose(spec, matrices); };
+  const uint32_t rows = has_few ? 1 : plan_.step_rows;
+  CRIA_TRY(create_ops(device, others, rows, choose, kernels_.matvec));
+  CRIA_TRY(create_ops(device, turned, rows, choose, kernels_.matvec));
+  if (!step_heads_ || (few_tokens_ >= kFewTokens && !has_few)) {
+    CRIA_TRY(create_ops(device, plain, rows, choose, kernels_.matvec));
   }
-  if (!step_heads_ || (few_tokens_ >= kFewTokens && !has_few)) CRIA_TRY(create_for_steps(plain));
   if (!has_few) return {};
+  const auto choose_few = [&](const auto& spec, const auto& matrices) { return tuner.choose_few(spec, matrices); };
   CRIA_TRY_ASSIGN(kernels_.x_blocks, kernels::XBlocks::create(device));
-  for (const Products<kernels::MatVecSpec>* some : {&products, &plain}) {
-    for (const auto& [spec, matrices] : some->all) {
-      CRIA_TRY_ASSIGN(const kernels::MatVecCut cut, tuner.choose_few(spec, matrices));
-      CRIA_TRY_ASSIGN(kernels::MatVecFew op, kernels::MatVecFew::create(device, spec, plan_.step_rows, cut));
-      kernels_.few.emplace_back(spec, std::move(op));
-    }
-  }
+  CRIA_TRY(create_ops(device, others, plan_.step_rows, choose_few, kernels_.few));
+  CRIA_TRY(create_ops(device, plain, plan_.step_rows, choose_few, kernels_.few));
   CRIA_TRY_ASSIGN(x_blocks_, BlockActivation::create(device, "x in blocks", widest_input(config_), plan_.step_rows));
   return {};
 }

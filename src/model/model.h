@@ -183,6 +183,7 @@ class Model {
   Status create_linear(gpu::Device& device, const kernels::Matrix& weight);
   Status create_step_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner);
   Status create_matrix_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner);
+  Status create_step_products(gpu::Device& device, Tuner& tuner);
   Status join_qk_norms(gpu::Device& device);
   Status create_buffers(gpu::Device& device, const ModelOptions& options);
   Status upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile);  // 0: no tiles
