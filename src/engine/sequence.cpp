@@ -123,12 +123,18 @@ Status Sequence::add_profile(gpu::Recorder& recorder, const GenerateOptions& opt
   return {};
 }
 
-/// Records the draw of the next token from the current logits, submits, and starts reading it back.
-Status Sequence::submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
-                             gpu::PendingRead& result) {
+/// Records the draw of the next token from the current logits, for the n-th of steps that are recorded together.
+Status Sequence::record_draw(gpu::Recorder& recorder, const GenerateOptions& options, uint32_t step) {
   TokenSampler::Draw draw{.params = &options.sampling, .step = sampled_++, .slot = 0};
   if (constraint_) draw.mask = constraint_->mask();
-  CRIA_TRY_ASSIGN(result, sampler_.record(engine_->device(), recorder, engine_->model(), std::span(&draw, 1)));
+  return sampler_.record_step(engine_->device(), recorder, engine_->model(), draw, step);
+}
+
+/// Submits steps with their draws, and starts reading these back.
+Status Sequence::submit_steps(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
+                              uint32_t steps, Flight& flight) {
+  CRIA_TRY_ASSIGN(flight.read, sampler_.read_steps(recorder, steps));
+  flight.steps = steps;
   CRIA_TRY(recorder.submit());
   return add_profile(recorder, options, stats);
 }
@@ -150,7 +156,7 @@ Status Sequence::read_batch(gpu::Recorder& recorder, const model::Batch& batch) 
 }
 
 Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
-                             GenerationStats& stats, gpu::PendingRead& first) {
+                             GenerationStats& stats, Flight& first) {
   gpu::Device& device = engine_->device();
   CRIA_TRY(begin_reading(prompt));
   const auto length = static_cast<uint32_t>(tokens_.size());
@@ -165,7 +171,8 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
     gpu::Recorder recorder = device.record("prefill", options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone);
     CRIA_TRY(read_batch(recorder, batch));
     if (is_last) {
-      CRIA_TRY(submit_step(recorder, options, stats, first));
+      CRIA_TRY(record_draw(recorder, options, 0));
+      CRIA_TRY(submit_steps(recorder, options, stats, 1, first));
     } else {
       CRIA_TRY(engine_->run_pass(recorder, count, position));
       CRIA_TRY(add_profile(recorder, options, stats));
@@ -175,9 +182,9 @@ Status Sequence::read_prompt(const std::vector<uint32_t>& prompt, const Generate
   return {};
 }
 
-/// Waits for a token that is not wanted. Errors: those of its draw.
-Status Sequence::check_drawn(gpu::PendingRead& read) const {
-  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, read.values<kernels::SampledToken>());
+/// Waits for tokens that are not wanted. Errors: those of the first one's draw.
+Status Sequence::check_drawn(Flight& flight) const {
+  CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, flight.read.values<kernels::SampledToken>());
   CRIA_TRY(token_of(sampled.front(), tokens_.size()));
   return {};
 }
@@ -221,28 +228,49 @@ Status Sequence::take_next(Decoding& decoding, kernels::SampledToken sampled) {
   return take_over(token, decoding);
 }
 
-/// Records the step behind a token that is known, or behind the one that is being drawn, and submits it. With a grammar
-/// and a token that is not known the draw has to wait.
-Status Sequence::begin_step(Decoding& decoding, std::vector<uint32_t> token, gpu::PendingRead& next) {
+/// How many steps to record behind those that are under way. The tokens of these are still to come: the steps start
+/// from their places on the GPU, unless it is better to know them first, for a draft behind them.
+uint32_t Sequence::steps_ahead(const Decoding& decoding, uint32_t under_way) {
+  const uint32_t context = engine_->model().kv_cache().max_context();
+  const auto next = static_cast<uint32_t>(tokens_.size()) + under_way - 1;  // position
+  const uint32_t left = decoding.left() - under_way;
+  if (left == 0 || next >= context) return 0;
+  const Speculation::Text text = draftable(decoding);
+  if (decoding.known > 0 && speculation_.expects_drafts(std::span(&text, 1))) return 0;
+  uint32_t together = decoding.options.steps_together;
+  if (constraint_ || speculation_.is_on() || decoding.options.profile) {
+    together = 1;
+  } else if (together == 0) {
+    together = decoding.pace.steps();
+  }
+  return std::min({together, model::kMaxStepsTogether, left, context - next});
+}
+
+/// Records the steps behind those that are under way, or behind the last token where none is, and submits them
+/// together. With a grammar and a token that is not known the draw has to wait.
+Status Sequence::begin_steps(Decoding& decoding, uint32_t under_way, uint32_t count, Flight& next) {
   const auto recording = Clock::now();
   gpu::Device& device = engine_->device();
-  const bool is_ahead = token.empty();
-  const auto position = static_cast<uint32_t>(tokens_.size()) - (is_ahead ? 0 : 1);
-  CRIA_TRY(engine_->model().kv_cache().reserve(device, 0, position + 1));
-  auto batch = model::Batch::of(0, position, 1);
-  batch.tokens = std::move(token);
-  batch.output_all();
+  const auto position = static_cast<uint32_t>(tokens_.size()) + under_way - 1;
+  CRIA_TRY(engine_->model().kv_cache().reserve(device, 0, position + count));
   const auto timing = decoding.options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone;
   gpu::Recorder recorder = device.record("decode", timing);
-  CRIA_TRY(engine_->model().forward(device, recorder, batch));
-  cached_ = position + 1;
-  if (constraint_ && is_ahead) {  // what may be drawn is not known before the token is
+  const bool draws = !constraint_ || under_way == 0;
+  for (uint32_t step = 0; step < count; ++step) {
+    auto batch = model::Batch::of(0, position + step, 1);
+    if (under_way + step == 0) batch.tokens = {tokens_.back()};
+    batch.output_all();
+    CRIA_TRY(engine_->model().forward(device, recorder, batch));
+    if (draws) CRIA_TRY(record_draw(recorder, decoding.options, step));
+  }
+  cached_ = position + count;
+  if (draws) {
+    CRIA_TRY(submit_steps(recorder, decoding.options, decoding.stats, count, next));
+  } else {
     CRIA_TRY(recorder.submit());
     CRIA_TRY(add_profile(recorder, decoding.options, decoding.stats));
-  } else {
-    CRIA_TRY(submit_step(recorder, decoding.options, decoding.stats, next));
   }
-  ++decoding.stats.passes;
+  decoding.stats.passes += count;
   decoding.stats.record_seconds += seconds_since(recording);
   return {};
 }
@@ -305,12 +333,11 @@ Status Sequence::verify(Decoding& decoding, const std::vector<uint32_t>& draft) 
   return {};
 }
 
-Status Sequence::decode(Decoding& decoding, gpu::PendingRead first) {
+Status Sequence::decode(Decoding& decoding, Flight first) {
   gpu::Device& device = engine_->device();
-  const uint32_t context = engine_->model().kv_cache().max_context();
   const auto start = Clock::now();
-  gpu::PendingRead pending = std::move(first);
-  Clock::time_point arrival;  // of the token before
+  Flight pending = std::move(first);
+  Clock::time_point arrival;  // of the tokens before
   bool was_ahead = false;
   while (!decoding.reason) {
     if (!pending.valid()) {
@@ -320,31 +347,33 @@ Status Sequence::decode(Decoding& decoding, gpu::PendingRead first) {
         CRIA_TRY(verify(decoding, drafts.front()));
         continue;
       }
-      CRIA_TRY(begin_step(decoding, {tokens_.back()}, pending));
+      CRIA_TRY(begin_steps(decoding, 0, 1, pending));
       was_ahead = false;
     }
-    // The token of this step is still on its way; the step after it starts from its place on the GPU, unless it is
-    // better to know it first, for a draft behind it.
-    const Speculation::Text text = draftable(decoding);
-    const bool is_last = decoding.left() == 1 || tokens_.size() >= context;
-    const bool ahead = !is_last && (decoding.known == 0 || !speculation_.expects_drafts(std::span(&text, 1)));
-    gpu::PendingRead next;
-    if (ahead) CRIA_TRY(begin_step(decoding, {}, next));
-    CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, pending.values<kernels::SampledToken>());
+    const uint32_t ahead = steps_ahead(decoding, pending.steps);
+    Flight next;
+    if (ahead > 0) CRIA_TRY(begin_steps(decoding, pending.steps, ahead, next));
+    CRIA_TRY_ASSIGN(const std::vector<kernels::SampledToken> sampled, pending.read.values<kernels::SampledToken>());
     if (decoding.known == 0) decoding.stats.decode_seconds = -seconds_since(start);
-    if (was_ahead && ahead) speculation_.observe_step(1, seconds_since(arrival));
+    if (was_ahead && ahead > 0) {
+      decoding.pace.observe(seconds_since(arrival), pending.steps);
+      speculation_.observe_step(1, seconds_since(arrival) / pending.steps);
+    }
     arrival = Clock::now();
-    was_ahead = ahead;
-    CRIA_TRY(take_next(decoding, sampled.front()));
+    was_ahead = ahead > 0;
+    for (uint32_t step = 0; step < pending.steps && !decoding.reason; ++step) {
+      CRIA_TRY(take_next(decoding, sampled[size_t{step} * TokenSampler::kStepValues]));
+    }
     if (decoding.reason) {
       // A failure of a step that nobody asked for is of no interest, unless the device is gone.
       if (next.valid() && !check_drawn(next)) CRIA_TRY(device.check());
       break;
     }
-    if (constraint_ && ahead) {
+    if (constraint_ && ahead > 0) {
       const auto timing = decoding.options.profile ? gpu::Timing::kKernels : gpu::Timing::kNone;
       gpu::Recorder recorder = device.record("draw", timing);
-      CRIA_TRY(submit_step(recorder, decoding.options, decoding.stats, next));
+      CRIA_TRY(record_draw(recorder, decoding.options, 0));
+      CRIA_TRY(submit_steps(recorder, decoding.options, decoding.stats, 1, next));
     }
     pending = std::move(next);
   }
@@ -356,7 +385,8 @@ Status Sequence::decode(Decoding& decoding, gpu::PendingRead first) {
 Status Sequence::read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options,
                                  GenerationStats& stats, const TokenCallback& on_token) {
   const auto start = Clock::now();
-  gpu::PendingRead first;
+  const uint32_t sampled_before = sampled_;
+  Flight first;
   CRIA_TRY(read_prompt(prompt, options, stats, first));
   const auto on_first = [&, seen_first = false](text::TokenId token) mutable {
     if (!std::exchange(seen_first, true)) stats.prefill_seconds = seconds_since(start);
@@ -369,7 +399,9 @@ Status Sequence::read_and_decode(const std::vector<uint32_t>& prompt, const Gene
     const TokenCallback callback = on_first;
     Decoding decoding{.options = options, .on_token = callback, .stats = stats};
     speculation_.begin(0);
-    CRIA_TRY(decode(decoding, std::move(first)));
+    const Status decoded = decode(decoding, std::move(first));
+    sampled_ = sampled_before + decoding.known;  // what was drawn in vain does not count
+    CRIA_TRY(decoded);
   }
   if (stats.generated_tokens == 0) stats.prefill_seconds = seconds_since(start);
   return {};

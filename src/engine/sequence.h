@@ -11,6 +11,7 @@
 #include "engine/constraint.h"
 #include "engine/engine.h"
 #include "engine/speculation.h"
+#include "engine/step_pace.h"
 #include "engine/token_sampler.h"
 
 namespace cria::engine {
@@ -58,6 +59,9 @@ struct GenerateOptions {
   /// Needs the engine's tokenizer.
   std::shared_ptr<const grammar::Grammar> grammar = {};
   bool profile = false;
+  /// Steps that are handed to the GPU together, whose tokens come back together: up to model::kMaxStepsTogether; 0: as
+  /// many as take a few milliseconds. Always one with a grammar, drafts or a profile.
+  uint32_t steps_together = 0;
   /// Called after each pass through the prompt with the tokens that have been read, and all that are to be: for the
   /// last pass when it has been submitted, since the first step follows it without a pause.
   std::function<void(uint32_t read, uint32_t total)> on_read = {};
@@ -83,7 +87,7 @@ class Sequence {
   [[nodiscard]] const std::vector<uint32_t>& tokens() const { return tokens_; }
 
   /// Reads the prompt and generates until a stop token, the limit, a full context or the callback says
-  /// so. While one token is on its way back the next step already runs, with a grammar all of it but the draw; or
+  /// so. While tokens are on their way back the next steps already run, with a grammar all of one but the draw; or
   /// drafted tokens are verified, several in a pass, as the engine was asked for and while that pays.
   /// Errors: kInvalidInput for an empty or overlong prompt or tokens outside the vocabulary, and where a grammar allows
   /// no token; kNotFinite where logits are NaN or infinite; kDevice; kOutOfMemory.
@@ -118,10 +122,17 @@ class Sequence {
   explicit Sequence(Engine& engine) : engine_(&engine), constraints_(engine) {}
   Status begin_reading(const std::vector<uint32_t>& more);
   Status read_batch(gpu::Recorder& recorder, const model::Batch& batch);
+  /// Steps that were submitted together, with the tokens that they draw.
+  struct Flight {
+    gpu::PendingRead read;
+    uint32_t steps = 0;
+    [[nodiscard]] bool valid() const { return steps > 0; }
+  };
   Status read_prompt(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
-                     gpu::PendingRead& first);
-  Status submit_step(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats,
-                     gpu::PendingRead& result);
+                     Flight& first);
+  Status record_draw(gpu::Recorder& recorder, const GenerateOptions& options, uint32_t step);
+  Status submit_steps(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats, uint32_t steps,
+                      Flight& flight);
   /// What the steps of a generation share.
   struct Decoding {
     const GenerateOptions& options;
@@ -129,15 +140,17 @@ class Sequence {
     GenerationStats& stats;
     uint32_t known = 0;  ///< tokens that were drawn and came back
     std::optional<StopReason> reason = {};
+    StepPace pace = {};
     [[nodiscard]] uint32_t left() const { return options.max_tokens - known; }
   };
-  Status decode(Decoding& decoding, gpu::PendingRead first);
-  Status begin_step(Decoding& decoding, std::vector<uint32_t> token, gpu::PendingRead& next);
+  Status decode(Decoding& decoding, Flight first);
+  [[nodiscard]] uint32_t steps_ahead(const Decoding& decoding, uint32_t under_way);
+  Status begin_steps(Decoding& decoding, uint32_t under_way, uint32_t count, Flight& next);
   Status verify(Decoding& decoding, const std::vector<uint32_t>& draft);
   Status take_next(Decoding& decoding, kernels::SampledToken sampled);
   [[nodiscard]] Speculation::Text draftable(const Decoding& decoding) const;
   Status add_profile(gpu::Recorder& recorder, const GenerateOptions& options, GenerationStats& stats) const;
-  Status check_drawn(gpu::PendingRead& read) const;
+  Status check_drawn(Flight& flight) const;
   Status take_over(uint32_t token, Decoding& decoding);
   Status read_and_decode(const std::vector<uint32_t>& prompt, const GenerateOptions& options, GenerationStats& stats,
                          const TokenCallback& on_token);

@@ -18,7 +18,8 @@ Result<TokenSampler> TokenSampler::create(gpu::Device& device, uint32_t vocab_si
   CRIA_TRY_ASSIGN(sampler.rows_, scratch("sampler parameters", sampler.draws_ * sizeof(kernels::SamplerRow)));
   const uint64_t seen_rows = uint64_t{slots} + (drafts ? sampler.draws_ : 0);
   CRIA_TRY_ASSIGN(sampler.seen_, scratch("tokens seen", seen_rows * vocab_size * 4));
-  CRIA_TRY_ASSIGN(sampler.results_, scratch("sampled tokens", sampler.draws_ * sizeof(kernels::SampledToken)));
+  const uint32_t results = std::max(sampler.draws_, model::kMaxStepsTogether * kStepValues);
+  CRIA_TRY_ASSIGN(sampler.results_, scratch("sampled tokens", results * sizeof(kernels::SampledToken)));
   if (!drafts) return sampler;
   const uint64_t list_bytes = sampler.draws_ * sizeof(kernels::TokenList);
   CRIA_TRY_ASSIGN(sampler.kept_lists_, scratch("lists of kept tokens", list_bytes));
@@ -142,8 +143,8 @@ Status TokenSampler::record_counts(gpu::Device& device, gpu::Recorder& recorder,
   return record_lists(device, recorder, sampler_, drafted, drafted_lists_, drafted_tokens_, seen_);
 }
 
-Result<gpu::PendingRead> TokenSampler::record(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
-                                              std::span<const Draw> draws) {
+Status TokenSampler::record_draws(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                                  std::span<const Draw> draws, const gpu::Range& results) {
   CRIA_TRY(record_biases(device, recorder, model, draws));
   CRIA_TRY(record_masks(device, recorder, model, draws));
   CRIA_TRY(record_counts(device, recorder, draws));
@@ -158,9 +159,31 @@ Result<gpu::PendingRead> TokenSampler::record(gpu::Device& device, gpu::Recorder
   }
   const auto count = static_cast<uint32_t>(rows.size());
   CRIA_CHECK(count <= draws_);
-  CRIA_TRY(device.write(rows_, 0, std::as_bytes(std::span(rows))));
-  sampler_.record(recorder, model.logits(), rows_, seen_, model.tokens(), results_, count, is_greedy);
-  return recorder.read(results_, 0, count * sizeof(kernels::SampledToken));
+  const auto bytes = std::as_bytes(std::span(rows));
+  std::optional<gpu::Range> where = recorder.upload(bytes);
+  if (!where) {
+    CRIA_TRY(device.write(rows_, 0, bytes));
+    where = rows_;
+  }
+  sampler_.record(recorder, model.logits(), *where, seen_, model.tokens(), results, count, is_greedy);
+  return {};
+}
+
+Result<gpu::PendingRead> TokenSampler::record(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                                              std::span<const Draw> draws) {
+  CRIA_TRY(record_draws(device, recorder, model, draws, results_));
+  return recorder.read(results_, 0, draws.size() * sizeof(kernels::SampledToken));
+}
+
+Status TokenSampler::record_step(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                                 const Draw& draw, uint32_t step) {
+  CRIA_CHECK(step < model::kMaxStepsTogether && (step == 0 || (draw.mask.empty() && draw.drafted.empty())));
+  constexpr uint64_t kBytes = sizeof(kernels::SampledToken);
+  return record_draws(device, recorder, model, std::span(&draw, 1), {results_, step * kStepValues * kBytes, kBytes});
+}
+
+Result<gpu::PendingRead> TokenSampler::read_steps(gpu::Recorder& recorder, uint32_t steps) const {
+  return recorder.read(results_, 0, uint64_t{steps} * kStepValues * sizeof(kernels::SampledToken));
 }
 
 }  // namespace cria::engine

@@ -39,20 +39,29 @@ class TokenSampler {
   /// Tells that a token belongs to the text which was drawn behind drafted ones.
   void keep(const SamplingParams& params, uint32_t slot, uint32_t token);
 
+  /// The same for one of up to kMaxStepsTogether steps of one text that are recorded together, in this order; then what
+  /// is to come back of all of them: each has values() of its own, kStepValues apart.
+  Status record_step(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model, const Draw& draw,
+                     uint32_t step);
+  Result<gpu::PendingRead> read_steps(gpu::Recorder& recorder, uint32_t steps) const;
+  static constexpr uint32_t kStepValues = 256 / sizeof(kernels::SampledToken);  // bindings begin at multiples of 256
+
  private:
   Status record_masks(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
                       std::span<const Draw> draws);
   Status record_biases(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
                        std::span<const Draw> draws);
   Status record_counts(gpu::Device& device, gpu::Recorder& recorder, std::span<const Draw> draws);
+  Status record_draws(gpu::Device& device, gpu::Recorder& recorder, const model::Model& model,
+                      std::span<const Draw> draws, const gpu::Range& results);
 
   kernels::Sampler sampler_;
   uint32_t vocab_size_ = 0;
   uint32_t slots_ = 0;
   uint32_t draws_ = 0;
-  gpu::Buffer rows_;     // SamplerRow [draws]
+  gpu::Buffer rows_;     // SamplerRow [draws], where they are too many to travel with the kernels' parameters
   gpu::Buffer seen_;     // u32 [slots, vocab_size], as kernels::Sampler has it; behind them [draws] for drafted tokens
-  gpu::Buffer results_;  // SampledToken [draws]
+  gpu::Buffer results_;  // SampledToken [draws], or those of steps together
   gpu::Buffer kept_lists_, kept_tokens_, drafted_lists_, drafted_tokens_;  // not valid where all draws are of slots
   std::vector<std::vector<uint32_t>> kept_;  // by slot: tokens of its text that seen_ does not count yet
   gpu::Buffer biases_;               // LogitBiasEntry, as many as were needed so far; not valid before the first

@@ -66,7 +66,7 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
   }
   std::vector<wgpu::BindGroupEntry> entries(1);
   entries[0].binding = 0;
-  entries[0].buffer = params;
+  entries[0].buffer = params.handle;
   entries[0].size = pipeline.params_bytes;
   for (size_t i = 0; i < bindings.size(); ++i) {
     if (pipeline.bindings[i] == Access::kNone) continue;
@@ -117,6 +117,7 @@ HostBufferImpl::~HostBufferImpl() {
 }
 
 BufferImpl::~BufferImpl() {
+  if (!device) return;
   device->forget_bind_groups(id);
   device->memory[static_cast<size_t>(kind)] -= bytes;
   if (handle) handle.Destroy();
@@ -202,6 +203,9 @@ Result<uint64_t> budget(const DeviceInfo& info, uint64_t wanted) {
 }
 
 }  // namespace
+
+uint32_t params_slot_bytes(const Limits& limits) { return std::max<uint32_t>(limits.uniform_alignment, 64); }
+
 }  // namespace detail
 
 Result<Device> Device::open(const DeviceOptions& options) {
@@ -274,9 +278,12 @@ Result<Device> Device::open(const DeviceOptions& options) {
   }
   impl->queue = impl->handle.GetQueue();
   const uint64_t parameter_bytes = Device::parameter_bytes(impl->info.limits);
-  impl->params_slot_bytes = static_cast<uint32_t>(parameter_bytes / detail::kParamSlots);
-  CRIA_TRY_ASSIGN(impl->params, impl->create_raw_buffer("kernel parameters", parameter_bytes,
-                                                        wgpu::BufferUsage::Uniform | wgpu::BufferUsage::CopyDst));
+  impl->params_slot_bytes = detail::params_slot_bytes(impl->info.limits);
+  impl->params.id = impl->next_buffer_id++;
+  impl->params.bytes = parameter_bytes;
+  CRIA_TRY_ASSIGN(impl->params.handle, impl->create_raw_buffer("kernel parameters", parameter_bytes,
+                                                               wgpu::BufferUsage::Uniform | wgpu::BufferUsage::Storage |
+                                                                   wgpu::BufferUsage::CopyDst));
   impl->memory[static_cast<size_t>(MemoryKind::kStaging)] = parameter_bytes;
   return Device(std::move(impl));
 }
@@ -411,7 +418,7 @@ uint64_t Device::peak_memory_bytes() const { return impl_->peak_memory; }
 uint64_t Device::host_bytes() const { return impl_->host_bytes; }
 uint64_t Device::memory_budget() const { return impl_->memory_budget; }
 uint64_t Device::parameter_bytes(const Limits& limits) {
-  return uint64_t{detail::kParamSlots} * std::max<uint32_t>(limits.uniform_alignment, 64);
+  return detail::kUploadBytes + uint64_t{detail::kParamSlots} * detail::params_slot_bytes(limits);
 }
 
 void Device::force_loss(std::string_view reason) { impl_->force_loss(reason); }

@@ -135,9 +135,21 @@ class HostBuffer {
   std::shared_ptr<detail::HostBufferImpl> impl_;
 };
 
+/// A range of a buffer, which it shares. `size_bytes` 0 means up to the buffer's end.
+struct Range {
+  Range() = default;
+  Range(Buffer whole) : buffer(std::move(whole)) {}  // NOLINT(google-explicit-constructor): the common case
+  Range(Buffer of, uint64_t offset, uint64_t size) : buffer(std::move(of)), offset_bytes(offset), size_bytes(size) {}
+  Buffer buffer;
+  uint64_t offset_bytes = 0;
+  uint64_t size_bytes = 0;
+};
+
 /// A range of a buffer, as bound to a shader. `size_bytes` 0 means up to the buffer's end.
 struct Binding {
   Binding(const Buffer& bound) : buffer(bound) {}  // NOLINT(google-explicit-constructor): the common case
+  Binding(const Range& range)                      // NOLINT(google-explicit-constructor): another
+      : buffer(range.buffer), offset_bytes(range.offset_bytes), size_bytes(range.size_bytes) {}
   Binding(const Buffer& bound, uint64_t offset, uint64_t size)
       : buffer(bound), offset_bytes(offset), size_bytes(size) {}
   const Buffer& buffer;
@@ -232,6 +244,9 @@ class Recorder {
   /// Runs `pipeline` on x * y * z workgroups. `params` is copied into the uniform struct.
   void dispatch(const Pipeline& pipeline, std::span<const std::byte> params, std::span<const Binding> bindings,
                 std::array<uint32_t, 3> workgroups);
+  /// Takes bytes along with the parameters of kernels, in the same upload, for this recorder's kernels to read from a
+  /// storage binding. None where there is no room: 32 KiB a recorder.
+  std::optional<Range> upload(std::span<const std::byte> bytes);
   void copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset, uint64_t bytes);
   /// The same from memory of the host, which must be sealed.
   void copy(const HostBuffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset,
@@ -295,7 +310,7 @@ class Device {
   [[nodiscard]] uint64_t host_bytes() const;
   /// DeviceOptions::memory_budget in bytes; 0 where there is none.
   [[nodiscard]] uint64_t memory_budget() const;
-  /// Bytes of the parameters of one submission's kernels, which every device has.
+  /// Bytes of what one submission uploads with its kernels' parameters, which every device has.
   [[nodiscard]] static uint64_t parameter_bytes(const Limits& limits);
   /// Pretends that the driver lost the device; for tests.
   void force_loss(std::string_view reason);

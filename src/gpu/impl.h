@@ -55,6 +55,16 @@ struct BindGroupHash {
   }
 };
 
+struct BufferImpl {
+  std::shared_ptr<DeviceImpl> device;  // none where this is the device's own part
+  wgpu::Buffer handle;
+  uint64_t id = 0;
+  uint64_t bytes = 0;
+  MemoryKind kind{};
+  std::string label;
+  ~BufferImpl();
+};
+
 struct DeviceImpl {
   Instance* instance = nullptr;
   std::unique_ptr<BlobCache> cache;  // outlives the device, which calls it
@@ -65,7 +75,7 @@ struct DeviceImpl {
   std::map<std::string, std::shared_ptr<const PipelineImpl>> pipelines;  // by name and full source
   std::unordered_map<BindGroupKey, wgpu::BindGroup, BindGroupHash> bind_groups;
   std::unordered_multimap<uint64_t, BindGroupKey> bind_groups_of_buffer;
-  wgpu::Buffer params;  // uniform slots of one recorder's dispatches
+  BufferImpl params;  // what one recorder uploads: pieces for its kernels, and uniform slots of its dispatches
   uint32_t params_slot_bytes = 256;
   std::vector<wgpu::Buffer> free_staging;  // unmapped buffers for reading back
   uint64_t next_buffer_id = 1;
@@ -86,16 +96,6 @@ struct DeviceImpl {
   wgpu::BindGroup bind_group(const PipelineImpl& pipeline, std::span<const Binding> bindings);
   Result<wgpu::Buffer> create_raw_buffer(std::string_view label, uint64_t bytes, wgpu::BufferUsage usage);
   [[nodiscard]] uint64_t memory_in_use() const;
-};
-
-struct BufferImpl {
-  std::shared_ptr<DeviceImpl> device;
-  wgpu::Buffer handle;
-  uint64_t id = 0;
-  uint64_t bytes = 0;
-  MemoryKind kind{};
-  std::string label;
-  ~BufferImpl();
 };
 
 struct HostBufferImpl {
@@ -126,6 +126,11 @@ struct ReadImpl {
   void start();
 };
 
+inline constexpr uint32_t kParamSlots = 8192;        // dispatches in one submission, at most
+inline constexpr uint32_t kUploadBytes = 32U << 10;  // of Recorder::upload
+inline constexpr uint32_t kUploadAlignment = 256;    // no device asks for more
+uint32_t params_slot_bytes(const Limits& limits);
+
 /// Kernels and the timestamps at their begins and ends.
 struct TimedKernels {
   std::vector<std::string> kernels;
@@ -138,7 +143,8 @@ struct RecorderImpl {
   Timing timing = Timing::kNone;
   wgpu::CommandEncoder encoder;
   wgpu::ComputePassEncoder pass;
-  std::vector<std::byte> params;
+  std::vector<std::byte> params;  // kUploadBytes, whose end is used first, then the slots
+  uint32_t uploads_begin = kUploadBytes;
   uint32_t used_slots = 0;
   std::vector<std::shared_ptr<ReadImpl>> reads;
   std::vector<std::string> kernel_names;
@@ -151,7 +157,6 @@ struct RecorderImpl {
   void flush();
 };
 
-inline constexpr uint32_t kParamSlots = 8192;       // dispatches in one submission, at most
 inline constexpr uint32_t kMaxTimedKernels = 2000;  // a query set holds 4,096 timestamps
 inline constexpr uint64_t kMaxStagingKept = 8;
 

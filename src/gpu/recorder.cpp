@@ -49,13 +49,16 @@ void RecorderImpl::flush() {
     }
     kernel_names.clear();
   }
-  if (used_slots > 0) device->queue.WriteBuffer(device->params, 0, params.data(), params.size());
+  if (params.size() > uploads_begin) {  // pieces again, where there was a submission before: they count as long
+    device->queue.WriteBuffer(device->params.handle, uploads_begin, params.data() + uploads_begin,
+                              params.size() - uploads_begin);
+  }
   if (faults::loses_device_now()) device->force_loss("the test pulled the plug");
   const wgpu::CommandBuffer commands = encoder.Finish();
   device->queue.Submit(1, &commands);
   for (const auto& read : reads) read->start();
   reads.clear();
-  params.clear();
+  params.resize(kUploadBytes);
   used_slots = 0;
   encoder = nullptr;
 }
@@ -79,6 +82,8 @@ Recorder Device::record(std::string_view label, Timing timing) {
   auto impl = std::make_unique<detail::RecorderImpl>();
   impl->device = impl_;
   if (impl_->info.features.timestamps) impl->timing = timing;
+  impl->params.reserve(2 * detail::kUploadBytes);
+  impl->params.resize(detail::kUploadBytes);
   wgpu::CommandEncoderDescriptor encoder;
   encoder.label = label;
   impl->encoder = impl_->handle.CreateCommandEncoder(&encoder);
@@ -108,7 +113,7 @@ void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> par
   if (self.used_slots == detail::kParamSlots || self.kernel_names.size() == detail::kMaxTimedKernels) {
     split();
   }
-  const uint32_t offset = self.used_slots * self.device->params_slot_bytes;
+  const uint32_t offset = detail::kUploadBytes + self.used_slots * self.device->params_slot_bytes;
   self.params.resize(offset + self.device->params_slot_bytes);
   std::memcpy(self.params.data() + offset, params.data(), params.size());
   ++self.used_slots;
@@ -117,6 +122,16 @@ void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> par
   self.pass.SetPipeline(kernel.handle);
   self.pass.SetBindGroup(0, self.device->bind_group(kernel, bindings), 1, &offset);
   self.pass.DispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
+}
+
+std::optional<Range> Recorder::upload(std::span<const std::byte> bytes) {
+  detail::RecorderImpl& self = *impl_;
+  const uint64_t padded = round_up<uint64_t>(std::max<uint64_t>(bytes.size(), 1), detail::kUploadAlignment);
+  if (padded > self.uploads_begin) return std::nullopt;
+  self.uploads_begin -= static_cast<uint32_t>(padded);
+  std::ranges::copy(bytes, self.params.begin() + self.uploads_begin);
+  const std::shared_ptr<detail::BufferImpl> params(self.device, &self.device->params);
+  return Range(Buffer(params), self.uploads_begin, padded);
 }
 
 void Recorder::copy(const Buffer& source, uint64_t source_offset, const Buffer& target, uint64_t target_offset,

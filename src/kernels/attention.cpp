@@ -117,8 +117,9 @@ void Attention::record(gpu::Recorder& recorder, AttentionKernel kernel, const At
                                .window = window,
                                .scale = shape.scale,
                                .pad = 0};
-  const gpu::Binding bindings[] = {
-      qkv.buffer, decode ? batch.token_info : batch.tiles, batch.page_table, layer.keys, layer.values, y.buffer};
+  const gpu::Binding bindings[] = {qkv.buffer,       gpu::Binding(decode ? batch.token_info : batch.tiles),
+                                   batch.page_table, layer.keys,
+                                   layer.values,     y.buffer};
   const gpu::Pipeline& prefill = y.is_half ? half_prefill_.value() : prefill_;
   recorder.dispatch(decode ? decode_ : prefill, gpu::as_params(params), bindings,
                     {shape.heads, decode ? batch.tokens : batch.tile_count, 1});

@@ -32,14 +32,15 @@ struct KvLayer {
 
 /// Where the tokens of a batch stand.
 struct BatchBuffers {
-  gpu::Buffer token_info;  ///< u32 [tokens, 2]: position, slot
+  gpu::Range token_info;   ///< u32 [tokens, 2]: position, slot
   gpu::Buffer page_table;  ///< u32 [slots, pages_per_slot]: page of kPageSize positions
-  gpu::Buffer tiles;       ///< u32 [tiles, 4]: first token, count, slot, position of the first
+  gpu::Range tiles;        ///< u32 [tiles, 4]: first token, count, slot, position of the first
   uint32_t pages_per_slot = 0;
   uint32_t tokens = 0;
   uint32_t tile_count = 0;
-  std::optional<uint32_t> position;  ///< of the only token, where it is known beforehand: saves a kernel the look
-  uint32_t slot = 0;                 ///< likewise
+  std::optional<uint32_t> position;    ///< of the only token, where it is known beforehand: saves a kernel the look
+  uint32_t slot = 0;                   ///< likewise
+  std::optional<uint32_t> first_page;  ///< likewise of its slot, where all pages follow this one: saves another look
 };
 
 class KvWrite {
@@ -103,8 +104,8 @@ class AttentionStep {
     bool is_ready = false;      ///< queries are turned, and keys and values in the cache (MatVecOutput::kRopeKv)
     const BatchBuffers& batch;  ///< of tokens in different slots
     const KvLayer& layer;
-    const gpu::Buffer& cos_sin;  ///< f32 [tokens, head_dim / 2, 2]
-    const gpu::Buffer& norms;    ///< f32 [2, head_dim]; not valid without q/k norms
+    gpu::Range cos_sin;        ///< f32 [tokens, head_dim / 2, 2]
+    const gpu::Buffer& norms;  ///< f32 [2, head_dim]; not valid without q/k norms
     float epsilon = 0;
     uint32_t window = 0;   ///< positions visible to a query; 0: all before it
     uint32_t longest = 0;  ///< positions of the longest sequence, the new one included

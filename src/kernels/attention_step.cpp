@@ -55,12 +55,14 @@ uint32_t most_splits(const gpu::Limits& limits, const AttentionShape& shape, uin
   return static_cast<uint32_t>(std::clamp<uint64_t>(fitting, 1, kMaxSplits));
 }
 
+constexpr uint32_t kInTable = UINT32_MAX;  // of first_page
+
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
   StepOutput output;
   uint32_t zero;
-  uint32_t has_place, position, slot, pad;
+  uint32_t has_place, position, slot, first_page;
 };
 struct CombineParams {
   uint32_t heads, quarters, splits, y_stride;
@@ -164,8 +166,8 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .has_place = batch.position ? 1U : 0U,
                           .position = batch.position.value_or(0),
                           .slot = batch.slot,
-                          .pad = 0};
-  const gpu::Buffer& norms = operands.norms.valid() ? operands.norms : operands.cos_sin;
+                          .first_page = batch.position ? batch.first_page.value_or(kInTable) : kInTable};
+  const gpu::Binding norms = operands.norms.valid() ? gpu::Binding(operands.norms) : operands.cos_sin;
   const gpu::Buffer& target = splits > 1 ? operands.parts : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,
                                    batch.token_info,

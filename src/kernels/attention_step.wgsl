@@ -35,8 +35,10 @@ struct Params {
   has_place: u32,        // 1: position and slot are those of the only token
   position: u32,
   slot: u32,
-  pad0: u32,
+  first_page: u32,       // of the only token's slot, whose pages follow one another; or IN_TABLE
 }
+
+const IN_TABLE = 0xffffffffu;
 
 const OUTPUT_PARTS = 0u;
 const OUTPUT_F32 = 1u;
@@ -77,7 +79,8 @@ fn dot8(a: Chunk, b: Chunk) -> f32 { return dot(a.low, b.low) + dot(a.high, b.hi
 
 /// The first chunk of the row of a position's key or value, in the cache.
 fn locate(place: Place, position: u32) -> u32 {
-  let page = page_table[place.slot * params.pages_per_slot + position / PAGE_SIZE];
+  var page = params.first_page + position / PAGE_SIZE;
+  if (params.first_page == IN_TABLE) { page = page_table[place.slot * params.pages_per_slot + position / PAGE_SIZE]; }
   return ((page * params.kv_heads + place.kv_head) * PAGE_SIZE + position % PAGE_SIZE) * ROW_CHUNKS;
 }
 

@@ -48,7 +48,7 @@ Result<GatherRows> GatherRows::create(gpu::Device& device) {
   return op;
 }
 
-void GatherRows::record(gpu::Recorder& recorder, const Activation& x, const gpu::Buffer& rows, const Activation& y,
+void GatherRows::record(gpu::Recorder& recorder, const Activation& x, const gpu::Range& rows, const Activation& y,
                         uint32_t count) const {
   const RowParams params{.columns = y.columns, .stride = y.stride(), .pad = {}};
   const gpu::Binding bindings[] = {x.buffer, rows, y.buffer};

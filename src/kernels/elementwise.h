@@ -29,7 +29,7 @@ class GatherRows {
  public:
   static Result<GatherRows> create(gpu::Device& device);
   /// y[r, :] = x[rows[r], :] for `count` rows.
-  void record(gpu::Recorder& recorder, const Activation& x, const gpu::Buffer& rows, const Activation& y,
+  void record(gpu::Recorder& recorder, const Activation& x, const gpu::Range& rows, const Activation& y,
               uint32_t count) const;
 
  private:

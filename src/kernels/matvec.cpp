@@ -258,8 +258,8 @@ void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activat
                                      y.buffer,
                                      rope ? rope->layer.keys : y.buffer,
                                      rope ? rope->layer.values : y.buffer,
-                                     rope ? rope->cos_sin : y.buffer,
-                                     rope ? rope->batch.token_info : y.buffer,
+                                     rope ? gpu::Binding(rope->cos_sin) : y.buffer,
+                                     rope ? gpu::Binding(rope->batch.token_info) : y.buffer,
                                      rope ? rope->batch.page_table : y.buffer};
     const Params params{.rows = shard.rows,
                         .tokens = tokens,

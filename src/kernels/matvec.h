@@ -68,7 +68,7 @@ struct NormOperand {
 
 /// Where kRopeKv puts keys and values. cos_sin is f32 [tokens, head_dim / 2, 2].
 struct RopeKvOperand {
-  const gpu::Buffer& cos_sin;
+  gpu::Range cos_sin;
   const BatchBuffers& batch;
   const KvLayer& layer;
 };

@@ -16,7 +16,7 @@ Result<Rope> Rope::create(gpu::Device& device) {
   return op;
 }
 
-void Rope::record(gpu::Recorder& recorder, const Activation& qkv, const gpu::Buffer& cos_sin, uint32_t heads,
+void Rope::record(gpu::Recorder& recorder, const Activation& qkv, const gpu::Range& cos_sin, uint32_t heads,
                   uint32_t head_dim, uint32_t tokens) const {
   const Params params{.heads = heads, .half = head_dim / 2, .stride = qkv.stride(), .pad = 0};
   const gpu::Binding bindings[] = {cos_sin, qkv.buffer};

@@ -21,7 +21,7 @@ Result<RopeKv> RopeKv::create(gpu::Device& device, KvType type, uint32_t head_di
 }
 
 void RopeKv::record(gpu::Recorder& recorder, const AttentionShape& shape, const Activation& qkv,
-                    const gpu::Buffer& cos_sin, const BatchBuffers& batch, const KvLayer& layer) const {
+                    const gpu::Range& cos_sin, const BatchBuffers& batch, const KvLayer& layer) const {
   const Params params{.heads = shape.heads,
                       .kv_heads = shape.kv_heads,
                       .stride = qkv.stride() / 4,

@@ -14,7 +14,7 @@ class RopeKv {
   /// Errors: kDevice.
   static Result<RopeKv> create(gpu::Device& device, KvType type, uint32_t head_dim);
   /// cos_sin is f32 [tokens, head_dim / 2, 2]. Leaves turned queries in qkv; its keys and values count no more.
-  void record(gpu::Recorder& recorder, const AttentionShape& shape, const Activation& qkv, const gpu::Buffer& cos_sin,
+  void record(gpu::Recorder& recorder, const AttentionShape& shape, const Activation& qkv, const gpu::Range& cos_sin,
               const BatchBuffers& batch, const KvLayer& layer) const;
 
  private:

@@ -75,9 +75,8 @@ bool Sampler::slices(uint32_t vocab_size, uint32_t row_count) {
   return vocab_size > kSlice && row_count <= kMaxSlicedRows;
 }
 
-void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows,
-                     const gpu::Buffer& seen, const gpu::Buffer& tokens, const gpu::Buffer& results, uint32_t row_count,
-                     bool greedy) const {
+void Sampler::record(gpu::Recorder& recorder, const Activation& logits, const gpu::Range& rows, const gpu::Buffer& seen,
+                     const gpu::Buffer& tokens, const gpu::Range& results, uint32_t row_count, bool greedy) const {
   CRIA_CHECK(logits.columns == vocab_size_);
   if (row_count == 0) return;
   const Params params{.vocab_size = vocab_size_, .stride = logits.stride() / 4, .rows = row_count, .slices = slices_};

@@ -73,8 +73,8 @@ class Sampler {
   /// [row_count], seen u32 [slots, vocab_size], tokens u32 [any], results SampledToken [row_count].
   /// Row r's token is written to tokens[rows[r].token_index] and results[r], and its count in
   /// seen[rows[r].slot] grows by one. `greedy` promises that every row's temperature is 0.
-  void record(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& rows, const gpu::Buffer& seen,
-              const gpu::Buffer& tokens, const gpu::Buffer& results, uint32_t row_count, bool greedy) const;
+  void record(gpu::Recorder& recorder, const Activation& logits, const gpu::Range& rows, const gpu::Buffer& seen,
+              const gpu::Buffer& tokens, const gpu::Range& results, uint32_t row_count, bool greedy) const;
 
   /// Adds to single logits, before they are sampled: entries LogitBiasEntry [count], each of another logit.
   void record_bias(gpu::Recorder& recorder, const Activation& logits, const gpu::Buffer& entries, uint32_t count) const;

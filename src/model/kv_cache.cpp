@@ -1,6 +1,7 @@
 #include "model/kv_cache.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "base/checked.h"
@@ -101,7 +102,9 @@ Status KvCache::grow(gpu::Device& device, uint32_t pages) {
       *buffer = std::move(larger);
     }
   }
-  for (uint32_t page = pages; page > capacity_; --page) free_pages_.push_back(page - 1);
+  std::vector<uint32_t> more(pages - capacity_);  // used from the back, and after those that were free before
+  std::iota(more.rbegin(), more.rend(), capacity_);
+  free_pages_.insert(free_pages_.begin(), more.begin(), more.end());
   capacity_ = pages;
   holders_.resize(pages);
   return {};
@@ -132,6 +135,13 @@ Status KvCache::reserve(gpu::Device& device, uint32_t slot, uint32_t positions) 
     hold(pages.back());
   }
   return write_table(device, slot, first);
+}
+
+std::optional<uint32_t> KvCache::first_of_consecutive_pages(uint32_t slot) const {
+  const std::vector<uint32_t>& pages = pages_of_slot_[slot];
+  const auto breaks = [](uint32_t page, uint32_t next) { return next != page + 1; };
+  if (pages.empty() || std::ranges::adjacent_find(pages, breaks) != pages.end()) return std::nullopt;
+  return pages.front();
 }
 
 /// Tells the GPU a slot's pages from its `first_page`-th on.

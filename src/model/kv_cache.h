@@ -1,6 +1,7 @@
 // The paged key/value cache: fixed-size pages, allocated on demand, a page table per sequence.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -50,6 +51,8 @@ class KvCache {
   void let_go(uint32_t page);
   [[nodiscard]] uint32_t holders(uint32_t page) const { return holders_[page]; }
   [[nodiscard]] const std::vector<uint32_t>& pages(uint32_t slot) const { return pages_of_slot_[slot]; }
+  /// The first page of a slot where its others follow that one.
+  [[nodiscard]] std::optional<uint32_t> first_of_consecutive_pages(uint32_t slot) const;
 
   /// Pages that the cache may have, and those that somebody holds.
   [[nodiscard]] uint32_t max_pages() const { return max_pages_; }

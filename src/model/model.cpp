@@ -34,8 +34,19 @@ Result<Activation> create_activation(gpu::Device& device, std::string_view label
   return activation;
 }
 
-Status write_words(gpu::Device& device, const gpu::Buffer& buffer, const std::vector<uint32_t>& words) {
-  return device.write(buffer, 0, std::as_bytes(std::span(words)));
+/// What is no larger travels with the parameters of kernels, if there is room.
+constexpr size_t kSmallUpload = 16U << 10;
+
+/// Uploads values, to a buffer that has room for them where they are many. Returns where kernels find them.
+template <typename T>
+Result<gpu::Range> upload(gpu::Device& device, gpu::Recorder& recorder, const gpu::Buffer& home,
+                          const std::vector<T>& values) {
+  const auto bytes = std::as_bytes(std::span(values));
+  if (bytes.size() <= kSmallUpload) {
+    if (auto range = recorder.upload(bytes)) return *std::move(range);
+  }
+  CRIA_TRY(device.write(home, 0, bytes));
+  return gpu::Range(home);
 }
 
 /// Cuts the batch into tiles: up to `tile_tokens` consecutive tokens of one sequence.
@@ -355,10 +366,10 @@ Status Model::create_buffers(gpu::Device& device, const ModelOptions& options) {
     return device.create_buffer(label, count * 4, gpu::MemoryKind::kScratch);
   };
   CRIA_TRY_ASSIGN(tokens_, words("tokens", tokens));
-  CRIA_TRY_ASSIGN(cos_sin_, words("RoPE cos and sin", uint64_t{tokens} * config_.head_dim));
-  CRIA_TRY_ASSIGN(output_rows_, words("output rows", tokens));
-  CRIA_TRY_ASSIGN(batch_.token_info, words("token info", uint64_t{tokens} * 2));
-  CRIA_TRY_ASSIGN(batch_.tiles, words("attention tiles", uint64_t{tokens} * 4));
+  CRIA_TRY_ASSIGN(uploads_.cos_sin, words("RoPE cos and sin", uint64_t{tokens} * config_.head_dim));
+  CRIA_TRY_ASSIGN(uploads_.output_rows, words("output rows", tokens));
+  CRIA_TRY_ASSIGN(uploads_.token_info, words("token info", uint64_t{tokens} * 2));
+  CRIA_TRY_ASSIGN(uploads_.tiles, words("attention tiles", uint64_t{tokens} * 4));
   CRIA_TRY_ASSIGN(kv_cache_,
                   KvCache::create(device, config_, plan_.kv_type, plan_.max_context, options.slots,
                                   streamed_cache(config_, plan_.streamed_kv, tokens, options.slots, plan_.cache_pages),
@@ -403,25 +414,26 @@ void Model::few(gpu::Recorder& recorder, const kernels::MatVecSpec& spec, const 
   find(kernels_.few, spec).record(recorder, weight, x_blocks_, y, tokens);
 }
 
-Status Model::upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile) {
+Status Model::upload_batch(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch, uint32_t attention_tile) {
   CRIA_CHECK(batch.size() > 0 && batch.size() <= plan_.max_batch_tokens && batch.slots.size() == batch.size());
-  if (!batch.tokens.empty()) CRIA_TRY(write_words(device, tokens_, batch.tokens));
+  if (!batch.tokens.empty()) CRIA_TRY(device.write(tokens_, 0, std::as_bytes(std::span(batch.tokens))));
   std::vector<uint32_t> info;
   for (uint32_t t = 0; t < batch.size(); ++t) info.insert(info.end(), {batch.positions[t], batch.slots[t]});
-  CRIA_TRY(write_words(device, batch_.token_info, info));
+  CRIA_TRY_ASSIGN(batch_.token_info, upload(device, recorder, uploads_.token_info, info));
   batch_.tile_count = 0;
   if (attention_tile > 0) {
     const std::vector<uint32_t> tiles = attention_tiles(batch, attention_tile);
-    CRIA_TRY(write_words(device, batch_.tiles, tiles));
+    CRIA_TRY_ASSIGN(batch_.tiles, upload(device, recorder, uploads_.tiles, tiles));
     batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
   }
-  CRIA_TRY(write_words(device, output_rows_, batch.output_rows));
+  CRIA_TRY_ASSIGN(output_rows_, upload(device, recorder, uploads_.output_rows, batch.output_rows));
   const std::vector<float> table = rope_table_.rows(config_, batch.positions, batch.rope_length);
-  CRIA_TRY(device.write(cos_sin_, 0, std::as_bytes(std::span(table))));
+  CRIA_TRY_ASSIGN(cos_sin_, upload(device, recorder, uploads_.cos_sin, table));
   batch_.tokens = batch.size();
   batch_.position.reset();
   if (batch.size() == 1) batch_.position = batch.positions[0];
   batch_.slot = batch.slots[0];
+  batch_.first_page = kv_cache_.first_of_consecutive_pages(batch.slots[0]);
   return {};
 }
 
@@ -726,7 +738,7 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
   const bool matrix_units = !batch.only_layer && !step && uses_matrix_units(batch);
   const uint32_t attention_tile = matrix_units && kernels_.attention_matrix ? kernels_.attention_matrix->tile_tokens()
                                                                             : kernels_.attention.tile_tokens();
-  CRIA_TRY(upload_batch(device, batch, step ? 0 : attention_tile));
+  CRIA_TRY(upload_batch(device, recorder, batch, step ? 0 : attention_tile));
   CRIA_TRY(kv_cache_.begin_pass(device, recorder, batch.slots, batch.positions));
   if (batch.only_layer.value_or(0) == 0) {
     kernels_.embedding.record(recorder, weights_.embedding, tokens_, scratch_.hidden, batch.size());

@@ -108,6 +108,9 @@ struct Batch {
   void output_all();
 };
 
+/// Steps of one token that may be recorded together.
+inline constexpr uint32_t kMaxStepsTogether = 8;
+
 class Model {
  public:
   /// Loads the weights of a checked checkpoint onto the device. `on_progress` gets bytes of it.
@@ -135,7 +138,8 @@ class Model {
   [[nodiscard]] uint32_t max_batch_tokens() const { return plan_.max_batch_tokens; }
 
   /// Records the forward pass of a batch (at most max_batch_tokens, pages reserved beforehand): keys and
-  /// values go to the cache, logits of the output rows to logits(). One forward pass per submission.
+  /// values go to the cache, logits of the output rows to logits(). One forward pass per submission, or up to
+  /// kMaxStepsTogether of one token each, whose tokens are drawn between them.
   /// Errors: kOutOfMemory, kDevice.
   Status forward(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch);
 
@@ -186,7 +190,8 @@ class Model {
   Status create_step_products(gpu::Device& device, Tuner& tuner);
   Status join_qk_norms(gpu::Device& device);
   Status create_buffers(gpu::Device& device, const ModelOptions& options);
-  Status upload_batch(gpu::Device& device, const Batch& batch, uint32_t attention_tile);  // 0: no tiles
+  Status upload_batch(gpu::Device& device, gpu::Recorder& recorder, const Batch& batch,
+                      uint32_t attention_tile);  // 0: no tiles
   [[nodiscard]] bool is_step(const Batch& batch) const;
   [[nodiscard]] bool is_few(const Batch& batch) const;
   [[nodiscard]] uint32_t least_matrix_step_tokens() const;
@@ -239,7 +244,12 @@ class Model {
   uint32_t matrix_step_tokens_ = 0;      // up to so many, decode steps run on matrix units too
   uint32_t few_tokens_ = 0;              // ModelOptions::few_tokens
   RopeTable rope_table_;
-  gpu::Buffer tokens_, cos_sin_, output_rows_;
+  gpu::Buffer tokens_;
+  gpu::Range cos_sin_, output_rows_;  // of the batch, as what batch_ has
+  /// For what a batch uploads where it is large.
+  struct {
+    gpu::Buffer token_info, tiles, output_rows, cos_sin;
+  } uploads_;
   kernels::BlockActivation x_blocks_;  // of a few tokens, with room for the widest input of a product
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel

@@ -29,6 +29,7 @@ std::string describe(const BatchShape& shape) {
     if (run.count > 1) text += fmt::format("-{}", run.position + run.count - 1);
   }
   if (shape.window > 0) text += fmt::format(", window {}", shape.window);
+  if (shape.follow) text += ", pages that follow one another";
   return text;
 }
 
@@ -44,7 +45,7 @@ PageTable scatter_pages(Random& random, const BatchShape& shape) {
   table.pages.assign(table.pages_per_slot * shape.runs.size(), static_cast<uint32_t>(Poison::kInput));
   for (size_t r = 0; r < shape.runs.size(); ++r) {
     for (uint32_t page = 0; page < shape.runs[r].pages(); ++page) {
-      const auto taken = free.begin() + random.below(static_cast<uint32_t>(free.size()));
+      const auto taken = free.begin() + (shape.follow ? 1 : random.below(static_cast<uint32_t>(free.size())));
       table.pages[size_t{shape.slot(r)} * table.pages_per_slot + page] = *taken;
       free.erase(taken);
     }

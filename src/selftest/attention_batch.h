@@ -1,7 +1,8 @@
 // What the cases of attention share: batches of sequences in a paged cache.
 //
 // Of the cache only what a query may see is set: every other position, page and entry of the page table is
-// poison. The pages of a sequence lie scattered, and the sequences' slots stand in another order than their tokens.
+// poison. The pages of a sequence lie scattered (but see BatchShape::follow), and the sequences' slots stand in another
+// order than their tokens.
 #pragma once
 
 #include <numeric>
@@ -24,6 +25,7 @@ struct BatchShape {
   uint32_t head_dim = 2;
   uint32_t window = 0;
   std::vector<Run> runs;
+  bool follow = false;  ///< the pages of the only run follow one another
 
   /// With the scale 1 / sqrt(head_dim).
   [[nodiscard]] kernels::AttentionShape attention() const;

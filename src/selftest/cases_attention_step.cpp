@@ -85,12 +85,17 @@ Result<CaseOutcome> check_cache(gpu::Device& device, const StepShape& step, cons
   return outcome;
 }
 
-/// Tells where the only token stands; where the kernel would look for it there is poison.
+/// Tells where the only token stands, and its pages where they follow one another; where the kernel would look for them
+/// there is poison.
 Status tell_place(gpu::Device& device, const BatchShape& shape, Batch& batch) {
   batch.buffers.position = shape.runs.front().position;
   batch.buffers.slot = shape.slot(0);
   const std::vector<uint32_t> poison(2, static_cast<uint32_t>(Poison::kOutput));
   CRIA_TRY_ASSIGN(batch.buffers.token_info, upload_words(device, "token info", poison));
+  if (!shape.follow) return {};
+  batch.buffers.first_page = batch.table.pages[size_t{shape.slot(0)} * batch.table.pages_per_slot];
+  const std::vector<uint32_t> nowhere(batch.table.pages.size(), static_cast<uint32_t>(Poison::kOutput));
+  CRIA_TRY_ASSIGN(batch.buffers.page_table, upload_words(device, "page table", nowhere));
   return {};
 }
 
@@ -182,6 +187,8 @@ std::vector<StepShape> step_shapes(KvType type) {
     for (const std::vector<Run>& runs : {few, many, split}) shapes.push_back({{4, 2, 64, 0, runs}, false, true});
     shapes.push_back({{3, 1, 40, 33, few}, false, true});
     shapes.push_back({{2, 1, 64, 0, {{40}}}, false, true});
+    shapes.push_back({{2, 1, 64, 0, {{140}}, true}, false, true});
+    shapes.push_back({{8, 2, 128, 200, {{700}}, true}, false, true});
     shapes.push_back({{8, 2, 128, 200, split}, false, true});
     shapes.push_back({{1, 1, 80, 0, {{40}}}, false, true});
   }

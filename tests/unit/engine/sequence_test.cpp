@@ -29,7 +29,7 @@ TEST(Sequence, ADeviceLostInTheMiddleEndsTheGenerationWithAnError) {
   EXPECT_EQ(stats.error().code(), ErrorCode::kDevice);
   EXPECT_NE(stats.error().message().find("the device was lost: the test pulled the plug"), std::string::npos)
       << stats.error().message();
-  EXPECT_EQ(tokens, 3);
+  EXPECT_LT(tokens, 3 + static_cast<int>(model::kMaxStepsTogether)) << "those that had come back with the third";
   EXPECT_FALSE(sequence.generate({5}, {}, [](text::TokenId) { return true; }));
 }
 
@@ -72,6 +72,59 @@ TEST(Sequence, AStoppedGenerationGoesOnAsIfItHadNotBeenStopped) {
     ASSERT_TRUE(parts.generate({expected[3 + stop_after]}, options, all));
     EXPECT_EQ(parts.tokens(), expected);
     options.max_tokens = 24;
+  }
+}
+
+/// What a generation leaves: the text, and how it goes on when it is read and continued.
+std::vector<uint32_t> texts_of(Engine& engine, const GenerateOptions& options, StopReason reason) {
+  auto sequence = Sequence::create(engine).value();
+  EXPECT_TRUE(sequence.clear());
+  std::vector<uint32_t> seen;
+  const auto stats = sequence.generate({5, 6, 7}, options, [&](text::TokenId token) {
+    seen.push_back(token);
+    return true;
+  });
+  if (!stats) {
+    ADD_FAILURE() << stats.error().message();
+    return {};
+  }
+  EXPECT_EQ(stats->stop_reason, reason);
+  EXPECT_EQ(stats->generated_tokens, seen.size());
+  if (reason == StopReason::kContextFull) return sequence.tokens();
+  GenerateOptions more = options;
+  more.max_tokens = 4;
+  more.stop_tokens.clear();
+  EXPECT_TRUE(sequence.generate({8, 9}, more, [](text::TokenId) { return true; }));
+  return sequence.tokens();
+}
+
+TEST(Sequence, StepsTogetherChangeNothing) {
+  EngineOptions engine_options;
+  engine_options.model.max_context = 40;
+  const TinyModel model;
+  const auto engine = Engine::load(model.path(), engine_options).value();
+  GenerateOptions options;
+  options.sampling = {
+      .temperature = 0.9F, .top_k = 50, .top_p = 0.95F, .min_p = 0, .repetition_penalty = 1.3F, .seed = 3};
+  options.steps_together = 1;
+  options.max_tokens = 100;
+  const std::vector<uint32_t> whole = texts_of(*engine, options, StopReason::kContextFull);
+  ASSERT_EQ(whole.size(), 41U);
+  for (const uint32_t together : {2U, 3U, model::kMaxStepsTogether, 0U}) {
+    SCOPED_TRACE(together);
+    GenerateOptions others = options;
+    others.steps_together = together;
+    EXPECT_EQ(texts_of(*engine, others, StopReason::kContextFull), whole);
+    for (const uint32_t most : {1U, 2U, 5U, 9U, 20U}) {
+      SCOPED_TRACE(most);
+      options.max_tokens = others.max_tokens = most;
+      EXPECT_EQ(texts_of(*engine, others, StopReason::kMaxTokens), texts_of(*engine, options, StopReason::kMaxTokens));
+      options.max_tokens = others.max_tokens = 100;
+      options.stop_tokens = others.stop_tokens = {whole[3 + most]};
+      EXPECT_EQ(texts_of(*engine, others, StopReason::kEndOfText), texts_of(*engine, options, StopReason::kEndOfText));
+      options.stop_tokens.clear();
+      others.stop_tokens.clear();
+    }
   }
 }
 

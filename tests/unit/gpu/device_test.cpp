@@ -66,6 +66,61 @@ TEST(Device, RunsAKernel) {
   EXPECT_EQ((*bytes)[0], std::byte{42});
 }
 
+constexpr std::string_view kAddFirst = R"(
+struct Params { factor: u32, a: u32, b: u32, c: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> more: array<u32>;
+@group(0) @binding(2) var<storage, read_write> values: array<u32>;
+@compute @workgroup_size(1) fn main() { values[0] = params.factor * values[0] + more[0] + more[arrayLength(&more) - 1u]; }
+)";
+
+TEST(Recorder, UploadsCountForAllOfItsSubmissions) {
+  Device device = open_device();
+  PipelineSpec spec = spec_of(kAddFirst, {});
+  spec.bindings = {Access::kRead, Access::kReadWrite};
+  const Pipeline pipeline = device.create_pipeline(spec).value();
+  const Buffer buffer = device.create_buffer("values", 4, MemoryKind::kScratch).value();
+  const std::array<uint32_t, 4> ten = {10, 0, 0, 0};
+  for (int again = 0; again < 2; ++again) {
+    const uint32_t zero = 0;
+    ASSERT_TRUE(device.write(buffer, 0, std::as_bytes(std::span(&zero, 1))));
+    Recorder recorder = device.record("test");
+    std::vector<uint32_t> digits(64);  // a whole piece: the kernel adds its first and its last word
+    const auto upload = [&](uint32_t digit) {
+      digits.front() = digit;
+      return recorder.upload(std::as_bytes(std::span(digits))).value();
+    };
+    const auto add = [&](const Range& range) {
+      const Binding bindings[] = {range, buffer};
+      recorder.dispatch(pipeline, as_params(ten), bindings, {1, 1, 1});
+    };
+    const Range one = upload(1);
+    const Range two = upload(2);
+    add(one);
+    recorder.split();
+    add(two);
+    add(upload(3));
+    recorder.split();
+    add(one);
+    ASSERT_TRUE(recorder.submit());
+    const auto bytes = device.read(buffer, 0, 4).value();
+    uint32_t sum = 0;
+    std::memcpy(&sum, bytes.data(), 4);
+    EXPECT_EQ(sum, 1231U);
+  }
+}
+
+TEST(Recorder, WhatDoesNotFitIsNotUploaded) {
+  Device device = open_device();
+  Recorder recorder = device.record("test");
+  const std::vector<std::byte> half(16 << 10);
+  EXPECT_FALSE(recorder.upload(std::vector<std::byte>(33 << 10)));
+  EXPECT_TRUE(recorder.upload(half));
+  EXPECT_TRUE(recorder.upload(half));
+  EXPECT_FALSE(recorder.upload(std::span(half).first(1)));
+  EXPECT_TRUE(device.record("another").upload(half));
+}
+
 TEST(Device, ABufferOverTheLimitIsNamedWithItsBytes) {
   Device device = open_device();
   const uint64_t limit = device.limits().max_buffer_bytes;
