@@ -6,7 +6,7 @@ cmake_minimum_required(VERSION 3.25)
 
 get_filename_component(ROOT "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 set(OUTPUT "${ROOT}/docs/kernels.md")
-set(PARTS "Shapes|Bindings|Dispatch|Method|Numerics|Source|Gives")
+set(PARTS "Shapes|Bindings|Dispatch|Method|Registers|Numerics|Source|Gives")
 set(KERNEL_PARTS Shapes Bindings Dispatch Numerics Source)
 set(MODULE_PARTS Gives Numerics)
 

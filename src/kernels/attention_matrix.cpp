@@ -6,7 +6,13 @@
 namespace cria::kernels {
 namespace {
 
-constexpr uint32_t kSubgroups = 4;
+using Cut = AttentionMatrix::Cut;
+
+/// Matrices of a head in one subgroup: its registers hold no more, and fewer than two have not been tried.
+constexpr uint32_t kMinMatrices = 2;
+constexpr uint32_t kMaxMatrices = 8;
+/// Chunks of keys that an invocation carries at once: as many have names in the shader.
+constexpr uint32_t kMaxFetches = 8;
 
 struct Params {
   uint32_t group, kv_heads, q_stride, y_stride, pages_per_slot, window;
@@ -15,56 +21,75 @@ struct Params {
 };
 
 /// Bytes of the shader's workgroup memory.
-uint32_t memory_bytes(const gpu::MatrixShape& shape, uint32_t head_dim) {
-  const uint32_t keys = 2 * shape.n;
-  const uint32_t queries = kSubgroups * shape.m;
-  return 16 * (keys * (head_dim / 8 + 1) + queries * (keys / 4 + 2) + queries * (keys / 8 + 1)) + 16;
+uint32_t memory_bytes(const Cut& cut, uint32_t head_dim) {
+  const uint32_t keys = 2 * cut.shape.n;
+  const uint32_t key_chunks = keys * (head_dim / 8 + 1);
+  const uint32_t score_vectors = cut.subgroups * cut.shape.m * (keys / 4 + 2);
+  const uint32_t weight_chunks = cut.queries() * (keys / 8 + 1);
+  return 16 * (key_chunks + score_vectors + weight_chunks) + 16;
 }
 
-bool fits(const gpu::DeviceInfo& info, const gpu::MatrixShape& shape, uint32_t head_dim) {
+/// True where the device can run a cut, the sizes of its matrices and subgroups being right.
+bool fits(const gpu::DeviceInfo& info, const Cut& cut, uint32_t head_dim) {
+  const uint32_t matrices = head_dim / cut.shape.n;
+  const uint32_t invocations = cut.subgroups * info.subgroup_max_size;
+  return matrices % cut.splits == 0 && cut.shape.m % cut.splits == 0 && matrices / cut.splits >= kMinMatrices &&
+         matrices / cut.splits <= kMaxMatrices &&
+         divide_up(2 * cut.shape.n * (head_dim / 8), invocations) <= kMaxFetches &&
+         memory_bytes(cut, head_dim) <= info.limits.max_workgroup_memory_bytes &&
+         invocations <= info.limits.max_workgroup_invocations;
+}
+
+/// The cut that shares its queries the least, and of those the smallest.
+std::optional<Cut> cut_with(const gpu::DeviceInfo& info, const gpu::MatrixShape& shape, uint32_t head_dim) {
   const uint32_t size = info.subgroup_max_size;
-  const uint32_t keys = 2 * shape.n;
-  const uint32_t fetches = keys * head_dim / 8 / (kSubgroups * size);
-  return shape.n == shape.k && shape.k % 8 == 0 && size == info.subgroup_min_size && size >= shape.m &&
-         std::has_single_bit(size / shape.m) && (head_dim == 2 * keys || head_dim == 4 * keys) &&
-         std::has_single_bit(fetches) && fetches <= 4 && keys * head_dim / 8 % (kSubgroups * size) == 0 &&
-         memory_bytes(shape, head_dim) <= info.limits.max_workgroup_memory_bytes &&
-         kSubgroups * size <= info.limits.max_workgroup_invocations;
+  if (shape.n != shape.k || shape.k % 8 != 0 || head_dim % shape.n != 0) return std::nullopt;
+  if (size != info.subgroup_min_size || size < shape.m || !std::has_single_bit(size / shape.m)) return std::nullopt;
+  for (const uint32_t splits : {1U, 2U, 4U}) {
+    for (const uint32_t subgroups : {4U, 8U}) {
+      const Cut cut{.shape = shape, .subgroups = subgroups, .splits = splits};
+      if (fits(info, cut, head_dim)) return cut;
+    }
+  }
+  return std::nullopt;
 }
 
-const gpu::MatrixShape* find_shape(const gpu::Device& device, uint32_t head_dim) {
-  const auto& shapes = device.info().matrix_shapes;
-  const auto found =
-      std::ranges::find_if(shapes, [&](const gpu::MatrixShape& shape) { return fits(device.info(), shape, head_dim); });
-  return found == shapes.end() ? nullptr : &*found;
-}
-
-SpecBuilder builder(const gpu::Device& device, KvType type, uint32_t head_dim) {
+SpecBuilder builder(const gpu::Device& device, const Cut& cut, KvType type, uint32_t head_dim) {
   SpecBuilder spec(device, "attention_matrix");
-  spec.module(fmt::format("kv_halves_{}", kv_type_name(type)));
-  spec.matrices(*find_shape(device, head_dim)).suffix(fmt::format("_{}_kv_{}", head_dim, kv_type_name(type)));
+  spec.module(fmt::format("kv_halves_{}", kv_type_name(type))).module("kv_fetch");
+  spec.matrices(cut.shape).suffix(fmt::format("_{}_kv_{}", head_dim, kv_type_name(type)));
   return spec;
 }
 
 }  // namespace
 
+std::optional<Cut> AttentionMatrix::find_cut(const gpu::DeviceInfo& info, uint32_t head_dim) {
+  if (!info.features.f16) return std::nullopt;
+  for (const gpu::MatrixShape& shape : info.matrix_shapes) {
+    if (const auto cut = cut_with(info, shape, head_dim)) return cut;
+  }
+  return std::nullopt;
+}
+
 bool AttentionMatrix::supports(const gpu::Device& device, KvType type, uint32_t head_dim) {
-  return type != KvType::kF32 && device.features().f16 && find_shape(device, head_dim) != nullptr;
+  return type != KvType::kF32 && find_cut(device.info(), head_dim).has_value();
 }
 
 std::string AttentionMatrix::kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim) {
-  return builder(device, type, head_dim).name();
+  return builder(device, find_cut(device.info(), head_dim).value(), type, head_dim).name();
 }
 
 Result<AttentionMatrix> AttentionMatrix::create(gpu::Device& device, KvType type, uint32_t head_dim) {
   CRIA_CHECK(supports(device, type, head_dim));
+  const Cut cut = find_cut(device.info(), head_dim).value();
   AttentionMatrix op;
-  op.queries_ = kSubgroups * find_shape(device, head_dim)->m;
-  CRIA_TRY_ASSIGN(op.pipeline_, builder(device, type, head_dim)
+  op.queries_ = cut.queries();
+  CRIA_TRY_ASSIGN(op.pipeline_, builder(device, cut, type, head_dim)
                                     .constant("HEAD_DIM", head_dim)
                                     .constant("PAGE_SIZE", kPageSize)
-                                    .constant("SUBGROUPS", kSubgroups)
-                                    .constant("WORKGROUP_SIZE", kSubgroups * device.info().subgroup_max_size)
+                                    .constant("SUBGROUPS", cut.subgroups)
+                                    .constant("SPLITS", cut.splits)
+                                    .constant("WORKGROUP_SIZE", cut.subgroups * device.info().subgroup_max_size)
                                     .build(device, "rrrrrw", sizeof(Params)));
   return op;
 }

@@ -3,14 +3,22 @@
 // causal (j up to the query's position) and within the sliding window.
 //
 // Shapes: as in attention_decode.wgsl, the cache in f16 or int8. A tile is up to QUERIES consecutive tokens of one
-// sequence: tiles[i] = (first token in the batch, count, slot, position of the first). HEAD_DIM is 4 or 8 times N; N = K.
-// Bindings: 1 qkv f32 as vec4, 2 tiles vec4u, 3 page_table, 4 keys and 5 values (KvChunk module), 6 y f16.
-// Dispatch: x = head, y = tile; workgroups of WORKGROUP_SIZE in SUBGROUPS subgroups, each with M queries. Keys, then
-// values, pass through workgroup memory KEYS (2 N) at a time, on their way while the ones before are multiplied.
+// sequence: tiles[i] = (first token in the batch, count, slot, position of the first). HEAD_DIM is 2 to 8 times N, or
+// SPLITS (2 or 4) times as much; N = K.
+// Bindings: 1 qkv f32 as vec4, 2 tiles vec4u, 3 page_table, 4 keys and 5 values (kv_halves and kv_fetch
+// modules), 6 y f16.
+// Dispatch: x = head, y = tile; workgroups of WORKGROUP_SIZE in SUBGROUPS subgroups, each with M queries, which SPLITS
+// of them share. Keys, then values, pass through workgroup memory KEYS (2 N) at a time, on their way while the ones
+// before are multiplied.
 // Method: a subgroup keeps its queries and sums as matrices. Scores go through workgroup memory, where lanes look at
 // them row by row. Matrices cannot be scaled row by row: so weights are exp(score - reference) with a reference that
 // stays while scores are less than MARGIN above it; where one is not, all sums of the workgroup are scaled once, by way
 // of workgroup memory.
+// Registers: of matrices of 16x16 a lane of 32 holds 4 registers of one in f16 and 8 of one in f32. A head of 128 has 8
+// of queries and 8 of sums, 96 registers, beside 16 for keys on their way and 28 for scores (2), weights (2) and keys
+// (1). A head of 256 would take 192 + 32 + 28 = 252 of the 255 that a lane has. So two subgroups share its queries, and
+// each has half of their elements: a score is the sum of what both found, and each multiplies the weights with its half
+// of the values. A lane then holds what it does for 128, and 16 more of keys on their way: 156.
 // Numerics: queries (times scale), weights, and keys and values that are not cached in it, rounded to f16, sums f32. A
 // weight is at most 2^MARGIN. Softmax in powers of 2, with a finite lowest score.
 // Source: Dao et al. 2022, "FlashAttention"; the reference that stays follows Shah et al. 2024's observation that
@@ -46,103 +54,63 @@ struct Pair { a: Sums, b: Sums }
 const LOWEST = -3.0e38;
 const MARGIN = 8.0;
 const LOG2_E = 1.4426950408889634;
-const QUERIES = SUBGROUPS * M;
+const QUERIES = SUBGROUPS / SPLITS * M;
 const KEYS = 2u * N;
-const QUADS = HEAD_DIM / (4u * N);           // of matrices in a head: 1 or 2
 const CHUNKS = HEAD_DIM / 8u;
+const OWN_DIM = HEAD_DIM / SPLITS;           // of a head, that a subgroup has
+const OWN_CHUNKS = OWN_DIM / 8u;
+const OWN_MATRICES = OWN_DIM / N;
+const FIRST = min(OWN_MATRICES, 4u);         // of them that are in the first quad,
+const OTHERS = OWN_MATRICES - FIRST;         // and in the second
 const PITCH = CHUNKS + 1u;                   // of a key, in chunks
 const LANES = WORKGROUP_SIZE / QUERIES;      // that share a query
 const UNITS = KEYS / 8u;                     // of a row of scores
 const SCORE_PITCH = KEYS / 4u + 2u;          // in vec4s
 const WEIGHT_PITCH = UNITS + 1u;             // in chunks
-const FETCHES = KEYS * CHUNKS / WORKGROUP_SIZE;
+const PART = M * SCORE_PITCH;                // scores of a subgroup
 
 var<workgroup> tile_keys: array<vec4u, KEYS * PITCH>;            // or values
-var<workgroup> scores: array<vec4f, QUERIES * SCORE_PITCH>;      // or queries, or pairs of sums
+var<workgroup> scores: array<vec4f, SUBGROUPS * PART>;           // or queries, or pairs of sums
 var<workgroup> weights: array<vec4u, QUERIES * WEIGHT_PITCH>;
 var<workgroup> has_grown: u32;
 
-/// What an invocation carries from the cache to workgroup memory: chunks as they are stored.
-struct Fetched { a: vec4u, b: vec4u, c: vec4u, d: vec4u }
-
-/// What the tile sees: positions from `begin` to before `end`, of which `slot` tells the pages.
-struct Past { begin: u32, end: u32, slot: u32, head: u32 }
-
-/// The row of the cache with `item` of the block of keys from `first` on; one of the past in any case.
-fn row_at(item: u32, first: u32, past: Past) -> u32 {
-  let position = clamp(first + item / CHUNKS, past.begin, past.end - 1u);
-  let page = page_table[past.slot * params.pages_per_slot + position / PAGE_SIZE];
-  return ((page * params.kv_heads + past.head) * PAGE_SIZE + position % PAGE_SIZE) * ROW_CHUNKS;
-}
-
-fn key_at(item: u32, first: u32, past: Past) -> vec4u { return key_chunk(row_at(item, first, past), item % CHUNKS); }
-fn value_at(item: u32, first: u32, past: Past) -> vec4u {
-  return value_chunk(row_at(item, first, past), item % CHUNKS);
-}
-
-fn fetch_keys(index: u32, first: u32, past: Past) -> Fetched {
-  var to: Fetched;
-  to.a = key_at(index, first, past);
-  if (FETCHES > 1u) { to.b = key_at(index + WORKGROUP_SIZE, first, past); }
-  if (FETCHES > 2u) {
-    to.c = key_at(index + 2u * WORKGROUP_SIZE, first, past);
-    to.d = key_at(index + 3u * WORKGROUP_SIZE, first, past);
-  }
-  return to;
-}
-
-fn fetch_values(index: u32, first: u32, past: Past) -> Fetched {
-  var to: Fetched;
-  to.a = value_at(index, first, past);
-  if (FETCHES > 1u) { to.b = value_at(index + WORKGROUP_SIZE, first, past); }
-  if (FETCHES > 2u) {
-    to.c = value_at(index + 2u * WORKGROUP_SIZE, first, past);
-    to.d = value_at(index + 3u * WORKGROUP_SIZE, first, past);
-  }
-  return to;
-}
-
-fn put_chunk(item: u32, chunk: vec4u) { tile_keys[item / CHUNKS * PITCH + item % CHUNKS] = halves(chunk); }
-
-fn put(index: u32, fetched: Fetched) {
-  put_chunk(index, fetched.a);
-  if (FETCHES > 1u) { put_chunk(index + WORKGROUP_SIZE, fetched.b); }
-  if (FETCHES > 2u) {
-    put_chunk(index + 2u * WORKGROUP_SIZE, fetched.c);
-    put_chunk(index + 3u * WORKGROUP_SIZE, fetched.d);
-  }
-}
-
 const QUAD_CHUNKS = 4u * K / 8u;  // of four matrices of queries
 
-/// A quad of the queries times scale, in f16, for the subgroups to load: the rows of `scores` hold them. Queries past
-/// the last are the last again.
+/// A quad of each subgroup's queries times scale, in f16, for it to load from its rows of `scores`. Queries past the
+/// last are the last again.
 fn put_queries(index: u32, tile: vec4u, head: u32, quad: u32) {
   let factor = params.scale * LOG2_E;
-  for (var i = index; i < QUERIES * QUAD_CHUNKS; i += WORKGROUP_SIZE) {
-    let token = tile.x + min(i / QUAD_CHUNKS, tile.y - 1u);
-    let chunk = i % QUAD_CHUNKS;
-    let source = token * params.q_stride + head * (HEAD_DIM / 4u) + 2u * (quad * QUAD_CHUNKS + chunk);
+  let chunks = min(QUAD_CHUNKS, OWN_CHUNKS - quad * QUAD_CHUNKS);
+  for (var i = index; i < SUBGROUPS * M * chunks; i += WORKGROUP_SIZE) {
+    let line = i / chunks;
+    let sub = line / M;
+    let token = tile.x + min(sub / SPLITS * M + line % M, tile.y - 1u);
+    let chunk = sub % SPLITS * OWN_CHUNKS + quad * QUAD_CHUNKS + i % chunks;
+    let source = token * params.q_stride + head * (HEAD_DIM / 4u) + 2u * chunk;
     let low = qkv[source] * factor;
     let high = qkv[source + 1u] * factor;
-    scores[i / QUAD_CHUNKS * SCORE_PITCH + chunk] = bitcast<vec4f>(
+    scores[line * SCORE_PITCH + i % chunks] = bitcast<vec4f>(
         vec4u(pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw)));
   }
 }
 
-fn load_queries(sub: u32) -> Lefts {
-  let at = sub * M * SCORE_PITCH;
+fn load_query(at: u32) -> Left { return subgroupMatrixLoad<Left, row_major>(&scores, at, SCORE_PITCH); }
+
+// From here on `count` is how many matrices a quad or pair has: a constant where the functions are called.
+
+fn load_queries(sub: u32, count: u32) -> Lefts {
+  let at = sub * PART;
   var lefts: Lefts;
-  lefts.a = subgroupMatrixLoad<Left, row_major>(&scores, at, SCORE_PITCH);
-  lefts.b = subgroupMatrixLoad<Left, row_major>(&scores, at + K / 8u, SCORE_PITCH);
-  lefts.c = subgroupMatrixLoad<Left, row_major>(&scores, at + 2u * (K / 8u), SCORE_PITCH);
-  lefts.d = subgroupMatrixLoad<Left, row_major>(&scores, at + 3u * (K / 8u), SCORE_PITCH);
+  lefts.a = load_query(at);
+  if (count > 1u) { lefts.b = load_query(at + K / 8u); }
+  if (count > 2u) { lefts.c = load_query(at + 2u * (K / 8u)); }
+  if (count > 3u) { lefts.d = load_query(at + 3u * (K / 8u)); }
   return lefts;
 }
 
 /// The weights of K keys.
 fn load_weights(sub: u32, chunk: u32) -> Left {
-  return subgroupMatrixLoad<Left, row_major>(&weights, sub * M * WEIGHT_PITCH + chunk, WEIGHT_PITCH);
+  return subgroupMatrixLoad<Left, row_major>(&weights, sub / SPLITS * M * WEIGHT_PITCH + chunk, WEIGHT_PITCH);
 }
 
 /// Keys are columns of `right`, their elements rows.
@@ -153,12 +121,13 @@ fn value_matrix(key: u32, chunk: u32) -> Right {
   return subgroupMatrixLoad<Right, row_major>(&tile_keys, key * PITCH + chunk, PITCH);
 }
 
-/// Scores of N keys with 4 K elements of the queries.
-fn multiply_keys(queries: Lefts, key: u32, chunk: u32, sums: Sums) -> Sums {
+/// Scores of N keys with the elements of a quad of the queries.
+fn multiply_keys(queries: Lefts, count: u32, key: u32, chunk: u32, sums: Sums) -> Sums {
   var next = subgroupMatrixMultiplyAccumulate(queries.a, key_matrix(key, chunk), sums);
-  next = subgroupMatrixMultiplyAccumulate(queries.b, key_matrix(key, chunk + K / 8u), next);
-  next = subgroupMatrixMultiplyAccumulate(queries.c, key_matrix(key, chunk + 2u * (K / 8u)), next);
-  return subgroupMatrixMultiplyAccumulate(queries.d, key_matrix(key, chunk + 3u * (K / 8u)), next);
+  if (count > 1u) { next = subgroupMatrixMultiplyAccumulate(queries.b, key_matrix(key, chunk + K / 8u), next); }
+  if (count > 2u) { next = subgroupMatrixMultiplyAccumulate(queries.c, key_matrix(key, chunk + 2u * (K / 8u)), next); }
+  if (count > 3u) { next = subgroupMatrixMultiplyAccumulate(queries.d, key_matrix(key, chunk + 3u * (K / 8u)), next); }
+  return next;
 }
 
 /// N elements of the values of 2 K keys.
@@ -167,26 +136,31 @@ fn multiply_values(first: Left, second: Left, chunk: u32, sums: Sums) -> Sums {
                                           subgroupMatrixMultiplyAccumulate(first, value_matrix(0u, chunk), sums));
 }
 
-fn add_values(first: Left, second: Left, chunk: u32, sums: SumRow) -> SumRow {
-  return SumRow(multiply_values(first, second, chunk, sums.a),
-                multiply_values(first, second, chunk + N / 8u, sums.b),
-                multiply_values(first, second, chunk + 2u * (N / 8u), sums.c),
-                multiply_values(first, second, chunk + 3u * (N / 8u), sums.d));
+fn add_values(first: Left, second: Left, count: u32, chunk: u32, sums: SumRow) -> SumRow {
+  var next = sums;
+  next.a = multiply_values(first, second, chunk, sums.a);
+  if (count > 1u) { next.b = multiply_values(first, second, chunk + N / 8u, sums.b); }
+  if (count > 2u) { next.c = multiply_values(first, second, chunk + 2u * (N / 8u), sums.c); }
+  if (count > 3u) { next.d = multiply_values(first, second, chunk + 3u * (N / 8u), sums.d); }
+  return next;
 }
 
-fn store_pair(sub: u32, a: Sums, b: Sums) {
-  subgroupMatrixStore<row_major>(&scores, sub * M * SCORE_PITCH, a, SCORE_PITCH);
-  subgroupMatrixStore<row_major>(&scores, sub * M * SCORE_PITCH + N / 4u, b, SCORE_PITCH);
+fn store_pair(sub: u32, count: u32, pair: Pair) {
+  subgroupMatrixStore<row_major>(&scores, sub * PART, pair.a, SCORE_PITCH);
+  if (count > 1u) { subgroupMatrixStore<row_major>(&scores, sub * PART + N / 4u, pair.b, SCORE_PITCH); }
 }
 
-fn load_pair(sub: u32) -> Pair {
-  return Pair(subgroupMatrixLoad<Sums, row_major>(&scores, sub * M * SCORE_PITCH, SCORE_PITCH),
-              subgroupMatrixLoad<Sums, row_major>(&scores, sub * M * SCORE_PITCH + N / 4u, SCORE_PITCH));
+fn load_pair(sub: u32, count: u32) -> Pair {
+  var pair = Pair();
+  pair.a = subgroupMatrixLoad<Sums, row_major>(&scores, sub * PART, SCORE_PITCH);
+  if (count > 1u) { pair.b = subgroupMatrixLoad<Sums, row_major>(&scores, sub * PART + N / 4u, SCORE_PITCH); }
+  return pair;
 }
 
 /// One of LANES invocations that look at a query's scores.
 struct Row {
   query: u32,       // in the tile
+  place: u32,       // of its scores from the first subgroup that shares it; those from the next are PART further
   lane: u32,
   begin: u32,       // the positions that it sees
   end: u32,
@@ -208,7 +182,10 @@ fn row_sum(value: f32) -> f32 {
 fn visible_scores(row: Row, first: u32, at: u32) -> vec4f {
   let position = vec4u(0u, 1u, 2u, 3u) + first + 4u * at;
   let sees = (position >= vec4u(row.begin)) & (position < vec4u(row.end));
-  return select(vec4f(LOWEST), scores[row.query * SCORE_PITCH + at], sees);
+  var score = scores[row.place + at];
+  if (SPLITS > 1u) { score += scores[row.place + PART + at]; }
+  if (SPLITS > 2u) { score += scores[row.place + 2u * PART + at] + scores[row.place + 3u * PART + at]; }
+  return select(vec4f(LOWEST), score, sees);
 }
 
 fn highest_score(row: Row, first: u32) -> f32 {
@@ -234,38 +211,58 @@ fn put_weights(row: Row, first: u32, reference: f32) -> f32 {
   return dot(sum, vec4f(1.0));
 }
 
-/// Multiplies each query's sums in two matrices by its factor.
-fn scaled_pair(sub: u32, row: Row, a: Sums, b: Sums, factor: f32) -> Pair {
-  workgroupBarrier();
-  store_pair(sub, a, b);
-  workgroupBarrier();
-  for (var at = row.lane; at < KEYS / 4u; at += LANES) { scores[row.query * SCORE_PITCH + at] *= factor; }
-  workgroupBarrier();
-  return load_pair(sub);
+fn scale_sums_at(place: u32, lane: u32, count: u32, factor: f32) {
+  for (var at = lane; at < count * (N / 4u); at += LANES) { scores[place + at] *= factor; }
 }
 
-fn scaled_row(sub: u32, row: Row, sums: SumRow, factor: f32) -> SumRow {
-  let first = scaled_pair(sub, row, sums.a, sums.b, factor);
-  let second = scaled_pair(sub, row, sums.c, sums.d, factor);
+/// Multiplies each query's sums in a pair by its factor.
+fn scaled_pair(sub: u32, row: Row, count: u32, pair: Pair, factor: f32) -> Pair {
+  workgroupBarrier();
+  store_pair(sub, count, pair);
+  workgroupBarrier();
+  scale_sums_at(row.place, row.lane, count, factor);
+  if (SPLITS > 1u) { scale_sums_at(row.place + PART, row.lane, count, factor); }
+  if (SPLITS > 2u) {
+    scale_sums_at(row.place + 2u * PART, row.lane, count, factor);
+    scale_sums_at(row.place + 3u * PART, row.lane, count, factor);
+  }
+  workgroupBarrier();
+  return load_pair(sub, count);
+}
+
+fn scaled_row(sub: u32, row: Row, count: u32, sums: SumRow, factor: f32) -> SumRow {
+  let first = scaled_pair(sub, row, min(count, 2u), Pair(sums.a, sums.b), factor);
+  var second = Pair();
+  if (count > 2u) { second = scaled_pair(sub, row, count - 2u, Pair(sums.c, sums.d), factor); }
   return SumRow(first.a, first.b, second.a, second.b);
 }
 
-/// Writes each query's sums in two matrices, times its factor, from element `column` of its row of y on.
-fn write_pair(sub: u32, row: Row, tile: vec4u, column: u32, a: Sums, b: Sums, factor: f32) {
-  workgroupBarrier();
-  store_pair(sub, a, b);
-  workgroupBarrier();
-  if (row.query >= tile.y) { return; }
-  let to = (tile.x + row.query) * params.y_stride + column;
-  for (var at = row.lane; at < KEYS / 4u; at += LANES) {
-    let value = vec4<f16>(scores[row.query * SCORE_PITCH + at] * factor);
+fn write_sums_at(place: u32, lane: u32, to: u32, count: u32, factor: f32) {
+  for (var at = lane; at < count * (N / 4u); at += LANES) {
+    let value = vec4<f16>(scores[place + at] * factor);
     for (var i = 0u; i < 4u; i++) { y[to + 4u * at + i] = value[i]; }
   }
 }
 
-fn write_row(sub: u32, row: Row, tile: vec4u, column: u32, sums: SumRow, factor: f32) {
-  write_pair(sub, row, tile, column, sums.a, sums.b, factor);
-  write_pair(sub, row, tile, column + KEYS, sums.c, sums.d, factor);
+/// Writes each query's sums in a pair, times its factor, from element `column` of its row of y on: those of the first
+/// subgroup that shares it there, those of the next where its elements are.
+fn write_pair(sub: u32, row: Row, tile: vec4u, column: u32, count: u32, pair: Pair, factor: f32) {
+  workgroupBarrier();
+  store_pair(sub, count, pair);
+  workgroupBarrier();
+  if (row.query >= tile.y) { return; }
+  let to = (tile.x + row.query) * params.y_stride + column;
+  write_sums_at(row.place, row.lane, to, count, factor);
+  if (SPLITS > 1u) { write_sums_at(row.place + PART, row.lane, to + OWN_DIM, count, factor); }
+  if (SPLITS > 2u) {
+    write_sums_at(row.place + 2u * PART, row.lane, to + 2u * OWN_DIM, count, factor);
+    write_sums_at(row.place + 3u * PART, row.lane, to + 3u * OWN_DIM, count, factor);
+  }
+}
+
+fn write_row(sub: u32, row: Row, tile: vec4u, column: u32, count: u32, sums: SumRow, factor: f32) {
+  write_pair(sub, row, tile, column, min(count, 2u), Pair(sums.a, sums.b), factor);
+  if (count > 2u) { write_pair(sub, row, tile, column + 2u * N, count - 2u, Pair(sums.c, sums.d), factor); }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -275,21 +272,23 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) sub: 
   let end = tile.w + tile.y;
   let begin = select(0u, tile.w + 1u - min(params.window, tile.w + 1u), params.window > 0u);
   let past = Past(begin, end, tile.z, id.x / params.group);
-  let query = sub * M + lane / LANES;
+  let own = sub % SPLITS * OWN_CHUNKS;  // the first of a head's chunks that this subgroup has
+  let query = sub * (M / SPLITS) + lane / LANES;
+  let place = (sub / SPLITS * SPLITS * M + sub % SPLITS * (M / SPLITS) + lane / LANES) * SCORE_PITCH;
   let own_end = min(tile.w + query + 1u, end);
   let own_begin = select(0u, own_end - min(params.window, own_end), params.window > 0u);
-  let row = Row(query, lane % LANES, own_begin, own_end);
+  let row = Row(query, place, lane % LANES, own_begin, own_end);
 
   put_queries(index, tile, id.x, 0u);
   var fetched = fetch_keys(index, begin / KEYS * KEYS, past);
   workgroupBarrier();
-  let queries0 = load_queries(sub);
+  let queries0 = load_queries(sub, FIRST);
   var queries1: Lefts;
-  if (QUADS > 1u) {
+  if (OTHERS > 0u) {
     workgroupBarrier();
     put_queries(index, tile, id.x, 1u);
     workgroupBarrier();
-    queries1 = load_queries(sub);
+    queries1 = load_queries(sub, OTHERS);
   }
   var sums0: SumRow;
   var sums1: SumRow;
@@ -301,13 +300,13 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) sub: 
     workgroupBarrier();
     fetched = fetch_values(index, first, past);
     // Values, not a variable: in a loop Dawn leaves the last round's matrices in a variable that has no initial value.
-    let found_a = multiply_keys(queries0, 0u, 0u, Sums());
-    let found_b = multiply_keys(queries0, N, 0u, Sums());
-    if (QUADS > 1u) {
-      store_pair(sub, multiply_keys(queries1, 0u, QUAD_CHUNKS, found_a),
-                 multiply_keys(queries1, N, QUAD_CHUNKS, found_b));
+    let found_a = multiply_keys(queries0, FIRST, 0u, own, Sums());
+    let found_b = multiply_keys(queries0, FIRST, N, own, Sums());
+    if (OTHERS > 0u) {
+      store_pair(sub, 2u, Pair(multiply_keys(queries1, OTHERS, 0u, own + QUAD_CHUNKS, found_a),
+                               multiply_keys(queries1, OTHERS, N, own + QUAD_CHUNKS, found_b)));
     } else {
-      store_pair(sub, found_a, found_b);
+      store_pair(sub, 2u, Pair(found_a, found_b));
     }
     workgroupBarrier();
     put(index, fetched);  // the keys have been used
@@ -322,16 +321,16 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) sub: 
     weight_sum = weight_sum * shrink + put_weights(row, first, reference);
     let scale_sums = workgroupUniformLoad(&has_grown) != 0u;
     if (scale_sums) {
-      sums0 = scaled_row(sub, row, sums0, shrink);
-      if (QUADS > 1u) { sums1 = scaled_row(sub, row, sums1, shrink); }
+      sums0 = scaled_row(sub, row, FIRST, sums0, shrink);
+      if (OTHERS > 0u) { sums1 = scaled_row(sub, row, OTHERS, sums1, shrink); }
     }
     let first_weights = load_weights(sub, 0u);
     let second_weights = load_weights(sub, K / 8u);
-    sums0 = add_values(first_weights, second_weights, 0u, sums0);
-    if (QUADS > 1u) { sums1 = add_values(first_weights, second_weights, 4u * (N / 8u), sums1); }
+    sums0 = add_values(first_weights, second_weights, FIRST, own, sums0);
+    if (OTHERS > 0u) { sums1 = add_values(first_weights, second_weights, OTHERS, own + QUAD_CHUNKS, sums1); }
     workgroupBarrier();
   }
   let factor = 1.0 / row_sum(weight_sum);
-  write_row(sub, row, tile, id.x * HEAD_DIM, sums0, factor);
-  if (QUADS > 1u) { write_row(sub, row, tile, id.x * HEAD_DIM + 4u * N, sums1, factor); }
+  write_row(sub, row, tile, id.x * HEAD_DIM, FIRST, sums0, factor);
+  if (OTHERS > 0u) { write_row(sub, row, tile, id.x * HEAD_DIM + 4u * N, OTHERS, sums1, factor); }
 }

@@ -32,6 +32,9 @@ struct Case {
   std::string shape;   ///< for example "rows 5, columns 513, tokens 2, bias"
   /// The largest buffer that the shape binds, the weights not counted: those are cut to fit.
   uint64_t binding_bytes = 0;
+  /// Of a kernel that differs from others in numbers only, and takes a software device long to compile: `make test`
+  /// leaves it out.
+  bool is_extra = false;
   std::function<Result<CaseOutcome>(Trial&)> body;
 
   [[nodiscard]] Result<CaseOutcome> run(gpu::Device& device) const;

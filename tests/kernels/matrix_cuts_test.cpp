@@ -1,15 +1,18 @@
-// How products on matrix units are cut, on devices that need not be here: what a GPU offers, its limits lowered.
+// How products and attention on matrix units are cut, on devices that need not be here: what a GPU offers, its limits
+// lowered.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <set>
 
+#include "kernels/attention_matrix.h"
 #include "kernels/matmul_parts.h"
 #include "selftest/cases.h"
 
 namespace cria::selftest {
 namespace {
 
+using kernels::AttentionMatrix;
 using kernels::MatMulCut;
 using kernels::MatMulSpec;
 using kernels::MatrixMatMul;
@@ -129,6 +132,53 @@ TEST(MatrixCuts, UnderLowLimitsTheSelfTestStillHasEveryKindOfProduct) {
   low.limits.max_binding_bytes = kLowBinding;
   EXPECT_EQ(kinds_of(low), kinds_of(h100()));
   EXPECT_LT(matrix_products(low).size(), matrix_products(h100()).size()) << "some have too many parts";
+}
+
+std::vector<uint32_t> heads_served(const gpu::DeviceInfo& info) {
+  std::vector<uint32_t> heads;
+  for (uint32_t head_dim = 1; head_dim <= kernels::kMaxHeadDim; ++head_dim) {
+    if (AttentionMatrix::find_cut(info, head_dim)) heads.push_back(head_dim);
+  }
+  return heads;
+}
+
+TEST(AttentionCuts, HeadsAreServedAsFarAsMatricesAndMemoryReach) {
+  gpu::DeviceInfo info = h100();
+  info.matrix_shapes = {{16, 16, 16}};
+  EXPECT_EQ(heads_served(info), (std::vector<uint32_t>{32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384}));
+  info.limits.max_workgroup_memory_bytes = 32 * 1024;
+  EXPECT_EQ(heads_served(info), (std::vector<uint32_t>{32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256}));
+  info.limits.max_workgroup_memory_bytes = 16 * 1024;
+  EXPECT_EQ(heads_served(info), std::vector<uint32_t>{});
+  info = h100();
+  info.subgroup_min_size = 16;
+  EXPECT_EQ(heads_served(info), std::vector<uint32_t>{}) << "subgroups may be of either size";
+}
+
+/// Registers hold eight matrices of queries and of sums (attention_matrix.wgsl): longer heads are shared.
+TEST(AttentionCuts, ASubgroupHasAtMostEightMatricesOfAHead) {
+  for (const gpu::DeviceInfo& info : devices()) {
+    SCOPED_TRACE(describe(info));
+    for (const uint32_t head_dim : heads_served(info)) {
+      SCOPED_TRACE(head_dim);
+      const AttentionMatrix::Cut cut = AttentionMatrix::find_cut(info, head_dim).value();
+      EXPECT_EQ(head_dim % (cut.splits * cut.shape.n), 0);
+      const uint32_t matrices = head_dim / cut.splits / cut.shape.n;
+      EXPECT_GE(matrices, 2);
+      EXPECT_LE(matrices, 8);
+      EXPECT_TRUE(cut.splits == 1 || head_dim / cut.shape.n > 8) << "no head is shared that need not be";
+      EXPECT_EQ(cut.subgroups % cut.splits, 0);
+      EXPECT_LE(cut.subgroups * info.subgroup_max_size, info.limits.max_workgroup_invocations);
+    }
+  }
+}
+
+TEST(AttentionCuts, TilesHaveAsManyQueriesAsSubgroupsHave) {
+  const auto queries = [](uint32_t head_dim) { return AttentionMatrix::find_cut(h100(), head_dim).value().queries(); };
+  EXPECT_EQ(queries(64), 64);
+  EXPECT_EQ(queries(96), 64);
+  EXPECT_EQ(queries(128), 64);
+  EXPECT_EQ(queries(256), 32) << "two subgroups share a head";
 }
 
 }  // namespace
