@@ -8,6 +8,8 @@
 #   --llama FOLDER      what bench/peers.sh packed, unpacked          (or LLAMA)
 #   --shapes LIST       of `cria bench --list-shapes`, Llama's family [llama-1.1b]; or one shape's dimensions
 #   --types LIST        pairs of a type of Cria's and one of llama.cpp's: f16, q8_0, q4_0, q4_k, q5_k, q6_k  [f16=f16]
+#                       or file=TYPE: Cria reads the GGUF file that llama.cpp reads, as it does with the mixtures of types
+#                       that most people's files are: q4_k_m=q4_k_m, q5_k_m=q5_k_m
 #   --prompt-tokens N   512;  0: none
 #   --gen-tokens N      128;  0: none
 #   --depth N           0     tokens in the context before the measurement
@@ -67,7 +69,9 @@ dimensions() {
 
 # Each appends lines "TEST PROGRAM TOKENS_PER_SECOND" to the samples, one for each repetition.
 run_cria() {
-  "$cria" bench --shape "$1" --weights "$2" -p "$prompt_tokens" -n "$gen_tokens" --depth "$depth" -r "$repetitions" \
+  local model=(--shape "$1" --weights "$2")
+  case $2 in file | *_m) model=("$3") ;; esac
+  "$cria" bench "${model[@]}" -p "$prompt_tokens" -n "$gen_tokens" --depth "$depth" -r "$repetitions" \
     --format csv "${more[@]}" 2>"$work/errors" >"$work/output" || die "$(tail -1 "$work/errors")"
   # Fields before those wanted may be quoted and hold commas: count from the end.
   awk -F, 'NR > 1 { n = split($(NF - 4), samples, " "); for (i = 1; i <= n; i++) print $(NF - 11), "cria", samples[i] }' \
@@ -113,7 +117,7 @@ compare_type() {
   fi
   : >"$work/samples"
   for ((round = 0; round < rounds; ++round)); do
-    run_cria "$shape" "$cria_type"
+    run_cria "$shape" "$cria_type" "$file"
     run_llama "$file"
   done
   [[ $models != "$work/models" ]] || rm "$file"

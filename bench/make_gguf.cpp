@@ -1,12 +1,14 @@
 // Writes a GGUF file of a Llama-shaped model with made-up weights, for measuring the speed of other programs.
 //
 //   make-gguf hidden=2048,layers=22,heads=32,kv_heads=4,intermediate=5632,vocab=32000[,head_dim=64][,tied=1]
-//             f16|q8_0|q4_0|q4_k|q5_k|q6_k FILE
+//             f16|q8_0|q4_0|q4_k|q5_k|q6_k|q4_k_m|q5_k_m FILE
 //
 // Needs nothing but the standard library, so that it can be linked statically and taken to any machine
-// (bench/peers.sh). Every matrix has the named type, embedding and output too; norms are 1.
+// (bench/peers.sh). Every matrix has the named type, embedding and output too; norms are 1. But q4_k_m and q5_k_m are
+// llama.cpp's mixtures Q4_K_M and Q5_K_M, which users have most often (see type_of).
 // The other weights are about N(0, 0.018): the same few MB again and again, as speed does not depend on them.
-// Source: the GGUF specification, version 3; block layouts as in its list of tensor types.
+// Source: the GGUF specification, version 3; block layouts as in its list of tensor types; mixtures as in llama.cpp's
+// llama-quant.cpp.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -33,20 +35,34 @@ constexpr float kDeviation = 0.018F;
 
 struct TensorType {
   std::string_view name;
-  uint32_t id;         // in the file
-  uint32_t file_type;  // general.file_type
+  uint32_t id;  // in the file
   uint32_t block_bytes;
   uint32_t block;  // elements
+  bool operator==(const TensorType& other) const { return id == other.id; }
 };
-constexpr TensorType kF32 = {"f32", 0, 0, 128, 32};
-constexpr TensorType kTypes[] = {{"f16", 1, 1, 64, 32},      {"q8_0", 8, 7, 34, 32},     {"q4_0", 2, 2, 18, 32},
-                                 {"q4_k", 12, 14, 144, 256}, {"q5_k", 13, 16, 176, 256}, {"q6_k", 14, 18, 210, 256}};
+constexpr TensorType kF32 = {"f32", 0, 128, 32};
+constexpr TensorType kF16 = {"f16", 1, 64, 32};
+constexpr TensorType kQ4_0 = {"q4_0", 2, 18, 32};
+constexpr TensorType kQ8_0 = {"q8_0", 8, 34, 32};
+constexpr TensorType kQ4_K = {"q4_k", 12, 144, 256};
+constexpr TensorType kQ5_K = {"q5_k", 13, 176, 256};
+constexpr TensorType kQ6_K = {"q6_k", 14, 210, 256};
+
+struct FileType {
+  std::string_view name;
+  uint32_t id;      // general.file_type
+  TensorType type;  // of all matrices, or most
+  bool is_mixture = false;
+};
+constexpr FileType kFileTypes[] = {
+    {"f16", 1, kF16},    {"q8_0", 7, kQ8_0},  {"q4_0", 2, kQ4_0},          {"q4_k", 14, kQ4_K},
+    {"q5_k", 16, kQ5_K}, {"q6_k", 18, kQ6_K}, {"q4_k_m", 15, kQ4_K, true}, {"q5_k_m", 17, kQ5_K, true}};
 
 struct Shape {
   uint32_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, intermediate = 0, vocab = 0, head_dim = 0, tied = 0;
 };
 
-Shape parse_shape(const std::string& text, const TensorType& type) {
+Shape parse_shape(const std::string& text, uint32_t block) {
   Shape shape;
   const std::map<std::string, uint32_t*> fields = {{"hidden", &shape.hidden},
                                                    {"layers", &shape.layers},
@@ -71,9 +87,9 @@ Shape parse_shape(const std::string& text, const TensorType& type) {
   }
   if (shape.head_dim == 0 && shape.heads != 0) shape.head_dim = shape.hidden / shape.heads;
   for (const uint32_t size : {shape.hidden, shape.intermediate, shape.heads * shape.head_dim}) {
-    if (size == 0 || size % type.block != 0)
+    if (size == 0 || size % block != 0)
       die("a matrix of \"" + text + "\" has rows of " + std::to_string(size) + " elements, not whole blocks of " +
-          std::to_string(type.block));
+          std::to_string(block));
   }
   if (shape.layers == 0 || shape.kv_heads == 0) die("\"" + text + "\" does not say layers or kv_heads");
   if (shape.vocab < 259) die("a vocabulary of " + std::to_string(shape.vocab) + " has no room for 256 bytes");
@@ -130,23 +146,39 @@ struct Tensor {
   [[nodiscard]] uint64_t bytes() const { return columns * rows / type.block * type.block_bytes; }
 };
 
-std::vector<Tensor> tensors_of(const Shape& s, const TensorType& type) {
+/// Layers whose values and down products a mixture keeps in Q6_K: the first and the last eighth, and every third
+/// between.
+bool has_more_bits(uint32_t layer, uint32_t layers) {
+  return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
+}
+
+/// The type of a layer's matrix attn_v or ffn_down. What a mixture has of Llama's 70 billion parameters, which is known
+/// by its 80 layers, goes up from Q4_K to Q5_K, as eight heads share its values.
+TensorType type_of(const FileType& file, const Shape& shape, uint32_t layer, bool is_values) {
+  if (!file.is_mixture) return file.type;
+  if (has_more_bits(layer, shape.layers)) return kQ6_K;
+  return is_values && shape.layers == 80 && file.type == kQ4_K ? kQ5_K : file.type;
+}
+
+std::vector<Tensor> tensors_of(const Shape& s, const FileType& file) {
+  const TensorType type = file.type;
+  const TensorType output = file.is_mixture ? kQ6_K : type;
   const uint64_t q = uint64_t{s.heads} * s.head_dim;
   const uint64_t kv = uint64_t{s.kv_heads} * s.head_dim;
-  std::vector<Tensor> tensors = {{"token_embd.weight", s.hidden, s.vocab, type},
+  std::vector<Tensor> tensors = {{"token_embd.weight", s.hidden, s.vocab, s.tied == 0 ? type : output},
                                  {"output_norm.weight", s.hidden, 1, kF32}};
-  if (s.tied == 0) tensors.push_back({"output.weight", s.hidden, s.vocab, type});
+  if (s.tied == 0) tensors.push_back({"output.weight", s.hidden, s.vocab, output});
   for (uint32_t i = 0; i < s.layers; ++i) {
     const std::string layer = "blk." + std::to_string(i) + ".";
     tensors.push_back({layer + "attn_norm.weight", s.hidden, 1, kF32});
     tensors.push_back({layer + "attn_q.weight", s.hidden, q, type});
     tensors.push_back({layer + "attn_k.weight", s.hidden, kv, type});
-    tensors.push_back({layer + "attn_v.weight", s.hidden, kv, type});
+    tensors.push_back({layer + "attn_v.weight", s.hidden, kv, type_of(file, s, i, true)});
     tensors.push_back({layer + "attn_output.weight", q, s.hidden, type});
     tensors.push_back({layer + "ffn_norm.weight", s.hidden, 1, kF32});
     tensors.push_back({layer + "ffn_gate.weight", s.hidden, s.intermediate, type});
     tensors.push_back({layer + "ffn_up.weight", s.hidden, s.intermediate, type});
-    tensors.push_back({layer + "ffn_down.weight", s.intermediate, s.hidden, type});
+    tensors.push_back({layer + "ffn_down.weight", s.intermediate, s.hidden, type_of(file, s, i, false)});
   }
   return tensors;
 }
@@ -170,11 +202,11 @@ void describe_tokens(Header& header, uint32_t vocab) {
   header.u32("tokenizer.ggml.eos_token_id", 2);
 }
 
-Header describe_model(const Shape& s, const TensorType& type) {
+Header describe_model(const Shape& s, const FileType& file) {
   Header header;
   header.string("general.architecture", "llama");
   header.string("general.name", "made-up weights");
-  header.u32("general.file_type", type.file_type);
+  header.u32("general.file_type", file.id);
   header.u32("llama.context_length", kContext);
   header.u32("llama.embedding_length", s.hidden);
   header.u32("llama.block_count", s.layers);
@@ -211,11 +243,11 @@ Frame frame_of(const TensorType& type) {
     return std::string(reinterpret_cast<const char*>(&bits), sizeof(bits));
   };
   const float spread = kDeviation * 3.4641F;
-  if (type.name == "q8_0") return {bytes_of(spread / 256), ""};
-  if (type.name == "q4_0") return {bytes_of(spread / 16), ""};
-  if (type.name == "q6_k") return {"", std::string(16, '\x08') + bytes_of(spread / 64 / 8)};
+  if (type == kQ8_0) return {bytes_of(spread / 256), ""};
+  if (type == kQ4_0) return {bytes_of(spread / 16), ""};
+  if (type == kQ6_K) return {"", std::string(16, '\x08') + bytes_of(spread / 64 / 8)};
   // Groups with the scale 16 and the offset 30 or 31, in 6 bits each.
-  if (type.name == "q4_k") {
+  if (type == kQ4_K) {
     return {bytes_of(spread / 16 / 16) + bytes_of(spread / 16 / 4) + "\x50\x50\x50\x50\x5e\x5e\x5e\x5e\xe0\xe0\xe0\xe0",
             ""};
   }
@@ -231,7 +263,7 @@ std::string make_pool(const TensorType& type) {
   const auto append = [&](uint16_t bits) { pool.append(reinterpret_cast<const char*>(&bits), sizeof(bits)); };
   const Frame frame = frame_of(type);
   for (uint64_t block = 0; block < kPoolBlocks; ++block) {
-    if (type.name == "f16") {
+    if (type == kF16) {
       for (uint32_t i = 0; i < type.block; ++i) {
         const float value = normal(random);
         append(half(std::abs(value) < 1e-4F ? 0 : value));
@@ -252,22 +284,37 @@ void write_padding(std::ofstream& file, uint64_t bytes) {
   file << std::string((kAlignment - bytes % kAlignment) % kAlignment, '\0');
 }
 
-void write_data(std::ofstream& file, const Tensor& tensor, const std::string& pool) {
-  if (tensor.type.id == kF32.id) {
+/// Pools of the types that have been asked for: of a mixture two or three.
+class Pools {
+ public:
+  const std::string& of(const TensorType& type) {
+    std::string& pool = pools_[type.id];
+    if (pool.empty()) pool = make_pool(type);
+    return pool;
+  }
+
+ private:
+  std::map<uint32_t, std::string> pools_;
+};
+
+void write_data(std::ofstream& file, const Tensor& tensor, Pools& pools) {
+  if (tensor.type == kF32) {
     const std::vector<float> ones(tensor.columns, 1.0F);
     file.write(reinterpret_cast<const char*>(ones.data()), static_cast<std::streamsize>(tensor.bytes()));
-  }
-  for (uint64_t left = tensor.type.id == kF32.id ? 0 : tensor.bytes(); left > 0;) {
-    const uint64_t piece = std::min<uint64_t>(left, pool.size());
-    file.write(pool.data(), static_cast<std::streamsize>(piece));
-    left -= piece;
+  } else {
+    const std::string& pool = pools.of(tensor.type);
+    for (uint64_t left = tensor.bytes(); left > 0;) {
+      const uint64_t piece = std::min<uint64_t>(left, pool.size());
+      file.write(pool.data(), static_cast<std::streamsize>(piece));
+      left -= piece;
+    }
   }
   write_padding(file, tensor.bytes());
 }
 
-void write_model(const Shape& shape, const TensorType& type, const std::string& path) {
-  const std::vector<Tensor> tensors = tensors_of(shape, type);
-  const Header model = describe_model(shape, type);
+void write_model(const Shape& shape, const FileType& file_type, const std::string& path) {
+  const std::vector<Tensor> tensors = tensors_of(shape, file_type);
+  const Header model = describe_model(shape, file_type);
   Header header;
   header.number<uint32_t>(0x46554747);  // "GGUF"
   header.number<uint32_t>(3);
@@ -289,8 +336,8 @@ void write_model(const Shape& shape, const TensorType& type, const std::string& 
   if (!file) die(path + ": cannot be created");
   file << header.bytes() << model.bytes() << directory.bytes();
   write_padding(file, header.bytes().size() + model.bytes().size() + directory.bytes().size());
-  const std::string pool = make_pool(type);
-  for (const Tensor& tensor : tensors) write_data(file, tensor, pool);
+  Pools pools;
+  for (const Tensor& tensor : tensors) write_data(file, tensor, pools);
   file.close();
   if (!file) die(path + ": cannot be written, perhaps for want of space (" + std::to_string(offset) + " bytes)");
 }
@@ -298,12 +345,14 @@ void write_model(const Shape& shape, const TensorType& type, const std::string& 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) die("give a shape, a type and a file: make-gguf hidden=2048,... f16|q8_0|q4_0|q4_k|q5_k|q6_k FILE");
+  std::string names;
+  for (const FileType& type : kFileTypes) names += (names.empty() ? "" : "|") + std::string(type.name);
+  if (argc != 4) die("give a shape, a type and a file: make-gguf hidden=2048,... " + names + " FILE");
   const std::string name = argv[2];
-  for (const TensorType& type : kTypes) {
+  for (const FileType& type : kFileTypes) {
     if (type.name != name) continue;
-    write_model(parse_shape(argv[1], type), type, argv[3]);
+    write_model(parse_shape(argv[1], type.type.block), type, argv[3]);
     return 0;
   }
-  die("there is no type \"" + name + "\": the types are f16, q8_0, q4_0, q4_k, q5_k and q6_k");
+  die("there is no type \"" + name + "\": it is one of " + names);
 }

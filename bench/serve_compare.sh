@@ -8,7 +8,7 @@
 #   --llama FOLDER       what bench/peers.sh packed, unpacked; none: Cria alone                  (or LLAMA) [none]
 #   --model PATH         a GGUF file, or for Cria alone any model; else one of --shape with made-up weights is written
 #   --shape SHAPE        of `cria bench --list-shapes`, Llama's family, or a shape's dimensions  [llama-8b]
-#   --type TYPE          of the written file: f16, q8_0, q4_0, q4_k, q5_k, q6_k; q8_0 is int8 for Cria  [q8_0]
+#   --type TYPE          of the written file, as make_gguf.cpp has them; q8_0 is int8 for Cria  [q8_0]
 #   --models FOLDER      keep the written file here and use the one that is there; else it is deleted
 #   --streams N          32    requests at once, and slots of both servers
 #   --prompt-tokens N    256

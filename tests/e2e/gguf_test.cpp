@@ -254,5 +254,29 @@ TEST_F(GgufFiles, SuperBlocksPredictWhatLlamaCppDecodesThemTo) {
   }
 }
 
+/// What bench/compare.sh measures as a mixture is what llama.cpp would make of the same model.
+TEST_F(GgufFiles, MadeUpMixturesHaveTheTypesThatLlamaCppChooses) {
+  if (!has_peers()) GTEST_SKIP() << kNoPeers;
+  const auto make = [&](const std::string& shape, const char* type, const std::string& file) {
+    output_of(fmt::format("{} {} {} {}", (peers() / "make-gguf").string(), shape, type, file));
+  };
+  const auto types = [&](const std::string& file) {
+    std::map<std::string, std::string> types;
+    for (const Json& tensor : json_of(run({"inspect", file, "--tensors", "--json"})).at("tensors")) {
+      types.emplace(tensor.at("name"), tensor.at("type"));
+    }
+    return types;
+  };
+  for (const std::string shape : {"hidden=256,layers=17,heads=4,kv_heads=2,intermediate=512,vocab=300",
+                                  "hidden=256,layers=80,heads=4,kv_heads=1,intermediate=256,vocab=300,tied=1"}) {
+    make(shape, "f16", path("floats.gguf"));
+    for (const auto& [ours, theirs] : {std::pair("q4_k_m", "Q4_K_M"), std::pair("q5_k_m", "Q5_K_M")}) {
+      make(shape, ours, path("ours.gguf"));
+      llama_quantize("", path("floats.gguf"), path("theirs.gguf"), theirs);
+      EXPECT_EQ(types(path("ours.gguf")), types(path("theirs.gguf"))) << theirs << ", " << shape;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cria::e2e
