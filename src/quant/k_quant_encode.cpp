@@ -4,8 +4,9 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <numeric>
+#include <limits>
 
+#include "quant/lanes.h"
 #include "quant/q4_k.h"
 #include "quant/q5_k.h"
 #include "quant/q6_k.h"
@@ -15,182 +16,237 @@ namespace {
 
 constexpr size_t kBlock = 256;
 constexpr uint16_t kNotStored = 0x7E00;  // NaN
-constexpr size_t kLanes = 12;
+constexpr size_t kCandidates = 12;
+constexpr size_t kLargestGroup = 32;
 
 float as_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
 
-/// The whole number nearest to a value of less than 2^22, ties to even: adding 1.5 * 2^23 leaves no bits for fractions.
-float nearest(float value) {
-  constexpr float kNoFractions = 0x1.8p23F;
-  return (value + kNoFractions) - kNoFractions;
-}
-
-float inverse_of(float scale) { return scale == 0 ? 0 : 1 / scale; }
-
-/// The largest and smallest integer of a type.
+/// Numbers from `low` to `high`: the integers of a type, and the multiples that its groups' scales and offsets are.
 struct Range {
   float low, high;
 };
 
-/// What a group is decoded with: value = integer * scale - offset.
+/// What eight groups are decoded with, each in a lane: value = integer * scale - offset.
 struct Fit {
-  float scale = 0, offset = 0;
+  Lanes scale{}, offset{};
 };
 
-float integer_of(float value, const Fit& fit, const Range& range) {
-  return nearest(std::clamp((value + fit.offset) * inverse_of(fit.scale), range.low, range.high));
-}
-
-/// Fits that are tried side by side, in vectors of four, and what each makes of a group: the squared error, and sums
-/// over its integers q and the values x.
-struct Trial {
-  std::array<float, kLanes> scale{}, offset{}, error{}, q{}, qq{}, qx{};
-  void set(size_t lane, const Fit& fit) {
-    scale[lane] = fit.scale;
-    offset[lane] = fit.offset;
-  }
-  [[nodiscard]] Fit fit(size_t lane) const { return {.scale = scale[lane], .offset = offset[lane]}; }
+/// Of eight groups' integers q and values x.
+struct Sums {
+  Lanes q{}, qq{}, qx{};
 };
 
-void run(Trial& trial, std::span<const float> values, const Range& range) {
-  const auto scale = trial.scale;
-  const auto offset = trial.offset;
-  std::array<float, kLanes> inverse{}, error{}, q{}, qq{}, qx{};
-  for (size_t k = 0; k < kLanes; ++k) inverse[k] = inverse_of(scale[k]);
-  for (const float value : values) {
-    for (size_t k = 0; k < kLanes; ++k) {
-      const float integer = nearest(std::clamp((value + offset[k]) * inverse[k], range.low, range.high));
-      const float difference = value - (scale[k] * integer - offset[k]);
-      error[k] += difference * difference;
-      q[k] += integer;
-      qq[k] += integer * integer;
-      qx[k] += integer * value;
-    }
-  }
-  trial.error = error;
-  trial.q = q;
-  trial.qq = qq;
-  trial.qx = qx;
-}
-
-/// The least-squares fit to the integers of a trial's lane for `count` values whose sum is x; offsets are never
-/// negative.
-Fit refined(const Trial& trial, size_t lane, float count, float x, bool has_offset) {
-  const float q = trial.q[lane];
-  const float qq = trial.qq[lane];
-  const float qx = trial.qx[lane];
-  const float determinant = count * qq - q * q;
-  if (has_offset && determinant > 0) {
-    const float scale = (count * qx - q * x) / determinant;
-    const float offset = (scale * q - x) / count;
-    if (scale > 0 && offset >= 0) return {.scale = scale, .offset = offset};
-  }
-  return qq == 0 ? trial.fit(lane) : Fit{.scale = qx / qq, .offset = 0};
-}
-
-/// The best of several fits for a group with scale and offset (range.low is 0) or with a scale alone.
-Fit best_fit(std::span<const float> values, const Range& range) {
-  const bool has_offset = range.low == 0;
-  const auto [least, most] = std::ranges::minmax(values);
-  const float offset = has_offset ? std::max(-least, 0.0F) : 0;
-  // With a scale alone, the element farthest from 0 gets the lowest integer, as there is one more below 0.
-  const float extreme = -least > most ? least : most;
-  Trial trial;  // the last lane has the scale 0
-  for (size_t k = 0; k + 1 < kLanes; ++k) {
-    const float steps = 0.2F * (static_cast<float>(k) - 5);
-    trial.set(k, {.scale = has_offset ? (most + offset) / (range.high + steps) : extreme / (range.low + steps),
-                  .offset = offset});
-  }
-  const float sum = std::accumulate(values.begin(), values.end(), 0.0F);
-  Fit best;
-  float error = INFINITY;
-  for (int round = 0; round < 2; ++round) {
-    run(trial, values, range);
-    for (size_t k = 0; k < kLanes; ++k) {
-      if (trial.error[k] < error) {
-        error = trial.error[k];
-        best = trial.fit(k);
-      }
-    }
-    for (size_t k = 0; k < kLanes; ++k) {
-      trial.set(k, refined(trial, k, static_cast<float>(values.size()), sum, has_offset));
-    }
-  }
-  return best;
-}
-
-/// Scale and offset of a group as multiples of its block's factors.
-struct Multiples {
-  int scale = 0, offset = 0;
-};
-
-/// Of the whole numbers on both sides of scale / factor, and so of offsets, the pair with the least error.
-Multiples quantised(std::span<const float> values, const Fit& fit, const Fit& factors, const Range& range,
-                    const Range& multiples) {
-  std::array<Multiples, 4> pairs;
-  Trial trial;
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    const auto neighbour = [&](float value, float factor, size_t up) {
-      const float multiple = std::floor(value * inverse_of(factor)) + static_cast<float>(up);
-      return std::clamp(multiple, multiples.low, multiples.high);
-    };
-    const float scale = neighbour(fit.scale, factors.scale, i % 2);
-    const float offset = neighbour(fit.offset, factors.offset, i / 2);
-    pairs[i] = {.scale = static_cast<int>(scale), .offset = range.low == 0 ? static_cast<int>(offset) : 0};
-    trial.set(i, {.scale = scale * factors.scale, .offset = offset * factors.offset});
-  }
-  run(trial, values, range);
-  return pairs[static_cast<size_t>(std::min_element(trial.error.begin(), trial.error.begin() + pairs.size()) -
-                                   trial.error.begin())];
-}
-
-/// A block's groups of `size` columns: what they are multiples of, their multiples, and the integers of the columns.
-template <size_t size>
+/// Eight groups of `size` columns, column by column.
 struct Groups {
-  Fit factors;  // as f16 holds them
-  std::array<Multiples, kBlock / size> multiples;
+  size_t size = 0;
+  Lanes values[kLargestGroup];
+};
+
+/// A range for all lanes.
+struct LaneRange {
+  explicit LaneRange(const Range& range) {
+    fill(low, range.low);
+    fill(high, range.high);
+  }
+  Lanes low, high;
+};
+
+CRIA_INLINE void find_integer(const Lanes& value, const Lanes& offset, const Lanes& inverse, const LaneRange& range,
+                              Lanes& out) {
+  out = (value + offset) * inverse;
+  clamp(out, range.low, range.high);
+  round_to_whole(out);
+}
+
+/// The squared error of a fit, and with `sums` those.
+CRIA_INLINE void try_fit(const Groups& groups, const Fit& fit, const LaneRange& range, Lanes& error, Sums* sums) {
+  Lanes inverse = fit.scale;
+  invert(inverse);
+  Lanes squares{};
+  Sums all;
+  for (size_t i = 0; i < groups.size; ++i) {
+    const Lanes value = groups.values[i];
+    Lanes integer;
+    find_integer(value, fit.offset, inverse, range, integer);
+    const Lanes difference = value - (fit.scale * integer - fit.offset);
+    squares += difference * difference;
+    if (sums == nullptr) continue;
+    all.q += integer;
+    all.qq += integer * integer;
+    all.qx += integer * value;
+  }
+  error = squares;
+  if (sums != nullptr) *sums = all;
+}
+
+/// The least-squares fit to the integers that `fit` has given, for values whose sum is x; offsets are never negative.
+CRIA_INLINE void refine(const Sums& sums, size_t size, const Lanes& x, bool has_offset, Fit& fit) {
+  const Lanes zero{};
+  Fit refined{.scale = fit.scale, .offset = fit.offset};
+  select_less(zero, sums.qq, sums.qx / sums.qq, fit.scale, refined.scale);
+  select_less(zero, sums.qq, zero, fit.offset, refined.offset);
+  if (has_offset) {
+    Lanes count;
+    fill(count, static_cast<float>(size));
+    const Lanes determinant = count * sums.qq - sums.q * sums.q;
+    const Lanes scale = (count * sums.qx - sums.q * x) / determinant;
+    const Lanes offset = (scale * sums.q - x) / count;
+    Lanes usable;  // above 0 where all of determinant, scale and offset allow it
+    select_less(zero, determinant, scale, zero, usable);
+    select_less(offset, zero, zero, usable, usable);
+    select_less(zero, usable, scale, refined.scale, refined.scale);
+    select_less(zero, usable, offset, refined.offset, refined.offset);
+  }
+  fit = refined;
+}
+
+/// The best of several fits for groups with scale and offset (range.low is 0) or with a scale alone.
+CRIA_PROCESSOR_CLONES void find_best_fits(const Groups& groups, const Range& range, Fit& best) {
+  const bool has_offset = range.low == 0;
+  const Lanes zero{};
+  const LaneRange integers(range);
+  Lanes least = groups.values[0];
+  Lanes most = groups.values[0];
+  Lanes sum{};
+  for (size_t i = 0; i < groups.size; ++i) {
+    const Lanes value = groups.values[i];
+    select_less(value, least, value, least, least);
+    select_less(most, value, value, most, most);
+    sum += value;
+  }
+  Lanes offset{};
+  if (has_offset) select_less(least, zero, zero - least, zero, offset);
+  // With a scale alone, the element farthest from 0 gets the lowest integer, as there is one more below 0.
+  Lanes extreme;
+  select_less(most, zero - least, least, most, extreme);
+  if (has_offset) extreme = most + offset;
+  std::array<Fit, kCandidates> fits;  // the last one has the scale 0
+  for (size_t k = 0; k + 1 < kCandidates; ++k) {
+    Lanes steps;
+    fill(steps, (has_offset ? range.high : range.low) + 0.2F * (static_cast<float>(k) - 5));
+    fits[k].scale = extreme / steps;
+    fits[k].offset = offset;
+  }
+  Lanes least_error;
+  fill(least_error, std::numeric_limits<float>::infinity());
+  best = {};
+  for (int round = 0; round < 2; ++round) {
+    for (Fit& fit : fits) {
+      Lanes error;
+      Sums sums;
+      try_fit(groups, fit, integers, error, round == 0 ? &sums : nullptr);
+      select_less(error, least_error, fit.scale, best.scale, best.scale);
+      select_less(error, least_error, fit.offset, best.offset, best.offset);
+      select_less(error, least_error, error, least_error, least_error);
+      if (round == 0) refine(sums, groups.size, sum, has_offset, fit);
+    }
+  }
+}
+
+/// value / factor rounded down, or up where `up` is 1, within a range.
+CRIA_INLINE void find_neighbour(const Lanes& value, float factor, float up, const Range& range, Lanes& out) {
+  Lanes multiple;
+  fill(multiple, factor);
+  invert(multiple);
+  multiple = value * multiple;
+  for (size_t i = 0; i < kLanes; ++i) multiple[i] = std::floor(multiple[i]) + up;
+  clamp(multiple, LaneRange(range).low, LaneRange(range).high);
+  out = multiple;
+}
+
+/// Gives groups that are best decoded with `fit` multiples of `scale_factor` and `offset_factor`: of the whole numbers
+/// on both sides of scale / factor, and so of offsets, the pair with the least error. Then their columns' integers.
+CRIA_PROCESSOR_CLONES void quantise(const Groups& groups, const Fit& fit, float scale_factor, float offset_factor,
+                                    const Range& range, const Range& multiples, Fit& own, Lanes* integers) {
+  const LaneRange limits(range);
+  Lanes scale_step;
+  Lanes offset_step;
+  fill(scale_step, scale_factor);
+  fill(offset_step, offset_factor);
+  Lanes least_error;
+  fill(least_error, std::numeric_limits<float>::infinity());
+  own = {};
+  const int pairs = range.low == 0 ? 4 : 2;  // without offsets two
+  for (int i = 0; i < pairs; ++i) {
+    Fit pair;
+    find_neighbour(fit.scale, scale_factor, static_cast<float>(i % 2), multiples, pair.scale);
+    if (range.low == 0) {
+      find_neighbour(fit.offset, offset_factor, static_cast<float>(i / 2), multiples, pair.offset);
+    }
+    Lanes error;
+    try_fit(groups, {.scale = pair.scale * scale_step, .offset = pair.offset * offset_step}, limits, error, nullptr);
+    select_less(error, least_error, pair.scale, own.scale, own.scale);
+    select_less(error, least_error, pair.offset, own.offset, own.offset);
+    select_less(error, least_error, error, least_error, least_error);
+  }
+  const Lanes offset = own.offset * offset_step;
+  Lanes inverse = own.scale * scale_step;
+  invert(inverse);
+  for (size_t i = 0; i < groups.size; ++i) find_integer(groups.values[i], offset, inverse, limits, integers[i]);
+}
+
+/// A block's groups of `size` columns: the factors that their scales and offsets are multiples of, as f16 holds them,
+/// the multiples, and the integers of the columns.
+template <size_t size>
+struct BlockGroups {
+  float scale_factor = 0, offset_factor = 0;
+  std::array<int, kBlock / size> scales{}, offsets{};
   std::array<int, kBlock> integers{};
   bool is_storable = true;
 };
 
 template <size_t size>
-Groups<size> groups_of(std::span<const float, kBlock> values, const Range& range, const Range& multiples) {
-  Groups<size> groups;
-  std::array<Fit, kBlock / size> fits;
-  Fit largest;
-  for (size_t g = 0; g < fits.size(); ++g) {
-    fits[g] = best_fit(values.subspan(g * size, size), range);
-    largest.scale = std::max(largest.scale, std::abs(fits[g].scale));
-    largest.offset = std::max(largest.offset, fits[g].offset);
+BlockGroups<size> groups_of(std::span<const float, kBlock> values, const Range& range, const Range& multiples) {
+  constexpr size_t kEights = kBlock / size / kLanes;
+  BlockGroups<size> block;
+  std::array<Groups, kEights> groups;
+  std::array<Fit, kEights> fits;
+  float largest_scale = 0;
+  float largest_offset = 0;
+  for (size_t e = 0; e < kEights; ++e) {
+    groups[e].size = size;
+    for (size_t g = 0; g < kLanes; ++g) {
+      for (size_t i = 0; i < size; ++i) groups[e].values[i][g] = values[(e * kLanes + g) * size + i];
+    }
+    find_best_fits(groups[e], range, fits[e]);
+    for (size_t g = 0; g < kLanes; ++g) {
+      largest_scale = std::max(largest_scale, std::abs(fits[e].scale[g]));
+      largest_offset = std::max(largest_offset, fits[e].offset[g]);
+    }
   }
-  groups.factors = {as_f16(largest.scale / multiples.high), as_f16(largest.offset / multiples.high)};
-  groups.is_storable = std::isfinite(groups.factors.scale) && std::isfinite(groups.factors.offset) &&
-                       std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
-  if (!groups.is_storable) return groups;
-  for (size_t g = 0; g < fits.size(); ++g) {
-    const auto group = values.subspan(g * size, size);
-    const Multiples own = groups.multiples[g] = quantised(group, fits[g], groups.factors, range, multiples);
-    const Fit fit = {.scale = groups.factors.scale * static_cast<float>(own.scale),
-                     .offset = groups.factors.offset * static_cast<float>(own.offset)};
-    for (size_t i = 0; i < size; ++i)
-      groups.integers[g * size + i] = static_cast<int>(integer_of(group[i], fit, range));
+  block.scale_factor = as_f16(largest_scale / multiples.high);
+  block.offset_factor = as_f16(largest_offset / multiples.high);
+  block.is_storable = std::isfinite(block.scale_factor) && std::isfinite(block.offset_factor) &&
+                      std::ranges::all_of(values, [](float value) { return std::isfinite(value); });
+  if (!block.is_storable) return block;
+  for (size_t e = 0; e < kEights; ++e) {
+    Fit own;
+    Lanes integers[size];
+    quantise(groups[e], fits[e], block.scale_factor, block.offset_factor, range, multiples, own, integers);
+    for (size_t g = 0; g < kLanes; ++g) {
+      block.scales[e * kLanes + g] = static_cast<int>(own.scale[g]);
+      block.offsets[e * kLanes + g] = static_cast<int>(own.offset[g]);
+      for (size_t i = 0; i < size; ++i) {
+        block.integers[(e * kLanes + g) * size + i] = static_cast<int>(integers[i][g]);
+      }
+    }
   }
-  return groups;
+  return block;
 }
 
 /// Writes what Q4_K and Q5_K have in common, the low four bits of integers among it.
 template <typename Block>
-Groups<32> put_groups(std::span<const float, kBlock> values, float largest, Block& block) {
-  const Groups<32> groups = groups_of<32>(values, {0, largest}, {0, 63});
+BlockGroups<32> put_groups(std::span<const float, kBlock> values, float largest, Block& block) {
+  const BlockGroups<32> groups = groups_of<32>(values, {0, largest}, {0, 63});
   if (!groups.is_storable) {
     block.scale = block.offset = kNotStored;
     return groups;
   }
-  block.scale = f32_to_f16(groups.factors.scale);
-  block.offset = f32_to_f16(groups.factors.offset);
+  block.scale = f32_to_f16(groups.scale_factor);
+  block.offset = f32_to_f16(groups.offset_factor);
   for (uint32_t g = 0; g < 8; ++g) {
-    const Multiples& own = groups.multiples[g];
-    put_six_bit_pair(static_cast<uint32_t>(own.scale), static_cast<uint32_t>(own.offset), g, block.scales);
+    const auto scale = static_cast<uint32_t>(groups.scales[g]);
+    put_six_bit_pair(scale, static_cast<uint32_t>(groups.offsets[g]), g, block.scales);
   }
   for (size_t e = 0; e < kBlock; ++e) {
     block.halves[e / 64 * 32 + e % 32] |= static_cast<uint8_t>((groups.integers[e] & 15) << (e / 32 % 2 * 4));
@@ -218,7 +274,7 @@ void encode_q4_k(std::span<const float> values, std::byte* out) {
 
 void encode_q5_k(std::span<const float> values, std::byte* out) {
   for_each_block<BlockQ5_K>(values, out, [](std::span<const float, kBlock> own, BlockQ5_K& block) {
-    const Groups<32> groups = put_groups(own, 31, block);
+    const BlockGroups<32> groups = put_groups(own, 31, block);
     for (size_t e = 0; e < kBlock; ++e) {
       block.high[e % 32] |= static_cast<uint8_t>((groups.integers[e] >> 4) << (e / 32));
     }
@@ -227,9 +283,9 @@ void encode_q5_k(std::span<const float> values, std::byte* out) {
 
 void encode_q6_k(std::span<const float> values, std::byte* out) {
   for_each_block<BlockQ6_K>(values, out, [](std::span<const float, kBlock> own, BlockQ6_K& block) {
-    const Groups<16> groups = groups_of<16>(own, {-32, 31}, {-127, 127});
-    block.scale = groups.is_storable ? f32_to_f16(groups.factors.scale) : kNotStored;
-    for (size_t g = 0; g < 16; ++g) block.scales[g] = static_cast<int8_t>(groups.multiples[g].scale);
+    const BlockGroups<16> groups = groups_of<16>(own, {-32, 31}, {-127, 127});
+    block.scale = groups.is_storable ? f32_to_f16(groups.scale_factor) : kNotStored;
+    for (size_t g = 0; g < 16; ++g) block.scales[g] = static_cast<int8_t>(groups.scales[g]);
     for (size_t e = 0; e < kBlock; ++e) {
       const auto bits = static_cast<uint32_t>(groups.is_storable ? groups.integers[e] + 32 : 0);
       const size_t n = e / 128;
