@@ -143,13 +143,13 @@ CRIA_PROCESSOR_CLONES void find_best_fits(const Groups& groups, const Range& ran
   }
 }
 
-/// value / factor rounded down, or up where `up` is 1, within a range.
-CRIA_INLINE void find_neighbour(const Lanes& value, float factor, float up, const Range& range, Lanes& out) {
+/// value / factor rounded down, or the number above that, within a range.
+CRIA_INLINE void find_neighbour(const Lanes& value, float factor, bool up, const Range& range, Lanes& out) {
   Lanes multiple;
   fill(multiple, factor);
   invert(multiple);
   multiple = value * multiple;
-  for (size_t i = 0; i < kLanes; ++i) multiple[i] = std::floor(multiple[i]) + up;
+  for (size_t i = 0; i < kLanes; ++i) multiple[i] = std::floor(multiple[i]) + (up ? 1.0F : 0.0F);
   clamp(multiple, LaneRange(range).low, LaneRange(range).high);
   out = multiple;
 }
@@ -169,9 +169,9 @@ CRIA_PROCESSOR_CLONES void quantise(const Groups& groups, const Fit& fit, float 
   const int pairs = range.low == 0 ? 4 : 2;  // without offsets two
   for (int i = 0; i < pairs; ++i) {
     Fit pair;
-    find_neighbour(fit.scale, scale_factor, static_cast<float>(i % 2), multiples, pair.scale);
+    find_neighbour(fit.scale, scale_factor, i % 2 != 0, multiples, pair.scale);
     if (range.low == 0) {
-      find_neighbour(fit.offset, offset_factor, static_cast<float>(i / 2), multiples, pair.offset);
+      find_neighbour(fit.offset, offset_factor, i >= 2, multiples, pair.offset);
     }
     Lanes error;
     try_fit(groups, {.scale = pair.scale * scale_step, .offset = pair.offset * offset_step}, limits, error, nullptr);
