@@ -19,7 +19,8 @@ bool makes_pairs(MatVecOutput output) { return output == MatVecOutput::kSwiGlu |
 constexpr uint32_t kBindings = 6;
 constexpr uint32_t kRopeBindings = 11;  // with those of matvec_put_rope.wgsl
 
-constexpr uint32_t kUnit = 32;  // UNIT in matvec_blocks.wgsl
+constexpr uint32_t kUnit = 32;       // UNIT in matvec_blocks.wgsl
+constexpr uint32_t kLineBytes = 64;  // of a CPU's cache, which are as many chunks of 8 weights of one bit
 /// Workgroup memory beyond this is not used, so that several workgroups fit on a core.
 constexpr uint32_t kStageBytes = 32768;
 
@@ -66,17 +67,22 @@ bool keeps(const gpu::Limits& limits, const MatVecSpec& spec, const MatVecCut& c
 }
 
 Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const MatVecCut& cut, uint32_t tokens) {
-  const bool integers = is_quantised(spec.format.type);
-  const bool keeps = cut.lanes > 0;
-  SpecBuilder builder(device, keeps ? "matvec_kept" : integers ? "matvec_blocks" : "matvec");
-  if (integers) {
+  const std::string_view shader = matvec_shader(spec.format, cut);
+  SpecBuilder builder(device, shader);
+  if (shader == "matvec_blocks") {
     const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
     builder.blocks(spec.format).constant("STAGE_UNITS", units);
     builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
   } else {
     builder.weights(spec.format).module("x_chunks");
   }
-  if (keeps) builder.constant("LANES", cut.lanes);
+  if (shader == "matvec_rows") {
+    builder.constant("LINE_CHUNKS", kLineBytes / weight_type_bits(spec.format.type));
+  } else if (shader == "matvec_kept") {
+    builder.constant("LANES", cut.lanes).constant("DEPTH", kept_depth(spec, cut));
+  } else {
+    builder.constant("DEPTH", cut.depth);
+  }
   const bool turns = spec.output == MatVecOutput::kRopeKv;
   if (turns) {
     builder.element(spec.heads.cache == KvType::kF16)
@@ -100,13 +106,20 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
       .constant("ROWS", cut.rows)
       .constant("TOKENS", tokens)
       .constant("SPLIT", cut.split)
-      .constant("DEPTH", keeps ? kept_depth(spec, cut) : cut.depth)
       .suffix(fmt::format("{}{}{}", spec.has_norm ? "_norm" : "", output_suffix(spec.output),
                           tokens > 1 ? fmt::format("_x{}", tokens) : ""))
       .build(device,
-             fmt::format("r{}r{}{}w{}", integers ? 'r' : '-', spec.has_bias ? 'r' : '-', spec.has_norm ? 'r' : '-',
-                         turns ? "wwrrr" : ""),
+             fmt::format("r{}r{}{}w{}", is_quantised(spec.format.type) ? 'r' : '-', spec.has_bias ? 'r' : '-',
+                         spec.has_norm ? 'r' : '-', turns ? "wwrrr" : ""),
              sizeof(Params));
+}
+
+/// Sets of rows that a workgroup makes at a time.
+uint32_t row_sets(const MatVecCut& cut, uint32_t team) {
+  if (cut.split == 0) return cut.workgroup_size;
+  if (cut.lanes > 0) return cut.workgroup_size / cut.lanes;
+  const uint32_t teams = std::max(1U, cut.workgroup_size / team);
+  return teams / std::min(cut.split, teams);
 }
 
 /// The lanes of a row in matvec_kept.wgsl are a multiple of it: every team fits in.
@@ -177,12 +190,19 @@ bool MatVecSpec::serves(const Matrix& weight) const {
          (rows == 0 || (weight.shards.size() == 1 && weight.rows == rows)) && weight.bias.valid() == has_bias;
 }
 
+std::string_view matvec_shader(const WeightFormat& format, const MatVecCut& cut) {
+  if (cut.split == 0) return "matvec_rows";
+  if (cut.lanes > 0) return "matvec_kept";
+  return is_quantised(format.type) ? "matvec_blocks" : "matvec";
+}
+
 MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec) {
+  // A CPU compiles and runs small workgroups faster.
+  if (device.info().is_software()) return {.workgroup_size = 32, .rows = 2, .split = 0};
   const uint32_t size = std::min(MatVecCut().workgroup_size, device.limits().max_workgroup_invocations);
+  // Floats are read as fast as memory gives them when teams share rows; the rows of quantised weights are short, and
+  // summing up costs more than it saves.
   if (is_quantised(spec.format.type)) return {.workgroup_size = size, .rows = 2, .split = 1, .depth = 2};
-  // A CPU compiles and runs small workgroups faster. On GPUs floats are read as fast as memory gives them when teams
-  // share rows; the rows of quantised weights are short, and summing up costs more than it saves.
-  if (device.info().is_software()) return {.workgroup_size = 64, .rows = 2, .split = 1, .depth = 1};
   return {.workgroup_size = size, .rows = 4, .split = 4, .depth = 1};
 }
 
@@ -190,9 +210,11 @@ bool is_valid_cut(const gpu::Device& device, const MatVecSpec& spec, const MatVe
   const auto is_power = [](uint32_t value, uint32_t most) { return std::has_single_bit(value) && value <= most; };
   if (cut.workgroup_size < 32 || cut.workgroup_size % 32 != 0 ||
       cut.workgroup_size > device.limits().max_workgroup_invocations || !is_power(cut.rows, 8) ||
-      !is_power(cut.split, 32) || !is_power(cut.depth, 8) || (makes_pairs(spec.output) && cut.rows % 2 != 0)) {
+      !is_power(cut.depth, 8) || (makes_pairs(spec.output) && cut.rows % 2 != 0)) {
     return false;
   }
+  if (cut.split == 0) return cut.lanes == 0;
+  if (!is_power(cut.split, 32)) return false;
   if (cut.lanes == 0) return fits(device.limits(), cut, 1);
   return cut.lanes % lane_step(device) == 0 && cut.workgroup_size % cut.lanes == 0 &&
          keeps(device.limits(), spec, cut, 1);
@@ -208,7 +230,7 @@ std::vector<MatVecCut> candidate_cuts(const gpu::Device& device, const MatVecSpe
                                           {512, 2, 2, 1}, {512, 4, 2, 1}};
   std::vector<MatVecCut> cuts = {default_cut(device, spec)};
   if (device.info().is_software()) {  // where compiling takes longer than any choice is worth
-    cuts.push_back({.workgroup_size = 32, .rows = 2, .split = 1, .depth = 1});
+    cuts.push_back({.workgroup_size = 64, .rows = 4, .split = 0});
     return cuts;
   }
   for (const MatVecCut& cut : is_quantised(spec.format.type) ? kBlocks : kFloats) {
@@ -230,9 +252,7 @@ Result<MatVec> MatVec::create(gpu::Device& device, const MatVecSpec& spec, uint3
     Variant variant{.pipeline = {}, .cut = wanted, .sets = 1};
     if (wanted.lanes > 0 && !keeps(device.limits(), spec, wanted, tokens)) variant.cut = default_cut(device, spec);
     if (variant.cut.lanes == 0 && !fits(device.limits(), variant.cut, tokens)) break;  // fewer at once, then
-    const uint32_t teams = std::max(1U, variant.cut.workgroup_size / team);
-    variant.sets = variant.cut.lanes > 0 ? variant.cut.workgroup_size / variant.cut.lanes
-                                         : teams / std::min(variant.cut.split, teams);
+    variant.sets = row_sets(variant.cut, team);
     CRIA_TRY_ASSIGN(variant.pipeline, build(device, spec, variant.cut, tokens));
     op.variants_.push_back(std::move(variant));
   }

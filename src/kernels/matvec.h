@@ -1,6 +1,6 @@
 // Products with weight matrices for one or a few tokens: matvec.wgsl (float weights) and matvec_blocks.wgsl
-// (quantised ones, in integer arithmetic), or matvec_kept.wgsl (floats, x in registers), with RMSNorm before and a
-// residual, SwiGLU, or RoPE and the write of the KV cache after on request.
+// (quantised ones, in integer arithmetic), or matvec_kept.wgsl (floats, x in registers), or on CPUs matvec_rows.wgsl,
+// with RMSNorm before and a residual, SwiGLU, or RoPE and the write of the KV cache after on request.
 #pragma once
 
 #include "kernels/attention.h"
@@ -46,13 +46,15 @@ struct MatVecSpec {
 struct MatVecCut {
   uint32_t workgroup_size = 256;  ///< a multiple of 32
   uint32_t rows = 1;              ///< that are made together; even for kSwiGlu and kRopeKv
-  uint32_t split = 1;             ///< teams (subgroups) that share those rows
-  uint32_t depth = 1;             ///< pieces of a row that each lane reads at once
-  uint32_t lanes = 0;             ///< not 0: of a row, by matvec_kept.wgsl, which has no split and chooses the depth
-  uint32_t workgroups = 0;        ///< of matvec_kept.wgsl, at most; 0: as many as there are rows for
+  uint32_t split = 1;       ///< teams (subgroups) that share those rows; 0: each lane has its own (matvec_rows.wgsl)
+  uint32_t depth = 1;       ///< pieces of a row that each lane reads at once
+  uint32_t lanes = 0;       ///< not 0: of a row, by matvec_kept.wgsl, which has no split and chooses the depth
+  uint32_t workgroups = 0;  ///< of matvec_kept.wgsl, at most; 0: as many as there are rows for
   bool operator==(const MatVecCut&) const = default;
 };
 
+/// The shader that makes the products of a cut: "matvec_kept".
+[[nodiscard]] std::string_view matvec_shader(const WeightFormat& format, const MatVecCut& cut);
 /// What is right for most devices, without measuring.
 [[nodiscard]] MatVecCut default_cut(const gpu::Device& device, const MatVecSpec& spec);
 /// The cuts that are worth measuring, the default one first.

@@ -1,5 +1,5 @@
 // Module: the parameters and bindings that the matrix-vector kernels share (matvec.wgsl, matvec_kept.wgsl,
-// matvec_blocks.wgsl, matvec_few.wgsl). Needs a bias module and what becomes of a finished sum: matvec_put or
+// matvec_rows.wgsl, matvec_blocks.wgsl, matvec_few.wgsl). Needs a bias module and what becomes of a finished sum: matvec_put or
 // matvec_put_rope.
 //
 // Gives: params and the binding 6, row_count, OUTPUTS, biased.

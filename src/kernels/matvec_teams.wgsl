@@ -1,4 +1,4 @@
-// Module: what the matrix-vector kernels whose teams share rows have in common (matvec.wgsl, matvec_kept.wgsl,
+// Module: what the matrix-vector kernels have in common (matvec.wgsl, matvec_kept.wgsl, matvec_rows.wgsl,
 // matvec_blocks.wgsl). Needs a team module, a norm module and matvec_output.
 //
 // Gives: the binding 3, X_STRIDE and masked; loop_end; share_of (which rows an invocation works on) and finish,

@@ -1,4 +1,4 @@
-// Module: chunks of 8 columns of x for products with float weights (matvec.wgsl, matvec_kept.wgsl).
+// Module: chunks of 8 columns of x for products in floats (matvec.wgsl, matvec_kept.wgsl, matvec_rows.wgsl).
 //
 // Gives: load_x, which reads a chunk of a token with the norm's weights and adds the squares before these to `squares`;
 // masked_chunk and is_partial_chunk. Needs a weight module and matvec_output.

@@ -51,6 +51,7 @@ std::string describe(const MatVecCut& cut) {
                        cut.workgroups == 0 ? "any number of" : fmt::format("at most {}", cut.workgroups),
                        cut.workgroup_size);
   }
+  if (cut.split == 0) return fmt::format("{} rows by each lane, workgroups of {}", cut.rows, cut.workgroup_size);
   return fmt::format("{} rows by {} teams, {} deep, workgroups of {}", cut.rows, cut.split, cut.depth,
                      cut.workgroup_size);
 }

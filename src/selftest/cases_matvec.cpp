@@ -1,5 +1,5 @@
-// Cases of matvec and matvec_blocks: every weight format, with and without norm and bias, every end, and the work
-// cut in many ways.
+// Cases of matvec, matvec_blocks, matvec_kept and matvec_rows: every weight format, with and without norm and bias,
+// every end, and the work cut in many ways.
 //
 // A pipeline costs more than a dispatch, and each mixture of these is one or several. So not all mixtures run: one
 // format of each kind has every pair of norm, bias and end, and the cuts are dealt out over formats and variants.
@@ -26,6 +26,7 @@ std::string describe(const ProductVariant& variant, const ProductShape& shape) {
     return text + fmt::format(", {} workgroups of {}, {} rows by {} lanes", cut.workgroups, cut.workgroup_size,
                               cut.rows, cut.lanes);
   }
+  if (cut.split == 0) return text + fmt::format(", {} invocations, {} rows each", cut.workgroup_size, cut.rows);
   return text + fmt::format(", {} invocations, {} rows by {} teams, {} deep", cut.workgroup_size, cut.rows, cut.split,
                             cut.depth);
 }
@@ -76,7 +77,7 @@ std::vector<ProductVariant> variants(const WeightFormat& format, size_t number) 
       {.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 2, .cut = cut(0)},
   };
   if (!has_all_variants(format)) return list;
-  list.push_back({.norm = false, .bias = false, .output = kStore, .max_tokens = 8});
+  list.push_back({.norm = false, .bias = false, .output = kStore, .max_tokens = 8, .cut = cut(3)});
   list.push_back({.norm = true, .bias = false, .output = kAdd, .max_tokens = 4, .cut = cut(1)});
   list.push_back({.norm = false, .bias = true, .output = kSwiGlu, .max_tokens = 4, .cut = cut(2)});
   return list;
@@ -111,6 +112,24 @@ std::vector<ProductVariant> kept_variants(const gpu::Device& device) {
       {.norm = false, .bias = true, .output = kSwiGlu, .max_tokens = 1, .cut = cut(4, 1, 2, 0)},
   };
 }
+
+/// Cuts of matvec_rows: subgroups that are left over, rows that end in the middle of a lane's.
+std::vector<ProductVariant> row_variants(const WeightFormat& format) {
+  using enum MatVecOutput;
+  std::vector<ProductVariant> list = {{.norm = true,
+                                       .bias = true,
+                                       .output = kStore,
+                                       .max_tokens = 2,
+                                       .cut = MatVecCut{.workgroup_size = 32, .split = 0}}};
+  if (!has_all_variants(format)) return list;
+  const MatVecCut many{.workgroup_size = 64, .rows = 4, .split = 0};
+  list.push_back({.norm = false, .bias = false, .output = kAdd, .max_tokens = 4, .cut = many});
+  list.push_back({.norm = true, .bias = false, .output = kSwiGlu, .max_tokens = 1, .cut = many});
+  return list;
+}
+
+/// How quantised weights are cut on most devices.
+constexpr MatVecCut kBlocksCut = {.workgroup_size = 256, .rows = 2, .split = 1, .depth = 2};
 
 }  // namespace
 
@@ -151,16 +170,31 @@ void add_matvec_cases(const gpu::Device& device, std::vector<Case>& cases) {
       }
     }
   }
+  for (const WeightFormat& format : formats) {
+    uint32_t index = 0;
+    for (const ProductVariant& variant : row_variants(format)) {
+      const auto all_sizes = sizes(format, 0);
+      const auto& [rows, columns] = all_sizes[index % all_sizes.size()];
+      const auto& [more_rows, more_columns] = all_sizes.back();
+      for (const auto& [r, c] :
+           {std::pair(round_up(rows, 2U), columns), std::pair(round_up(70 + more_rows, 2U), more_columns)}) {
+        add(format, variant, {r, c, 1 + index % (variant.max_tokens + 1), 1 + index % 2});
+        ++index;
+      }
+    }
+  }
   // More columns than fit into workgroup memory at once.
   const ProductVariant many{.norm = true, .max_tokens = 8, .cut = MatVecCut{.rows = 4, .split = 4, .depth = 2}};
   add({kernels::WeightType::kInt8, 64}, many, {5, 2000, 7, 1});
   add({kernels::WeightType::kInt4, 32}, many, {5, 2000, 8, 2});
-  add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 26000, 1, 1});
-  add(kernels::WeightType::kQ4_K, {.bias = true}, {3, 26112, 1, 1});
-  add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 26000, 1, 1});
+  const ProductVariant plain{.bias = true, .cut = kBlocksCut};
+  const ProductVariant gated{.norm = true, .output = MatVecOutput::kSwiGlu, .cut = kBlocksCut};
+  add({kernels::WeightType::kInt4, 32}, plain, {3, 26000, 1, 1});
+  add(kernels::WeightType::kQ4_K, plain, {3, 26112, 1, 1});
+  add({kernels::WeightType::kInt8, 128}, gated, {4, 26000, 1, 1});
   // The same, small enough for a binding of 64 KiB.
-  add({kernels::WeightType::kInt4, 32}, {.bias = true}, {3, 40, 1, 1});
-  add({kernels::WeightType::kInt8, 128}, {.norm = true, .output = MatVecOutput::kSwiGlu}, {4, 40, 1, 1});
+  add({kernels::WeightType::kInt4, 32}, plain, {3, 40, 1, 1});
+  add({kernels::WeightType::kInt8, 128}, gated, {4, 40, 1, 1});
   if (!device.info().is_software()) {
     // More workgroups than one dimension of a grid holds. In software it takes too long: a test lowers the limit.
     add(kernels::WeightType::kF32, {.bias = true}, {16 * 65535 + 3, 2, 1, 1});

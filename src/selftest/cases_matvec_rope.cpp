@@ -67,7 +67,8 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductV
 std::vector<MatVecCut> cuts(const gpu::Device& device, const WeightFormat& format) {
   const uint32_t lanes = 2 * std::max(device.info().subgroup_max_size, 32U);
   std::vector<MatVecCut> list = {{.workgroup_size = 64, .rows = 2, .split = 1, .depth = 1},
-                                 {.workgroup_size = 128, .rows = 4, .split = 4, .depth = 2}};
+                                 {.workgroup_size = 128, .rows = 4, .split = 4, .depth = 2},
+                                 {.workgroup_size = 32, .rows = 2, .split = 0}};
   if (!kernels::is_quantised(format.type)) {
     list.push_back({.workgroup_size = 2 * lanes, .rows = 2, .lanes = lanes, .workgroups = 3});
   }

@@ -8,6 +8,12 @@ namespace {
 
 constexpr float kEpsilon = 1e-5F;
 
+std::string_view shader_of(const gpu::Device& device, const kernels::WeightFormat& format,
+                           const ProductVariant& variant) {
+  const kernels::MatVecCut cut = variant.cut.value_or(kernels::default_cut(device, {.format = format}));
+  return kernels::matvec_shader(format, cut);
+}
+
 }  // namespace
 
 kernels::MatVecSpec spec_of(const kernels::WeightFormat& format, const ProductVariant& variant,
@@ -51,6 +57,7 @@ Result<ProductCase> ProductCase::create(gpu::Device& device, Random& random, con
   kernels::MatVecSpec spec = spec_of(format, variant, shape);
   if (shards.size() > 1) spec.rows = 0;
   return ProductCase{.spec = spec,
+                     .quantises_x = shader_of(device, format, variant) == "matvec_blocks",
                      .weight = std::move(weight),
                      .magnitudes = std::move(magnitudes),
                      .x = std::move(x),
@@ -72,9 +79,8 @@ std::optional<kernels::NormOperand> ProductCase::norm_operand() const {
 reference::Norm ProductCase::reference_norm() const { return {.weight = norm, .epsilon = kEpsilon}; }
 
 Expected ProductCase::reference_product() const {
-  return kernels::is_quantised(spec.format.type)
-             ? reference::product_of_blocks(weight, x, reference_norm(), magnitudes)
-             : reference::product(weight, x, reference_norm(), smallest_normal(spec.format.type));
+  return quantises_x ? reference::product_of_blocks(weight, x, reference_norm(), magnitudes)
+                     : reference::product(weight, x, reference_norm(), smallest_normal(spec.format.type));
 }
 
 Result<CaseOutcome> ProductCase::check(gpu::Device& device, Expected product) const {
@@ -91,10 +97,9 @@ Result<CaseOutcome> ProductCase::check(gpu::Device& device, Expected product) co
 
 std::string matvec_kernel_name(const gpu::Device& device, const kernels::WeightFormat& format,
                                const ProductVariant& variant, uint32_t tokens) {
-  const bool blocks = kernels::is_quantised(format.type);
-  const bool keeps = variant.cut && variant.cut->lanes > 0;
-  kernels::SpecBuilder builder(device, keeps ? "matvec_kept" : blocks ? "matvec_blocks" : "matvec");
-  if (blocks) {
+  const std::string_view shader = shader_of(device, format, variant);
+  kernels::SpecBuilder builder(device, shader);
+  if (shader == "matvec_blocks") {
     builder.blocks(format);
   } else {
     builder.weights(format);

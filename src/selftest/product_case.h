@@ -27,7 +27,7 @@ struct ProductVariant {
 [[nodiscard]] kernels::MatVecSpec spec_of(const kernels::WeightFormat& format, const ProductVariant& variant,
                                           const ProductShape& shape);
 
-/// The name of the pipeline of matvec, matvec_blocks or matvec_kept that serves so many tokens.
+/// The name of the pipeline of matvec, matvec_blocks, matvec_kept or matvec_rows that serves so many tokens.
 [[nodiscard]] std::string matvec_kernel_name(const gpu::Device& device, const kernels::WeightFormat& format,
                                              const ProductVariant& variant, uint32_t tokens);
 
@@ -46,6 +46,7 @@ struct ProductCase {
   [[nodiscard]] Result<CaseOutcome> check(gpu::Device& device, Expected product) const;
 
   kernels::MatVecSpec spec;
+  bool quantises_x = false;  // as matvec_blocks does
   Table weight;
   Table magnitudes;  // of the weights, see upload_matrix
   Table x;

@@ -83,11 +83,13 @@ TEST(Tuning, CutsThatCannotBeBuiltAreNotTaken) {
                                MatVecCut{.workgroup_size = 1U << 20, .rows = 2, .split = 1, .depth = 1},
                                MatVecCut{.workgroup_size = 64, .rows = 3, .split = 1, .depth = 1},
                                MatVecCut{.workgroup_size = 64, .rows = 1, .split = 1, .depth = 1},
-                               MatVecCut{.workgroup_size = 64, .rows = 2, .split = 0, .depth = 1},
+                               MatVecCut{.workgroup_size = 64, .rows = 2, .split = 3, .depth = 1},
+                               MatVecCut{.workgroup_size = 64, .rows = 2, .split = 0, .lanes = 32},
                                MatVecCut{.workgroup_size = 64, .rows = 2, .split = 1, .depth = 1000}}) {
     EXPECT_FALSE(kernels::is_valid_cut(device, spec, cut));
   }
   EXPECT_TRUE(kernels::is_valid_cut(device, spec, {.workgroup_size = 64, .rows = 2, .split = 1, .depth = 1}));
+  EXPECT_TRUE(kernels::is_valid_cut(device, spec, {.workgroup_size = 64, .rows = 2, .split = 0}));
 }
 
 /// Where workgroup memory does not hold the sums of so many rows and tokens, fewer tokens are made at once.
