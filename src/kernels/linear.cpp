@@ -5,6 +5,8 @@ namespace {
 constexpr uint32_t kMatmulTile = 64;
 /// Up to this many tokens, reading the weights once per token beats filling 64-token tiles.
 constexpr uint32_t kMatvecTokens = 6;
+/// In software, where MatVec makes several tokens at once, tiles pay from here on only.
+constexpr uint32_t kSoftwareMatvecTokens = 64;
 struct MatmulParams {
   uint32_t rows, columns, tokens, x_stride, y_stride, first_row, pad[2];
 };
@@ -15,8 +17,11 @@ Result<Linear> Linear::create(gpu::Device& device, const WeightFormat& format, u
   Linear op;
   op.kernel_ = kernel;
   op.grid_limit_ = device.limits().max_workgroups_per_dimension;
+  const bool is_software = device.info().is_software();
+  op.matvec_tokens_ = is_software ? kSoftwareMatvecTokens : kMatvecTokens;
   if (kernel != LinearKernel::kMatmul) {
-    CRIA_TRY_ASSIGN(op.matvec_, MatVec::create(device, {.format = format, .columns = columns, .has_bias = has_bias}));
+    CRIA_TRY_ASSIGN(op.matvec_, MatVec::create(device, {.format = format, .columns = columns, .has_bias = has_bias},
+                                               is_software ? MatVec::kMaxTokens : 1));
   }
   if (kernel != LinearKernel::kMatvec) {
     CRIA_TRY_ASSIGN(op.matmul_, SpecBuilder(device, "matmul")
@@ -29,7 +34,7 @@ Result<Linear> Linear::create(gpu::Device& device, const WeightFormat& format, u
 
 void Linear::record(gpu::Recorder& recorder, const Matrix& weight, const Activation& x, const Activation& y,
                     uint32_t tokens) const {
-  if (kernel_ == LinearKernel::kMatvec || (kernel_ == LinearKernel::kAuto && tokens <= kMatvecTokens)) {
+  if (kernel_ == LinearKernel::kMatvec || (kernel_ == LinearKernel::kAuto && tokens <= matvec_tokens_)) {
     return matvec_.record(recorder, weight, x, {}, y, tokens);
   }
   for (const Matrix::Shard& shard : weight.shards) {

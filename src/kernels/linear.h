@@ -21,6 +21,7 @@ class Linear {
   MatVec matvec_;
   gpu::Pipeline matmul_;
   LinearKernel kernel_ = LinearKernel::kAuto;
+  uint32_t matvec_tokens_ = 0;  // up to which MatVec is chosen
   uint32_t grid_limit_ = 0;
 };
 
