@@ -59,20 +59,23 @@ Result<model::Fit> choose_fit(const gpu::Device& device, const model::ModelConfi
   const gpu::DeviceInfo& info = device.info();
   CRIA_TRY_ASSIGN(model::MemoryPlan plan,
                   model::plan(info.limits, info.is_software(), config, formats(options.weights), options));
-  uint64_t budget = device.memory_budget();
-  if (budget == 0) {
-    const bool fits =
-        plan.weight_bytes + plan.scratch_bytes + plan.working_bytes + left_bytes <= info.local_memory_bytes;
-    if (fits || info.local_memory_bytes == 0 || info.is_software()) return model::Fit{options, std::move(plan)};
-    budget = info.local_memory_bytes / 10 * 9;
+  model::FitRequest request{.limits = info.limits,
+                            .is_software = info.is_software(),
+                            .config = config,
+                            .formats = formats,
+                            .budget = device.memory_budget()};
+  if (request.budget == 0) {
+    if (info.local_memory_bytes == 0 || info.is_software()) return model::Fit{options, std::move(plan)};
+    request.budget = info.local_memory_bytes - std::min(left_bytes, info.local_memory_bytes);
+    const bool fits = plan.weight_bytes + plan.scratch_bytes + plan.working_bytes <= request.budget;
+    if (fits) return model::with_large_passes(request, {options, std::move(plan)});
+    request.budget = info.local_memory_bytes / 10 * 9;
   }
-  if (left_bytes >= budget) {
+  if (left_bytes >= request.budget) {
     return fail(ErrorCode::kOutOfMemory, "the model that drafts takes {} bytes, which leaves nothing of {}",
-                with_commas(left_bytes), with_commas(budget));
+                with_commas(left_bytes), with_commas(request.budget));
   }
-  budget -= left_bytes;
-  const model::FitRequest request{
-      .limits = info.limits, .is_software = info.is_software(), .config = config, .formats = formats, .budget = budget};
+  request.budget -= left_bytes;
   CRIA_TRY_ASSIGN(model::Fit chosen, model::fit(request, options));
   const uint64_t host_bytes = chosen.plan.host_weight_bytes + chosen.plan.host_kv_bytes;
   const uint64_t machine_bytes = platform::physical_memory_bytes();

@@ -14,6 +14,7 @@ constexpr uint32_t kLeastContext = 512;
 /// Tokens at once: that cost little speed; the least; and, where each pass has to copy layers, as many as possible.
 constexpr uint32_t kFewTokens = 128;
 constexpr uint32_t kLeastTokens = 32;
+constexpr uint32_t kLargeTokens[] = {2048, 1024};  // where memory is plentiful
 constexpr uint32_t kStreamedTokens[] = {2048, 512, kFewTokens, kLeastTokens};
 
 class Search {
@@ -179,5 +180,19 @@ class Search {
 }  // namespace
 
 Result<Fit> fit(const FitRequest& request, const ModelOptions& options) { return Search(request, options).run(); }
+
+Result<Fit> with_large_passes(const FitRequest& request, Fit fit) {
+  if (fit.options.max_batch_tokens != 0) return fit;
+  for (const uint32_t tokens : kLargeTokens) {
+    ModelOptions options = fit.options;
+    options.max_batch_tokens = tokens;
+    CRIA_TRY_ASSIGN(MemoryPlan made, plan(request.limits, request.is_software, request.config,
+                                          request.formats(options.weights), options));
+    if (made.scratch_bytes <= request.budget / 32 && made.total_bytes() <= request.budget / 4 * 3) {
+      return Fit{options, std::move(made)};
+    }
+  }
+  return fit;
+}
 
 }  // namespace cria::model

@@ -34,4 +34,9 @@ struct FitRequest {
 /// those of `plan`.
 Result<Fit> fit(const FitRequest& request, const ModelOptions& options);
 
+/// The same with passes through prompts of more tokens than the default, whose products fill a large GPU better, where
+/// memory is plentiful: their activations take at most a 32nd of the budget, and all that the model may ever need
+/// leaves a quarter of it. Unchanged where the options say how many tokens. Errors: those of `plan`.
+Result<Fit> with_large_passes(const FitRequest& request, Fit fit);
+
 }  // namespace cria::model

@@ -26,6 +26,8 @@ constexpr uint32_t kMatrixStepTokens = 4;
 constexpr uint32_t kFewTokens = 2;
 /// Short prompts, and the chunks that a server reads between steps, have kernels of their own.
 constexpr uint32_t kShortPrompt = 128;
+/// Products of more tokens use the kernels of so many.
+constexpr uint32_t kMostTunedTokens = 512;
 
 Result<Activation> create_activation(gpu::Device& device, std::string_view label, uint32_t rows, uint32_t columns) {
   Activation activation{.buffer = {}, .columns = columns};
@@ -294,7 +296,7 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   using MatrixUnits = ModelOptions::MatrixUnits;
   if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
   if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
-  matrix_tokens_ = {plan_.max_batch_tokens};
+  matrix_tokens_ = {std::min(plan_.max_batch_tokens, kMostTunedTokens)};
   if (plan_.step_rows >= least_matrix_step_tokens()) {
     const uint32_t few = std::bit_ceil(std::clamp(plan_.step_rows, 16U, 64U));
     if (few < plan_.max_batch_tokens) matrix_step_tokens_ = few;
@@ -440,9 +442,9 @@ Status Model::upload_batch(gpu::Device& device, gpu::Recorder& recorder, const B
 /// The kernel that was chosen for so many tokens or more; none where there is no such product.
 const kernels::MatrixMatMul* Model::find_matmul(const kernels::Matrix& weight, MatVecOutput output,
                                                 uint32_t tokens) const {
-  const auto enough = std::ranges::lower_bound(matrix_tokens_, tokens);
-  if (enough == matrix_tokens_.end()) return nullptr;
-  const kernels::MatMulSpec spec = matmul_spec(weight, output, *enough);
+  if (matrix_tokens_.empty()) return nullptr;
+  const uint32_t tuned = *std::ranges::lower_bound(matrix_tokens_, std::min(tokens, matrix_tokens_.back()));
+  const kernels::MatMulSpec spec = matmul_spec(weight, output, tuned);
   const auto entry = std::ranges::find_if(kernels_.matmul, [&](const auto& known) { return known.first == spec; });
   return entry == kernels_.matmul.end() ? nullptr : &entry->second;
 }
