@@ -237,8 +237,10 @@ uint32_t Sequence::steps_ahead(const Decoding& decoding, uint32_t under_way) {
   if (left == 0 || next >= context) return 0;
   const Speculation::Text text = draftable(decoding);
   if (decoding.known > 0 && speculation_.expects_drafts(std::span(&text, 1))) return 0;
+  const model::MemoryPlan& plan = engine_->model().memory_plan();
+  const bool is_streamed = plan.streamed_layers > 0 || plan.streamed_kv > 0;  // passes share a window on the device
   uint32_t together = decoding.options.steps_together;
-  if (constraint_ || speculation_.is_on() || decoding.options.profile) {
+  if (constraint_ || speculation_.is_on() || is_streamed || decoding.options.profile) {
     together = 1;
   } else if (together == 0) {
     together = decoding.pace.steps();

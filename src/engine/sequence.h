@@ -60,7 +60,7 @@ struct GenerateOptions {
   std::shared_ptr<const grammar::Grammar> grammar = {};
   bool profile = false;
   /// Steps that are handed to the GPU together, whose tokens come back together: up to model::kMaxStepsTogether; 0: as
-  /// many as take a few milliseconds. Always one with a grammar, drafts or a profile.
+  /// many as take a few milliseconds. Always one with a grammar, drafts, layers in memory of the host or a profile.
   uint32_t steps_together = 0;
   /// Called after each pass through the prompt with the tokens that have been read, and all that are to be: for the
   /// last pass when it has been submitted, since the first step follows it without a pause.

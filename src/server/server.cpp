@@ -25,6 +25,9 @@ constexpr const char* kJson = "application/json";
 constexpr time_t kIdleSeconds = 5;
 constexpr time_t kWriteSeconds = 10;
 constexpr std::chrono::milliseconds kDrainPoll{20};
+/// What is still taken of a body that was refused.
+constexpr std::chrono::seconds kUnreadTime{1};
+constexpr std::chrono::microseconds kUnreadPause{200'000};
 
 std::vector<std::string> values(const httplib::Request& request, const char* header) {
   std::vector<std::string> list;
@@ -59,13 +62,34 @@ void answer(httplib::Response& response, const Refusal& refusal) {
 
 void answer(httplib::Response& response, const Json& json) { response.set_content(dumped(json), kJson); }
 
+/// The connection's request is refused, maybe before its end.
+void refuse_rest(const httplib::Request& request) {
+  Connections::Connection& connection = Connections::current();
+  connection.must_close = true;
+  const bool has_body = request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
+  connection.has_unread_body = has_body && !connection.was_read;
+}
+
+/// Takes what a client still sends of a refused body, for a while: closed at once, the connection would be reset, and
+/// the client might never see the answer.
+void take_unread(socket_t socket) {
+  std::vector<char> bytes(size_t{64} << 10);
+  const auto end = Connections::Clock::now() + kUnreadTime;
+  while (Connections::Clock::now() < end && httplib::detail::select_read(socket, 0, kUnreadPause.count()) > 0 &&
+         httplib::detail::read_socket(socket, bytes.data(), bytes.size(), 0) > 0) {
+  }
+}
+
 /// cpp-httplib's server, with an eye on how long requests take to arrive.
 class HttpServer : public httplib::Server {
  public:
   explicit HttpServer(std::chrono::seconds limit) : connections_(limit) {}
   [[nodiscard]] const Connections& connections() const { return connections_; }
 
-  void finish_reading() { connections_.end_reading(Connections::current()); }
+  void finish_reading() {
+    Connections::current().was_read = true;
+    connections_.end_reading(Connections::current());
+  }
 
   /// cpp-httplib lets 5 connections wait until they are accepted: where many come at once, others had to try again.
   void let_many_wait() { ::listen(svr_sock_, SOMAXCONN); }
@@ -86,6 +110,7 @@ class HttpServer : public httplib::Server {
           connections_.end_reading(*connection);
           return done;
         });
+    if (connection->has_unread_body) take_unread(socket);
     httplib::detail::shutdown_socket(socket);
     httplib::detail::close_socket(socket);
     return result;
@@ -157,8 +182,8 @@ void Server::Impl::set_up() {
     answer(response, Refusal{.status = 500, .message = "the server failed to answer this request"});
   });
   // What cpp-httplib refuses by itself (a body that is malformed or too long) has no text yet.
-  http.set_error_handler([this](const httplib::Request&, httplib::Response& response) {
-    Connections::current().must_close = true;
+  http.set_error_handler([this](const httplib::Request& request, httplib::Response& response) {
+    refuse_rest(request);
     if (!response.body.empty()) return;
     const bool is_large = response.status == 413;
     const std::string large =
@@ -229,7 +254,7 @@ bool Server::Impl::check_head(const httplib::Request& request, httplib::Response
   connection.was_routed = true;
   const RequestHead head = head_of(request);
   if (const auto refusal = refuse_head(head, options)) {
-    connection.must_close = true;
+    refuse_rest(request);
     answer(response, *refusal);
     return false;
   }
