@@ -111,8 +111,8 @@ Status DraftBench::verify(const DraftScript& script, const std::vector<uint32_t>
   return {};
 }
 
-/// The loop of Sequence::decode, from the first token behind the prompt on. A step that is begun ahead reads the token
-/// that was drawn, not that of the script: it costs the same.
+/// The loop of Sequence::decode where drafts are on, from the first token behind the prompt on. A step that is begun
+/// ahead reads the token that was drawn, not that of the script: it costs the same.
 Result<DraftBench::Run> DraftBench::run(const DraftScript& script, bool drafts) {
   CRIA_TRY(read_prompt(script));
   speculation_.begin(0);
