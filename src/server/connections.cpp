@@ -36,7 +36,7 @@ Connections::Connection& Connections::current() { return *this_threads; }
 void Connections::begin_request(Connection& connection) {
   const std::scoped_lock lock(mutex_);
   connection.deadline = Clock::now() + limit_;
-  connection.was_routed = connection.was_read = connection.must_close = connection.has_unread_body = false;
+  connection.was_routed = connection.must_close = connection.has_unread_body = false;
 }
 
 void Connections::end_reading(Connection& connection) {

@@ -18,9 +18,8 @@ class Connections {
     int socket = -1;
     Clock::time_point deadline = Clock::time_point::max();  ///< for the request to be whole
     bool was_routed = false;                                ///< its head was read and taken
-    bool was_read = false;                                  ///< to its end
     bool must_close = false;                                ///< after this answer
-    bool has_unread_body = false;                           ///< which may still arrive then
+    bool has_unread_body = false;                           ///< of which more may still arrive
   };
 
   explicit Connections(std::chrono::seconds limit);

@@ -62,14 +62,6 @@ void answer(httplib::Response& response, const Refusal& refusal) {
 
 void answer(httplib::Response& response, const Json& json) { response.set_content(dumped(json), kJson); }
 
-/// The connection's request is refused, maybe before its end.
-void refuse_rest(const httplib::Request& request) {
-  Connections::Connection& connection = Connections::current();
-  connection.must_close = true;
-  const bool has_body = request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
-  connection.has_unread_body = has_body && !connection.was_read;
-}
-
 /// Takes what a client still sends of a refused body, for a while: closed at once, the connection would be reset, and
 /// the client might never see the answer.
 void take_unread(socket_t socket) {
@@ -87,7 +79,7 @@ class HttpServer : public httplib::Server {
   [[nodiscard]] const Connections& connections() const { return connections_; }
 
   void finish_reading() {
-    Connections::current().was_read = true;
+    Connections::current().has_unread_body = false;
     connections_.end_reading(Connections::current());
   }
 
@@ -182,8 +174,8 @@ void Server::Impl::set_up() {
     answer(response, Refusal{.status = 500, .message = "the server failed to answer this request"});
   });
   // What cpp-httplib refuses by itself (a body that is malformed or too long) has no text yet.
-  http.set_error_handler([this](const httplib::Request& request, httplib::Response& response) {
-    refuse_rest(request);
+  http.set_error_handler([this](const httplib::Request&, httplib::Response& response) {
+    Connections::current().must_close = true;
     if (!response.body.empty()) return;
     const bool is_large = response.status == 413;
     const std::string large =
@@ -252,9 +244,10 @@ void Server::Impl::add_web() {
 bool Server::Impl::check_head(const httplib::Request& request, httplib::Response& response) const {
   Connections::Connection& connection = Connections::current();
   connection.was_routed = true;
+  connection.has_unread_body = request.has_header("Content-Length") || request.has_header("Transfer-Encoding");
   const RequestHead head = head_of(request);
   if (const auto refusal = refuse_head(head, options)) {
-    refuse_rest(request);
+    connection.must_close = true;
     answer(response, *refusal);
     return false;
   }
