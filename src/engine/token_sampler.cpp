@@ -159,13 +159,8 @@ Status TokenSampler::record_draws(gpu::Device& device, gpu::Recorder& recorder, 
   }
   const auto count = static_cast<uint32_t>(rows.size());
   CRIA_CHECK(count <= draws_);
-  const auto bytes = std::as_bytes(std::span(rows));
-  std::optional<gpu::Range> where = recorder.upload(bytes);
-  if (!where) {
-    CRIA_TRY(device.write(rows_, 0, bytes));
-    where = rows_;
-  }
-  sampler_.record(recorder, model.logits(), *where, seen_, model.tokens(), results, count, is_greedy);
+  CRIA_TRY_ASSIGN(const gpu::Range where, device.upload(recorder, rows_, std::as_bytes(std::span(rows))));
+  sampler_.record(recorder, model.logits(), where, seen_, model.tokens(), results, count, is_greedy);
   return {};
 }
 

@@ -388,6 +388,14 @@ Status Device::write(const Buffer& buffer, uint64_t offset, std::span<const std:
   return {};
 }
 
+Result<Range> Device::upload(Recorder& recorder, const Buffer& home, std::span<const std::byte> bytes) {
+  if (bytes.size() <= detail::kSmallUpload) {
+    if (auto range = recorder.upload(bytes)) return *std::move(range);
+  }
+  CRIA_TRY(write(home, 0, bytes));
+  return Range(home);
+}
+
 Result<std::vector<std::byte>> Device::read(const Buffer& buffer, uint64_t offset, uint64_t bytes) {
   Recorder recorder = record("read");
   CRIA_TRY_ASSIGN(PendingRead pending, recorder.read(buffer, offset, bytes));

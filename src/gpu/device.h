@@ -292,6 +292,10 @@ class Device {
   /// and then so that at most Limits::max_upload_bytes wait in staging memory.
   Status write(const Buffer& buffer, uint64_t offset, std::span<const std::byte> bytes);
 
+  /// Brings bytes to where kernels of a recorder can read them: along with their parameters (Recorder::upload) where
+  /// they are few, else by a write to `home`, which has room for them. Returns where they are.
+  Result<Range> upload(Recorder& recorder, const Buffer& home, std::span<const std::byte> bytes);
+
   /// `profile` asks for GPU times of each kernel; ignored without the timestamps feature.
   Recorder record(std::string_view label, Timing timing = Timing::kNone);
 

@@ -128,6 +128,7 @@ struct ReadImpl {
 
 inline constexpr uint32_t kParamSlots = 8192;        // dispatches in one submission, at most
 inline constexpr uint32_t kUploadBytes = 32U << 10;  // of Recorder::upload
+inline constexpr uint32_t kSmallUpload = 16U << 10;  // of Device::upload, at most, where it takes Recorder::upload
 inline constexpr uint32_t kUploadAlignment = 256;    // no device asks for more
 uint32_t params_slot_bytes(const Limits& limits);
 

@@ -166,7 +166,7 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .has_place = batch.position ? 1U : 0U,
                           .position = batch.position.value_or(0),
                           .slot = batch.slot,
-                          .first_page = batch.position ? batch.first_page.value_or(kInTable) : kInTable};
+                          .first_page = batch.first_page.value_or(kInTable)};
   const gpu::Binding norms = operands.norms.valid() ? gpu::Binding(operands.norms) : operands.cos_sin;
   const gpu::Buffer& target = splits > 1 ? operands.parts : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,

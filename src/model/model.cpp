@@ -36,21 +36,6 @@ Result<Activation> create_activation(gpu::Device& device, std::string_view label
   return activation;
 }
 
-/// What is no larger travels with the parameters of kernels, if there is room.
-constexpr size_t kSmallUpload = 16U << 10;
-
-/// Uploads values, to a buffer that has room for them where they are many. Returns where kernels find them.
-template <typename T>
-Result<gpu::Range> upload(gpu::Device& device, gpu::Recorder& recorder, const gpu::Buffer& home,
-                          const std::vector<T>& values) {
-  const auto bytes = std::as_bytes(std::span(values));
-  if (bytes.size() <= kSmallUpload) {
-    if (auto range = recorder.upload(bytes)) return *std::move(range);
-  }
-  CRIA_TRY(device.write(home, 0, bytes));
-  return gpu::Range(home);
-}
-
 /// Cuts the batch into tiles: up to `tile_tokens` consecutive tokens of one sequence.
 std::vector<uint32_t> attention_tiles(const Batch& batch, uint32_t tile_tokens) {
   std::vector<uint32_t> tiles;
@@ -421,21 +406,25 @@ Status Model::upload_batch(gpu::Device& device, gpu::Recorder& recorder, const B
   if (!batch.tokens.empty()) CRIA_TRY(device.write(tokens_, 0, std::as_bytes(std::span(batch.tokens))));
   std::vector<uint32_t> info;
   for (uint32_t t = 0; t < batch.size(); ++t) info.insert(info.end(), {batch.positions[t], batch.slots[t]});
-  CRIA_TRY_ASSIGN(batch_.token_info, upload(device, recorder, uploads_.token_info, info));
+  CRIA_TRY_ASSIGN(batch_.token_info, device.upload(recorder, uploads_.token_info, std::as_bytes(std::span(info))));
   batch_.tile_count = 0;
   if (attention_tile > 0) {
     const std::vector<uint32_t> tiles = attention_tiles(batch, attention_tile);
-    CRIA_TRY_ASSIGN(batch_.tiles, upload(device, recorder, uploads_.tiles, tiles));
+    CRIA_TRY_ASSIGN(batch_.tiles, device.upload(recorder, uploads_.tiles, std::as_bytes(std::span(tiles))));
     batch_.tile_count = static_cast<uint32_t>(tiles.size() / 4);
   }
-  CRIA_TRY_ASSIGN(output_rows_, upload(device, recorder, uploads_.output_rows, batch.output_rows));
+  CRIA_TRY_ASSIGN(output_rows_,
+                  device.upload(recorder, uploads_.output_rows, std::as_bytes(std::span(batch.output_rows))));
   const std::vector<float> table = rope_table_.rows(config_, batch.positions, batch.rope_length);
-  CRIA_TRY_ASSIGN(cos_sin_, upload(device, recorder, uploads_.cos_sin, table));
+  CRIA_TRY_ASSIGN(cos_sin_, device.upload(recorder, uploads_.cos_sin, std::as_bytes(std::span(table))));
   batch_.tokens = batch.size();
-  batch_.position.reset();
-  if (batch.size() == 1) batch_.position = batch.positions[0];
   batch_.slot = batch.slots[0];
-  batch_.first_page = kv_cache_.first_of_consecutive_pages(batch.slots[0]);
+  batch_.position.reset();
+  batch_.first_page.reset();
+  if (batch.size() == 1) {
+    batch_.position = batch.positions[0];
+    batch_.first_page = kv_cache_.first_of_consecutive_pages(batch.slots[0]);
+  }
   return {};
 }
 

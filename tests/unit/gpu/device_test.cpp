@@ -121,6 +121,23 @@ TEST(Recorder, WhatDoesNotFitIsNotUploaded) {
   EXPECT_TRUE(device.record("another").upload(half));
 }
 
+TEST(Device, WhatIsLargeIsUploadedToItsHome) {
+  Device device = open_device();
+  const Buffer home = device.create_buffer("home", 32 << 10, MemoryKind::kScratch).value();
+  const std::vector<std::byte> many(20 << 10, std::byte{7});
+  const auto few = std::span(many).first(15 << 10);
+  Recorder recorder = device.record("test");
+  const auto is_home = [&](std::span<const std::byte> bytes) {
+    return &device.upload(recorder, home, bytes).value().buffer.impl() == &home.impl();
+  };
+  EXPECT_FALSE(is_home(few));
+  EXPECT_TRUE(is_home(many));
+  EXPECT_FALSE(is_home(few));
+  EXPECT_TRUE(is_home(few)) << "there is no room left";
+  ASSERT_TRUE(recorder.submit());
+  EXPECT_EQ(device.read(home, 0, many.size()).value(), many);
+}
+
 TEST(Device, ABufferOverTheLimitIsNamedWithItsBytes) {
   Device device = open_device();
   const uint64_t limit = device.limits().max_buffer_bytes;
