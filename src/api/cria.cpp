@@ -12,6 +12,7 @@ std::unexpected<Failure> failure(const Error& error) { return std::unexpected(Fa
 Result<engine::EngineOptions> engine_options(const LoadOptions& options) {
   engine::EngineOptions result;
   result.device.selector = options.device;
+  result.device.validates = false;
   CRIA_TRY_ASSIGN(result.device.disabled, gpu::parse_features(options.disabled_features));
   CRIA_TRY_ASSIGN(result.model.weights.precision, model::parse_precision(options.weights));
   CRIA_TRY_ASSIGN(result.model.kv, model::parse_kv_type(options.kv_type));

@@ -42,6 +42,7 @@ Result<gpu::DeviceOptions> DeviceFlags::options() const {
   gpu::DeviceOptions options;
   options.selector = device;
   options.binding_limit = limit_binding;
+  options.validates = std::getenv("CRIA_VALIDATE") != nullptr;
   if (const std::filesystem::path folder = cache_folder(); !folder.empty()) options.cache_folder = folder / "pipelines";
   CRIA_TRY_ASSIGN(options.disabled, gpu::parse_features(disable));
   if (memory_budget == "auto") {

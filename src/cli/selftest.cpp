@@ -89,6 +89,7 @@ Result<std::optional<DeviceReport>> test_device(const SelftestFlags& flags, cons
   const auto start = Clock::now();
   CRIA_TRY_ASSIGN(gpu::DeviceOptions options, flags.device.options());
   options.disabled = both(options.disabled, mask);
+  options.validates = true;
   CRIA_TRY_ASSIGN(gpu::Device device, gpu::Device::open(options));
   CRIA_TRY_ASSIGN(const std::vector<selftest::Case> cases, choose_cases(device, flags.filter));
   if (!done.insert(selftest::kernels_of(cases)).second) return std::nullopt;

@@ -238,11 +238,12 @@ Result<Device> Device::open(const DeviceOptions& options) {
 
   // Cria's kernels stay within their buffers by themselves. Dawn's checks would make the distance of a matrix's rows
   // unknown to compilers, which costs matrix products more than half of their speed.
-  static constexpr const char* kEnabled[] = {"allow_unsafe_apis", "disable_robustness"};
+  std::vector<const char*> enabled = {"allow_unsafe_apis", "disable_robustness"};
+  if (!options.validates) enabled.push_back("skip_validation");
   static constexpr const char* kDisabled[] = {"timestamp_quantization"};
   wgpu::DawnTogglesDescriptor toggles;
-  toggles.enabledToggleCount = std::size(kEnabled);
-  toggles.enabledToggles = kEnabled;
+  toggles.enabledToggleCount = enabled.size();
+  toggles.enabledToggles = enabled.data();
   toggles.disabledToggleCount = std::size(kDisabled);
   toggles.disabledToggles = kDisabled;
   WGPUDawnCacheDeviceDescriptor cache{};

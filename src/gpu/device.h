@@ -84,6 +84,9 @@ struct DeviceOptions {
   /// Bytes that all buffers may take together, uploads included; 0: no limit of our own; kAutoBudget: nine tenths of
   /// DeviceInfo::local_memory_bytes.
   uint64_t memory_budget = 0;
+  /// Whether every call is checked. That takes a quarter of the CPU's time for recording, and Cria's own calls are
+  /// right: tests and the self-test check them. A wrong shader is an error only where it is checked.
+  bool validates = true;
 };
 inline constexpr uint64_t kAutoBudget = UINT64_MAX;
 /// Less than this holds no model.

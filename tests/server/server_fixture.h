@@ -28,6 +28,7 @@ class ServerTest : public testing::Test {
               bool has_template = true) {
     engine::EngineOptions engine_options;
     engine_options.needs_tokenizer = true;
+    engine_options.device.validates = false;  // as in the program
     engine_options.model.slots = slots;
     engine_options.model.max_context = max_context_;
     engine_options.model.cache_positions = cache_positions_;

@@ -37,6 +37,7 @@ class SchedulerFixture : public testing::Test {
     scheduler_.reset();
     EngineOptions engine_options;
     engine_options.needs_tokenizer = true;
+    engine_options.device.validates = false;  // as in the program
     engine_options.model.slots = slots;
     engine_options.model.max_context = 200;
     engine_options.model.cache_positions = pages * kernels::kPageSize;

@@ -206,8 +206,14 @@ TEST(Pipeline, ShadersAreBuiltOnce) {
   EXPECT_NE(&device.create_pipeline(spec_of(kDouble, {{"FACTOR", 3U}}))->impl(), &first.impl());
 }
 
-TEST(LostDevice, EveryUseSaysSo) {
-  Device device = open_device();
+class LostDevice : public testing::TestWithParam<bool> {};
+
+INSTANTIATE_TEST_SUITE_P(Validates, LostDevice, testing::Bool());
+
+TEST_P(LostDevice, EveryUseSaysSo) {
+  DeviceOptions options;
+  options.validates = GetParam();
+  Device device = open_device(options);
   const Buffer buffer = device.create_buffer("values", 1024, MemoryKind::kScratch).value();
   Recorder under_way = device.record("under way");
   PendingRead pending = under_way.read(buffer, 0, 1024).value();
@@ -229,7 +235,7 @@ TEST(LostDevice, EveryUseSaysSo) {
   EXPECT_EQ(device.memory_bytes(MemoryKind::kScratch), 1024U) << "what was refused is not counted";
 }
 
-TEST(LostDevice, AnotherCanBeOpened) {
+TEST_P(LostDevice, AnotherCanBeOpened) {
   open_device().force_loss("the test pulled the plug");
   Device device = open_device();
   EXPECT_TRUE(device.create_buffer("values", 1024, MemoryKind::kScratch));
