@@ -37,7 +37,10 @@ uint64_t parts_size_of(const MatMulSpec& spec, const MatMulCut& cut) {
   return cut.splits > 1 ? uint64_t{cut.splits} * spec.tokens * spec.rows : 0;
 }
 
-/// How many matrices or loads the shader has names for.
+/// Loads of x, and of W, that the shader has names for.
+constexpr uint32_t kMostLoads = 4;
+
+/// How many matrices the shader has names for.
 bool has_names(uint32_t count) { return count == 1 || count == 2 || count == 4; }
 
 /// Whether the shader has names for what an invocation reads of x and W in a step.
@@ -46,8 +49,8 @@ bool can_load(const gpu::DeviceInfo& device, const MatMulSpec& spec, const MatMu
                                  : spec.format.type == WeightType::kInt8 ? 16
                                                                          : 32;
   const uint32_t size = workgroup_size(device, cut);
-  return has_names(divide_up(cut.tile_tokens * cut.depth / kChunk, size)) &&
-         has_names(divide_up(cut.tile_rows * cut.depth / piece_columns, size));
+  return divide_up(cut.tile_tokens * cut.depth / kChunk, size) <= kMostLoads &&
+         divide_up(cut.tile_rows * cut.depth / piece_columns, size) <= kMostLoads;
 }
 
 }  // namespace
@@ -90,6 +93,7 @@ std::vector<MatMulCut> MatrixMatMul::candidate_cuts(const gpu::DeviceInfo& devic
       {{16, 16, 16}, 64, 128, 32, 32, 64, 1},  {{16, 16, 16}, 64, 64, 32, 16, 64, 1},
       {{16, 16, 16}, 64, 64, 32, 16, 128, 1},  {{16, 16, 16}, 128, 256, 64, 64, 32, 1},
       {{16, 16, 16}, 128, 64, 32, 32, 64, 1},  {{16, 8, 16}, 128, 128, 64, 32, 64, 1},
+      {{16, 8, 16}, 128, 192, 64, 32, 64, 1},  {{16, 8, 16}, 192, 128, 64, 32, 64, 1},
       {{8, 8, 8}, 64, 64, 32, 32, 32, 1},      {{16, 8, 8}, 64, 64, 32, 32, 32, 1},
   };
   // For a few tokens: narrow tiles, so that there are enough of them to read the weights as fast as memory gives them.

@@ -71,14 +71,10 @@ fn load(index: u32, step: u32, place: Place) -> Loads {
   loads.w0 = load_w(index, step, place);
   if (X_ITEMS > WORKGROUP_SIZE) { loads.x1 = load_x(index + WORKGROUP_SIZE, step, place); }
   if (W_ITEMS > WORKGROUP_SIZE) { loads.w1 = load_w(index + WORKGROUP_SIZE, step, place); }
-  if (X_ITEMS > 2u * WORKGROUP_SIZE) {
-    loads.x2 = load_x(index + 2u * WORKGROUP_SIZE, step, place);
-    loads.x3 = load_x(index + 3u * WORKGROUP_SIZE, step, place);
-  }
-  if (W_ITEMS > 2u * WORKGROUP_SIZE) {
-    loads.w2 = load_w(index + 2u * WORKGROUP_SIZE, step, place);
-    loads.w3 = load_w(index + 3u * WORKGROUP_SIZE, step, place);
-  }
+  if (X_ITEMS > 2u * WORKGROUP_SIZE) { loads.x2 = load_x(index + 2u * WORKGROUP_SIZE, step, place); }
+  if (X_ITEMS > 3u * WORKGROUP_SIZE) { loads.x3 = load_x(index + 3u * WORKGROUP_SIZE, step, place); }
+  if (W_ITEMS > 2u * WORKGROUP_SIZE) { loads.w2 = load_w(index + 2u * WORKGROUP_SIZE, step, place); }
+  if (W_ITEMS > 3u * WORKGROUP_SIZE) { loads.w3 = load_w(index + 3u * WORKGROUP_SIZE, step, place); }
   return loads;
 }
 
@@ -111,14 +107,10 @@ fn put(index: u32, step: u32, buffer: u32, loads: Loads) {
   put_w(index, step, buffer, loads.w0);
   if (X_ITEMS > WORKGROUP_SIZE) { put_x(index + WORKGROUP_SIZE, step, buffer, loads.x1); }
   if (W_ITEMS > WORKGROUP_SIZE) { put_w(index + WORKGROUP_SIZE, step, buffer, loads.w1); }
-  if (X_ITEMS > 2u * WORKGROUP_SIZE) {
-    put_x(index + 2u * WORKGROUP_SIZE, step, buffer, loads.x2);
-    put_x(index + 3u * WORKGROUP_SIZE, step, buffer, loads.x3);
-  }
-  if (W_ITEMS > 2u * WORKGROUP_SIZE) {
-    put_w(index + 2u * WORKGROUP_SIZE, step, buffer, loads.w2);
-    put_w(index + 3u * WORKGROUP_SIZE, step, buffer, loads.w3);
-  }
+  if (X_ITEMS > 2u * WORKGROUP_SIZE) { put_x(index + 2u * WORKGROUP_SIZE, step, buffer, loads.x2); }
+  if (X_ITEMS > 3u * WORKGROUP_SIZE) { put_x(index + 3u * WORKGROUP_SIZE, step, buffer, loads.x3); }
+  if (W_ITEMS > 2u * WORKGROUP_SIZE) { put_w(index + 2u * WORKGROUP_SIZE, step, buffer, loads.w2); }
+  if (W_ITEMS > 3u * WORKGROUP_SIZE) { put_w(index + 3u * WORKGROUP_SIZE, step, buffer, loads.w3); }
 }
 
 /// Element `at` of the strips.
@@ -144,11 +136,24 @@ fn finish(index: u32, strip: u32, split: u32, first_token: u32, first_row: u32) 
 }
 
 // Compilers keep matrices in registers that have names, not arrays of them: so up to 4 x 4 have names.
+struct Lefts { a: Left, b: Left, c: Left, d: Left }
 struct Rights { a: Right, b: Right, c: Right, d: Right }
 struct SumRow { a: Sums, b: Sums, c: Sums, d: Sums }
+struct AllSums { a: SumRow, b: SumRow, c: SumRow, d: SumRow }  // of M tokens each
 
 fn load_left(at: u32) -> Left { return subgroupMatrixLoad<Left, row_major>(&tiles, at, PITCH); }
 fn load_right(at: u32) -> Right { return subgroupMatrixLoad<Right, col_major>(&tiles, at, PITCH); }
+
+fn load_lefts(at: u32) -> Lefts {
+  var lefts: Lefts;
+  lefts.a = load_left(at);
+  if (LEFTS > 1u) { lefts.b = load_left(at + M * PITCH); }
+  if (LEFTS > 2u) {
+    lefts.c = load_left(at + 2u * M * PITCH);
+    lefts.d = load_left(at + 3u * M * PITCH);
+  }
+  return lefts;
+}
 
 fn load_rights(at: u32) -> Rights {
   var rights: Rights;
@@ -168,6 +173,17 @@ fn multiply(left: Left, rights: Rights, sums: SumRow) -> SumRow {
   if (RIGHTS > 2u) {
     next.c = subgroupMatrixMultiplyAccumulate(left, rights.c, sums.c);
     next.d = subgroupMatrixMultiplyAccumulate(left, rights.d, sums.d);
+  }
+  return next;
+}
+
+fn multiply_all(lefts: Lefts, rights: Rights, sums: AllSums) -> AllSums {
+  var next = sums;
+  next.a = multiply(lefts.a, rights, sums.a);
+  if (LEFTS > 1u) { next.b = multiply(lefts.b, rights, sums.b); }
+  if (LEFTS > 2u) {
+    next.c = multiply(lefts.c, rights, sums.c);
+    next.d = multiply(lefts.d, rights, sums.d);
   }
   return next;
 }
@@ -194,10 +210,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
   let own_tokens = sub / SUBS_ACROSS * SUB_TOKENS * PITCH;
   let own_rows = (TILE_TOKENS + sub % SUBS_ACROSS * SUB_ROWS) * PITCH;
 
-  var sums0: SumRow;  // of the first M tokens
-  var sums1: SumRow;
-  var sums2: SumRow;
-  var sums3: SumRow;
+  var sums: AllSums;
   let place = Place(first_token, first_row);
   let first_step = group.z * STEPS / SPLITS;
   let end_step = (group.z + 1u) * STEPS / SPLITS;
@@ -209,13 +222,8 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
     let buffer = step % BUFFERS * TILE;
     for (var k = 0u; k < CHUNKS; k += K / 8u) {
       let rights = load_rights(buffer + own_rows + k);
-      let at = buffer + own_tokens + k;
-      sums0 = multiply(load_left(at), rights, sums0);
-      if (LEFTS > 1u) { sums1 = multiply(load_left(at + M * PITCH), rights, sums1); }
-      if (LEFTS > 2u) {
-        sums2 = multiply(load_left(at + 2u * M * PITCH), rights, sums2);
-        sums3 = multiply(load_left(at + 3u * M * PITCH), rights, sums3);
-      }
+      let lefts = load_lefts(buffer + own_tokens + k);
+      sums = multiply_all(lefts, rights, sums);
     }
     if (BUFFERS == 1u) { workgroupBarrier(); }
     put(index, step + 1u, (step + 1u) % BUFFERS * TILE, next);
@@ -223,10 +231,10 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
   }
   for (var l = 0u; l < LEFTS; l++) {
     switch (l) {
-      case 0u: { store_strip(sub, sums0); }
-      case 1u: { store_strip(sub, sums1); }
-      case 2u: { store_strip(sub, sums2); }
-      default: { store_strip(sub, sums3); }
+      case 0u: { store_strip(sub, sums.a); }
+      case 1u: { store_strip(sub, sums.b); }
+      case 2u: { store_strip(sub, sums.c); }
+      default: { store_strip(sub, sums.d); }
     }
     workgroupBarrier();
     finish(index, l, group.z, first_token, first_row);

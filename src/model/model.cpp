@@ -26,8 +26,8 @@ constexpr uint32_t kMatrixStepTokens = 4;
 constexpr uint32_t kFewTokens = 2;
 /// Short prompts, and the chunks that a server reads between steps, have kernels of their own.
 constexpr uint32_t kShortPrompt = 128;
-/// Products of more tokens use the kernels of so many.
-constexpr uint32_t kMostTunedTokens = 512;
+/// Prompts of more tokens than that have kernels of theirs up to so many, and beyond it those for the largest passes.
+constexpr uint32_t kLongPrompt = 512;
 
 Result<Activation> create_activation(gpu::Device& device, std::string_view label, uint32_t rows, uint32_t columns) {
   Activation activation{.buffer = {}, .columns = columns};
@@ -281,7 +281,10 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   using MatrixUnits = ModelOptions::MatrixUnits;
   if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
   if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
-  matrix_tokens_ = {std::min(plan_.max_batch_tokens, kMostTunedTokens)};
+  matrix_tokens_ = {std::min(plan_.max_batch_tokens, kLongPrompt)};
+  if (plan_.max_batch_tokens > kLongPrompt && !device.info().is_software()) {
+    matrix_tokens_.push_back(plan_.max_batch_tokens);
+  }
   if (plan_.step_rows >= least_matrix_step_tokens()) {
     const uint32_t few = std::bit_ceil(std::clamp(plan_.step_rows, 16U, 64U));
     if (few < plan_.max_batch_tokens) matrix_step_tokens_ = few;
