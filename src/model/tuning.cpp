@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/platform.h"
+#include "kernels/read_bandwidth.h"
 
 namespace cria::model {
 namespace {
@@ -20,9 +21,7 @@ using kernels::MatVecCut;
 constexpr int kFileVersion = 5;
 constexpr double kSampleSeconds = 2e-3;
 constexpr int kSamples = 5;
-constexpr int kMostSamples = 25;
-/// Times that differ by less were measured at the same clocks.
-constexpr double kSameClocks = 1.05;
+constexpr int kMostSamples = 40;
 constexpr std::chrono::milliseconds kWarmUp{100};
 /// A cut must be this much faster than the default to be chosen: less is chance.
 constexpr double kGain = 0.98;
@@ -88,31 +87,78 @@ Json read_file(const std::filesystem::path& path) {
   return file;
 }
 
-/// Seconds of one product with each of some candidates, the GPU's own where it has timestamps: then nothing waits for one
-/// before the next is submitted, as a GPU that pauses lowers its clocks.
+/// Seconds of the GPU for what is recorded: its own where it has timestamps.
+Result<double> seconds_of(gpu::Device& device, const std::function<void(gpu::Recorder&)>& record) {
+  gpu::Recorder recorder = device.record("kernel measurement", gpu::Timing::kWhole);
+  record(recorder);
+  const auto start = Clock::now();
+  CRIA_TRY(recorder.submit());
+  CRIA_TRY(device.wait_idle());
+  const double seconds = seconds_since(start);
+  CRIA_TRY_ASSIGN(const gpu::SubmissionTimes times, recorder.times());
+  return times.total_nanoseconds > 0 ? static_cast<double>(times.total_nanoseconds) * 1e-9 : seconds;
+}
+
+}  // namespace
+
+/// Tells whether the GPU's clocks are as high as they were at best, by how fast it reads a buffer. GPUs lower them
+/// while kernels are compiled, and some take longer than a warm-up to raise them again.
+class detail::ClockGauge {
+ public:
+  /// Warms the GPU up, too.
+  static Result<std::shared_ptr<ClockGauge>> create(gpu::Device& device) {
+    auto gauge = std::make_shared<ClockGauge>(device);
+    const uint64_t bytes = std::min(kBytes, device.limits().max_binding_bytes / 256 * 256);
+    CRIA_TRY_ASSIGN(gauge->kernel_, kernels::ReadBandwidth::create(device));
+    CRIA_TRY_ASSIGN(gauge->buffer_, device.create_buffer("clock gauge", bytes, gpu::MemoryKind::kScratch));
+    CRIA_TRY_ASSIGN(gauge->sums_,
+                    device.create_buffer("clock gauge", kernels::ReadBandwidth::invocations(kWorkgroups) * 4ULL,
+                                         gpu::MemoryKind::kScratch));
+    if (device.info().is_software()) return gauge;
+    for (const auto start = Clock::now(); Clock::now() - start < kFirstWarmUp;) CRIA_TRY(gauge->is_up());
+    return gauge;
+  }
+
+  explicit ClockGauge(gpu::Device& device) : device_(device) {}
+
+  /// A CPU's clocks are not looked at.
+  Result<bool> is_up() {
+    if (device_.info().is_software()) return true;
+    CRIA_TRY_ASSIGN(const double seconds, seconds_of(device_, [&](gpu::Recorder& recorder) {
+                      for (uint32_t read = 0; read < kReads; ++read) {
+                        kernel_.record(recorder, buffer_, sums_, kWorkgroups);
+                      }
+                    }));
+    best_ = std::min(best_, seconds);
+    return seconds < best_ * kSameClocks;
+  }
+
+ private:
+  static constexpr uint64_t kBytes = 64ULL << 20;  // more than caches hold
+  static constexpr uint32_t kWorkgroups = 2048;
+  static constexpr uint32_t kReads = 50;
+  static constexpr std::chrono::milliseconds kFirstWarmUp{500};
+  static constexpr double kSameClocks = 1.1;
+
+  gpu::Device& device_;
+  kernels::ReadBandwidth kernel_;
+  gpu::Buffer buffer_, sums_;
+  double best_ = std::numeric_limits<double>::infinity();
+};
+
+namespace {
+
+/// Seconds of one product with each of the first candidates.
 Result<std::vector<double>> sample(gpu::Device& device, const Trial& trial, size_t candidates, uint32_t rounds) {
-  const bool has_timestamps = device.features().timestamps;
-  std::vector<double> seconds;
-  std::vector<gpu::Recorder> timed;
+  std::vector<double> seconds(candidates);
   for (size_t candidate = 0; candidate < candidates; ++candidate) {
-    gpu::Recorder recorder = device.record("kernel measurement", gpu::Timing::kWhole);
-    for (uint32_t round = 0; round < rounds; ++round) {
-      for (const kernels::Matrix* matrix : trial.matrices) trial.record(recorder, candidate, *matrix);
-    }
-    const auto start = Clock::now();
-    CRIA_TRY(recorder.submit());
-    if (has_timestamps) {
-      timed.push_back(std::move(recorder));
-    } else {
-      CRIA_TRY(device.wait_idle());
-      seconds.push_back(seconds_since(start));
-    }
+    CRIA_TRY_ASSIGN(seconds[candidate], seconds_of(device, [&](gpu::Recorder& recorder) {
+                      for (uint32_t round = 0; round < rounds; ++round) {
+                        for (const kernels::Matrix* matrix : trial.matrices) trial.record(recorder, candidate, *matrix);
+                      }
+                    }));
+    seconds[candidate] /= static_cast<double>(rounds * trial.matrices.size());
   }
-  for (gpu::Recorder& recorder : timed) {
-    CRIA_TRY_ASSIGN(const gpu::SubmissionTimes times, recorder.times());
-    seconds.push_back(static_cast<double>(times.total_nanoseconds) * 1e-9);
-  }
-  for (double& one : seconds) one /= static_cast<double>(rounds * trial.matrices.size());
   return seconds;
 }
 
@@ -127,26 +173,26 @@ Result<uint32_t> warm_up(gpu::Device& device, const Trial& trial) {
   return static_cast<uint32_t>(rounds);
 }
 
-/// The fastest candidate of a trial; the first, which is the default, unless another is clearly faster. The first one's
-/// time tells how fast the clocks are: samples at lower ones are left out, and those before clocks rose are forgotten.
-Result<size_t> fastest(gpu::Device& device, const Trial& trial) {
+/// The fastest candidate of a trial; the first, which is the default, unless another is clearly faster. Samples at
+/// lower clocks are forgotten as soon as there is one at the highest.
+Result<size_t> fastest(gpu::Device& device, detail::ClockGauge& gauge, const Trial& trial) {
   CRIA_TRY_ASSIGN(const uint32_t rounds, warm_up(device, trial));
-  std::vector<double> best(trial.candidates.size(), std::numeric_limits<double>::infinity());
-  int samples = 0;
-  for (int tries = 0; tries < kMostSamples && samples < kSamples; ++tries) {
+  const std::vector<double> nothing(trial.candidates.size(), std::numeric_limits<double>::infinity());
+  std::vector<double> best = nothing;
+  int good_samples = 0;
+  CRIA_TRY_ASSIGN(bool was_up, gauge.is_up());
+  for (int tries = 0; tries < kMostSamples && good_samples < kSamples; ++tries) {
     CRIA_TRY_ASSIGN(const std::vector<double> seconds, sample(device, trial, best.size(), rounds));
-    if (seconds[0] > best[0] * kSameClocks) continue;
-    if (seconds[0] * kSameClocks < best[0]) {
-      best = seconds;
-      samples = 1;
-      continue;
-    }
+    CRIA_TRY_ASSIGN(const bool is_up, gauge.is_up());
+    const bool is_good = std::exchange(was_up, is_up) && is_up;
+    if (is_good && good_samples++ == 0) best = nothing;
+    if (!is_good && good_samples > 0) continue;
     for (size_t i = 0; i < best.size(); ++i) best[i] = std::min(best[i], seconds[i]);
-    ++samples;
   }
   for (size_t i = 0; i < best.size(); ++i) {
     log::debug("{}: {:.2f} us with {}", trial.name, best[i] * 1e6, trial.candidates[i]);
   }
+  if (good_samples == 0) log::debug("{}: never at the GPU's highest clocks", trial.name);
   const auto chosen = static_cast<size_t>(std::ranges::min_element(best) - best.begin());
   return best[chosen] < kGain * best[0] ? chosen : 0;
 }
@@ -225,13 +271,19 @@ Result<Cut> Tuner::choose(const std::string& name, const std::vector<Cut>& cuts,
     if (is_valid(cut)) return cut;
   }
   if (!changed_) log::info("measuring the kernels' variants on {}; the next start will know", device_.info().name);
+  if (!gauge_) {
+    auto gauge = detail::ClockGauge::create(device_);
+    if (!gauge && gauge.error().code() == ErrorCode::kOutOfMemory) return cuts.front();
+    if (!gauge) return std::unexpected(std::move(gauge).error());
+    gauge_ = *std::move(gauge);
+  }
   auto made = make_trial(cuts);
   if (!made && made.error().code() == ErrorCode::kOutOfMemory) return cuts.front();  // no room to measure: not kept
   if (!made) return std::unexpected(std::move(made).error());
   Trial& trial = *made;
   trial.name = name;
   for (const Cut& cut : cuts) trial.candidates.push_back(describe(cut));
-  CRIA_TRY_ASSIGN(const size_t best, fastest(device_, trial));
+  CRIA_TRY_ASSIGN(const size_t best, fastest(device_, *gauge_, trial));
   known_[name] = to_json(cuts[best]).dump();
   changed_ = true;
   return cuts[best];

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct Trial {
   std::span<const kernels::Matrix* const> matrices;
   std::function<void(gpu::Recorder&, size_t candidate, const kernels::Matrix&)> record;
 };
+class ClockGauge;
 }  // namespace detail
 
 /// The choices for one device, driver and set of features. A file that cannot be read or written costs a warning
@@ -65,6 +67,7 @@ class Tuner {
   std::string key_;                           // of the device
   std::map<std::string, std::string> known_;  // cuts as JSON, by the spec's name
   bool changed_ = false;
+  std::shared_ptr<detail::ClockGauge> gauge_;  // from the first measurement on
 };
 
 }  // namespace cria::model

@@ -262,7 +262,8 @@ TEST_F(GgufFiles, MadeUpMixturesHaveTheTypesThatLlamaCppChooses) {
   };
   const auto types = [&](const std::string& file) {
     std::map<std::string, std::string> types;
-    for (const Json& tensor : json_of(run({"inspect", file, "--tensors", "--json"})).at("tensors")) {
+    const Json description = json_of(run({"inspect", file, "--tensors", "--json"}));
+    for (const Json& tensor : description.at("tensors")) {
       types.emplace(tensor.at("name"), tensor.at("type"));
     }
     return types;
