@@ -21,7 +21,7 @@ using kernels::MatVecCut;
 constexpr int kFileVersion = 5;
 constexpr double kSampleSeconds = 2e-3;
 constexpr int kSamples = 5;
-constexpr int kMostSamples = 40;
+constexpr int kMostSamples = 20;
 constexpr std::chrono::milliseconds kWarmUp{100};
 /// A cut must be this much faster than the default to be chosen: less is chance.
 constexpr double kGain = 0.98;
@@ -136,7 +136,7 @@ class detail::ClockGauge {
  private:
   static constexpr uint64_t kBytes = 64ULL << 20;  // more than caches hold
   static constexpr uint32_t kWorkgroups = 2048;
-  static constexpr uint32_t kReads = 50;
+  static constexpr uint32_t kReads = 20;
   static constexpr std::chrono::milliseconds kFirstWarmUp{500};
   static constexpr double kSameClocks = 1.1;
 
