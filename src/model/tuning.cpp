@@ -108,13 +108,13 @@ class detail::ClockGauge {
   /// Warms the GPU up, too.
   static Result<std::shared_ptr<ClockGauge>> create(gpu::Device& device) {
     auto gauge = std::make_shared<ClockGauge>(device);
+    if (device.info().is_software()) return gauge;
     const uint64_t bytes = std::min(kBytes, device.limits().max_binding_bytes / 256 * 256);
     CRIA_TRY_ASSIGN(gauge->kernel_, kernels::ReadBandwidth::create(device));
     CRIA_TRY_ASSIGN(gauge->buffer_, device.create_buffer("clock gauge", bytes, gpu::MemoryKind::kScratch));
     CRIA_TRY_ASSIGN(gauge->sums_,
                     device.create_buffer("clock gauge", kernels::ReadBandwidth::invocations(kWorkgroups) * 4ULL,
                                          gpu::MemoryKind::kScratch));
-    if (device.info().is_software()) return gauge;
     for (const auto start = Clock::now(); Clock::now() - start < kFirstWarmUp;) CRIA_TRY(gauge->is_up());
     return gauge;
   }
@@ -148,27 +148,22 @@ class detail::ClockGauge {
 
 namespace {
 
-/// Seconds of one product with each of the first candidates.
-Result<std::vector<double>> sample(gpu::Device& device, const Trial& trial, size_t candidates, uint32_t rounds) {
-  std::vector<double> seconds(candidates);
-  for (size_t candidate = 0; candidate < candidates; ++candidate) {
-    CRIA_TRY_ASSIGN(seconds[candidate], seconds_of(device, [&](gpu::Recorder& recorder) {
-                      for (uint32_t round = 0; round < rounds; ++round) {
-                        for (const kernels::Matrix* matrix : trial.matrices) trial.record(recorder, candidate, *matrix);
-                      }
-                    }));
-    seconds[candidate] /= static_cast<double>(rounds * trial.matrices.size());
-  }
-  return seconds;
+/// Seconds of one product.
+Result<double> seconds_of_product(gpu::Device& device, const Trial& trial, size_t candidate, uint32_t rounds) {
+  CRIA_TRY_ASSIGN(const double seconds, seconds_of(device, [&](gpu::Recorder& recorder) {
+                    for (uint32_t round = 0; round < rounds; ++round) {
+                      for (const kernels::Matrix* matrix : trial.matrices) trial.record(recorder, candidate, *matrix);
+                    }
+                  }));
+  return seconds / static_cast<double>(rounds * trial.matrices.size());
 }
 
 /// Rounds over the matrices that take long enough to be measured. Runs for kWarmUp, so that clocks are up.
 Result<uint32_t> warm_up(gpu::Device& device, const Trial& trial) {
   double rounds = 1;
   for (const auto start = Clock::now(); Clock::now() - start < kWarmUp;) {
-    CRIA_TRY_ASSIGN(const std::vector<double> seconds, sample(device, trial, 1, static_cast<uint32_t>(rounds)));
-    const double once = std::max(seconds.front(), 1e-9) * static_cast<double>(trial.matrices.size());
-    rounds = std::clamp(kSampleSeconds / once, 1.0, 1000.0);
+    CRIA_TRY_ASSIGN(const double seconds, seconds_of_product(device, trial, 0, static_cast<uint32_t>(rounds)));
+    rounds = std::clamp(kSampleSeconds / (seconds * static_cast<double>(trial.matrices.size())), 1.0, 1000.0);
   }
   return static_cast<uint32_t>(rounds);
 }
@@ -182,7 +177,10 @@ Result<size_t> fastest(gpu::Device& device, detail::ClockGauge& gauge, const Tri
   int good_samples = 0;
   CRIA_TRY_ASSIGN(bool was_up, gauge.is_up());
   for (int tries = 0; tries < kMostSamples && good_samples < kSamples; ++tries) {
-    CRIA_TRY_ASSIGN(const std::vector<double> seconds, sample(device, trial, best.size(), rounds));
+    std::vector<double> seconds(best.size());
+    for (size_t i = 0; i < seconds.size(); ++i) {
+      CRIA_TRY_ASSIGN(seconds[i], seconds_of_product(device, trial, i, rounds));
+    }
     CRIA_TRY_ASSIGN(const bool is_up, gauge.is_up());
     const bool is_good = std::exchange(was_up, is_up) && is_up;
     if (is_good && good_samples++ == 0) best = nothing;
@@ -271,13 +269,13 @@ Result<Cut> Tuner::choose(const std::string& name, const std::vector<Cut>& cuts,
     if (is_valid(cut)) return cut;
   }
   if (!changed_) log::info("measuring the kernels' variants on {}; the next start will know", device_.info().name);
-  if (!gauge_) {
-    auto gauge = detail::ClockGauge::create(device_);
-    if (!gauge && gauge.error().code() == ErrorCode::kOutOfMemory) return cuts.front();
-    if (!gauge) return std::unexpected(std::move(gauge).error());
-    gauge_ = *std::move(gauge);
-  }
-  auto made = make_trial(cuts);
+  const auto prepare = [&]() -> Result<Trial> {
+    if (!gauge_) {
+      CRIA_TRY_ASSIGN(gauge_, detail::ClockGauge::create(device_));
+    }
+    return make_trial(cuts);
+  };
+  auto made = prepare();
   if (!made && made.error().code() == ErrorCode::kOutOfMemory) return cuts.front();  // no room to measure: not kept
   if (!made) return std::unexpected(std::move(made).error());
   Trial& trial = *made;
