@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <numeric>
@@ -24,9 +25,9 @@ constexpr uint32_t kMatrixStepTokens = 4;
 /// From this many tokens on, quantised products that have one keep tokens in registers (matvec_few.wgsl), until matrix
 /// units are faster.
 constexpr uint32_t kFewTokens = 2;
-/// Short prompts, and the chunks that a server reads between steps, have kernels of their own.
+/// Short prompts, and the chunks that a server reads between steps, have kernels of their own; so have prompts of up to
+/// kLongPrompt tokens, and larger passes.
 constexpr uint32_t kShortPrompt = 128;
-/// Prompts of more tokens than that have kernels of theirs up to so many, and beyond it those for the largest passes.
 constexpr uint32_t kLongPrompt = 512;
 
 Result<Activation> create_activation(gpu::Device& device, std::string_view label, uint32_t rows, uint32_t columns) {
@@ -281,16 +282,14 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   using MatrixUnits = ModelOptions::MatrixUnits;
   if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
   if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
-  matrix_tokens_ = {std::min(plan_.max_batch_tokens, kLongPrompt)};
-  if (plan_.max_batch_tokens > kLongPrompt && !device.info().is_software()) {
-    matrix_tokens_.push_back(plan_.max_batch_tokens);
+  if (!device.info().is_software()) {  // which uses the same kernels for all
+    std::ranges::copy_if(std::array{kShortPrompt, kLongPrompt}, std::back_inserter(matrix_tokens_),
+                         [&](uint32_t tokens) { return tokens < plan_.max_batch_tokens; });
   }
+  matrix_tokens_.push_back(plan_.max_batch_tokens);
   if (plan_.step_rows >= least_matrix_step_tokens()) {
     const uint32_t few = std::bit_ceil(std::clamp(plan_.step_rows, 16U, 64U));
     if (few < plan_.max_batch_tokens) matrix_step_tokens_ = few;
-  }
-  if (plan_.max_batch_tokens > kShortPrompt && !device.info().is_software()) {
-    matrix_tokens_.insert(matrix_tokens_.begin(), kShortPrompt);
   }
   if (matrix_step_tokens_ > 0) matrix_tokens_.insert(matrix_tokens_.begin(), matrix_step_tokens_);
   Products<kernels::MatMulSpec> products;
