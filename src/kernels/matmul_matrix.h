@@ -25,9 +25,18 @@ struct MatMulCut {
   uint32_t sub_tokens = 0, sub_rows = 0;    ///< of a subgroup
   uint32_t depth = 32;                      ///< columns in workgroup memory
   uint32_t buffers = 1;                     ///< of such columns: 1 or 2
-  uint32_t splits = 1;                      ///< workgroups that share the columns; above 1: up to spec.tokens tokens
+  uint32_t splits = 1;                      ///< workgroups that share all columns; above 1: up to spec.tokens tokens
+  uint32_t slices = 1;                      ///< subgroups that share the columns in workgroup memory
+  uint32_t ahead = 1;                       ///< how many times `depth` columns are on their way from memory: 1 or 2
   bool operator==(const MatMulCut&) const = default;
-  [[nodiscard]] uint32_t subgroups() const { return (tile_tokens / sub_tokens) * (tile_rows / sub_rows); }
+  [[nodiscard]] uint32_t subgroups() const { return (tile_tokens / sub_tokens) * (tile_rows / sub_rows) * slices; }
+  [[nodiscard]] uint32_t workgroup_size(const gpu::DeviceInfo& device) const {
+    return subgroups() * device.subgroup_max_size;
+  }
+  /// Elements of the sums that matmul_join.wgsl adds up.
+  [[nodiscard]] uint64_t parts_size(const MatMulSpec& spec) const {
+    return splits > 1 ? uint64_t{splits} * spec.tokens * spec.rows : 0;
+  }
   /// "128 x 128 by 64 x 64, 1 x 32 deep, 16x16x16".
   [[nodiscard]] std::string name() const;
 };

@@ -11,7 +11,8 @@
 // Dispatch: workgroups of WORKGROUP_SIZE, a tile of TILE_TOKENS x TILE_ROWS each; x and y: tiles, those of the same
 // rows of W one after the other, so that these come from the cache. Each subgroup keeps SUB_TOKENS x SUB_ROWS sums in
 // its registers, as matrices of M tokens x N rows, at most 4 x 4 of them. DEPTH columns at a time pass through
-// workgroup memory, in one of BUFFERS (1 or 2: less memory or fewer barriers), while the next are on their way.
+// workgroup memory, in one of BUFFERS (1 or 2: less memory or fewer barriers), while the next are on their way, AHEAD
+// (1 or 2) times DEPTH of them. SLICES subgroups share the DEPTH columns of the same sums, which are added at the end.
 // With SPLITS above 1 the columns are shared out, by z: y is f32 [SPLITS, tokens, rows], which matmul_join.wgsl
 // finishes.
 // Numerics: products of f16, sums in f32, in the order of the columns up to what a matrix unit does with K of them.
@@ -35,12 +36,13 @@ const TILE = (TILE_TOKENS + TILE_ROWS) * PITCH;
 const LEFTS = SUB_TOKENS / M;
 const RIGHTS = SUB_ROWS / N;
 const SUBS_ACROSS = TILE_ROWS / SUB_ROWS;
-const SUBS = SUBS_ACROSS * (TILE_TOKENS / SUB_TOKENS);
+const SUBS = SUBS_ACROSS * (TILE_TOKENS / SUB_TOKENS);  // in a slice
+const SLICE = CHUNKS / SLICES;  // chunks of a row of a tile that a subgroup multiplies
 
 // Buffers of tiles: tokens, then rows. At the end, strips of sums: of each subgroup M tokens x SUB_ROWS in f32.
 const STRIP_PITCH = SUB_ROWS / 4u + 1u;
 const STRIP = M * STRIP_PITCH;
-var<workgroup> tiles: array<vec4u, max(BUFFERS * TILE, SUBS * STRIP)>;
+var<workgroup> tiles: array<vec4u, max(BUFFERS * TILE, SLICES * SUBS * STRIP)>;
 
 const X_ITEMS = TILE_TOKENS * CHUNKS;
 const W_PIECES = DEPTH / PIECE_COLUMNS;  // of a row of a tile
@@ -94,9 +96,14 @@ fn put_x(item: u32, step: u32, buffer: u32, value: vec4u) {
 
 fn put_w(item: u32, step: u32, buffer: u32, value: Piece) {
   if (W_ITEMS % WORKGROUP_SIZE != 0u && item >= W_ITEMS) { return; }
-  let at = buffer + (TILE_TOKENS + item / W_PIECES) * PITCH;
-  for (var c = 0u; c < PIECE_COLUMNS / 8u; c++) {
-    let chunk = item % W_PIECES * (PIECE_COLUMNS / 8u) + c;
+  const EACH = PIECE_COLUMNS / 8u;
+  let row = item / W_PIECES;
+  let at = buffer + (TILE_TOKENS + row) * PITCH;
+  var turn = 0u;  // so that neighbours write to different banks
+  if (CHUNKS > 8u) { turn = item / (8u / EACH) + row * (EACH - 1u); }
+  for (var i = 0u; i < EACH; i++) {
+    let c = (i + turn) % EACH;
+    let chunk = item % W_PIECES * EACH + c;
     tiles[at + chunk] = masked(halves(value, c), step * DEPTH + 8u * chunk);
   }
 }
@@ -113,8 +120,14 @@ fn put(index: u32, step: u32, buffer: u32, loads: Loads) {
   if (W_ITEMS > 3u * WORKGROUP_SIZE) { put_w(index + 3u * WORKGROUP_SIZE, step, buffer, loads.w3); }
 }
 
-/// Element `at` of the strips.
-fn strip_value(at: u32) -> f32 { return bitcast<f32>(tiles[at / 4u][at % 4u]); }
+/// Element `at` of the strips: the sum of those of all slices.
+fn strip_value(at: u32) -> f32 {
+  var sum = 0.0;
+  for (var slice = 0u; slice < SLICES; slice++) {
+    sum += bitcast<f32>(tiles[slice * (SUBS * STRIP) + at / 4u][at % 4u]);
+  }
+  return sum;
+}
 
 /// Finishes strip number `strip` of all subgroups: M tokens of each.
 fn finish(index: u32, strip: u32, split: u32, first_token: u32, first_row: u32) {
@@ -206,9 +219,10 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
   let first_row = tile / token_tiles * TILE_ROWS;
   let first_token = tile % token_tiles * TILE_TOKENS;
   if (first_row >= params.rows) { return; }
-  let sub = min(subgroup, SUBS - 1u);  // there are more where subgroups are smaller than the device's largest
-  let own_tokens = sub / SUBS_ACROSS * SUB_TOKENS * PITCH;
-  let own_rows = (TILE_TOKENS + sub % SUBS_ACROSS * SUB_ROWS) * PITCH;
+  let sub = min(subgroup, SLICES * SUBS - 1u);  // there are more where subgroups are smaller than the device's largest
+  let own_chunk = sub / SUBS * SLICE;
+  let own_tokens = sub % SUBS / SUBS_ACROSS * SUB_TOKENS * PITCH + own_chunk;
+  let own_rows = (TILE_TOKENS + sub % SUBS_ACROSS * SUB_ROWS) * PITCH + own_chunk;
 
   var sums: AllSums;
   let place = Place(first_token, first_row);
@@ -217,10 +231,12 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
   var next = load(index, first_step, place);
   put(index, first_step, first_step % BUFFERS * TILE, next);
   workgroupBarrier();
+  if (AHEAD == 2u) { next = load(index, min(first_step + 1u, STEPS - 1u), place); }
   for (var step = first_step; step < end_step; step++) {
-    next = load(index, min(step + 1u, STEPS - 1u), place);
+    let later = load(index, min(step + AHEAD, STEPS - 1u), place);
+    if (AHEAD == 1u) { next = later; }
     let buffer = step % BUFFERS * TILE;
-    for (var k = 0u; k < CHUNKS; k += K / 8u) {
+    for (var k = 0u; k < SLICE; k += K / 8u) {
       let rights = load_rights(buffer + own_rows + k);
       let lefts = load_lefts(buffer + own_tokens + k);
       sums = multiply_all(lefts, rights, sums);
@@ -228,6 +244,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(subgroup_id) subgr
     if (BUFFERS == 1u) { workgroupBarrier(); }
     put(index, step + 1u, (step + 1u) % BUFFERS * TILE, next);
     workgroupBarrier();
+    if (AHEAD == 2u) { next = later; }
   }
   for (var l = 0u; l < LEFTS; l++) {
     switch (l) {

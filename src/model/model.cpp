@@ -25,10 +25,10 @@ constexpr uint32_t kMatrixStepTokens = 4;
 /// From this many tokens on, quantised products that have one keep tokens in registers (matvec_few.wgsl), until matrix
 /// units are faster.
 constexpr uint32_t kFewTokens = 2;
-/// Short prompts, and the chunks that a server reads between steps, have kernels of their own; so have prompts of up to
-/// kLongPrompt tokens, and larger passes.
-constexpr uint32_t kShortPrompt = 128;
-constexpr uint32_t kLongPrompt = 512;
+/// Numbers of tokens, or fewer, that products on matrix units have kernels of their own for: decode steps; and prompts,
+/// or the chunks of them that a server reads between steps. The largest passes have theirs, too.
+constexpr std::array<uint32_t, 3> kStepSizes{16, 32, 64};
+constexpr std::array<uint32_t, 2> kPromptSizes{128, 512};
 
 Result<Activation> create_activation(gpu::Device& device, std::string_view label, uint32_t rows, uint32_t columns) {
   Activation activation{.buffer = {}, .columns = columns};
@@ -282,16 +282,16 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
   using MatrixUnits = ModelOptions::MatrixUnits;
   if (options.matrix_units == MatrixUnits::kOff || plan_.max_batch_tokens < kMatrixTokens) return {};
   if (options.matrix_units == MatrixUnits::kAuto && device.info().is_software()) return {};
-  if (!device.info().is_software()) {  // which uses the same kernels for all
-    std::ranges::copy_if(std::array{kShortPrompt, kLongPrompt}, std::back_inserter(matrix_tokens_),
-                         [&](uint32_t tokens) { return tokens < plan_.max_batch_tokens; });
-  }
-  matrix_tokens_.push_back(plan_.max_batch_tokens);
   if (plan_.step_rows >= least_matrix_step_tokens()) {
-    const uint32_t few = std::bit_ceil(std::clamp(plan_.step_rows, 16U, 64U));
-    if (few < plan_.max_batch_tokens) matrix_step_tokens_ = few;
+    const uint32_t most = std::bit_ceil(std::clamp(plan_.step_rows, kStepSizes.front(), kStepSizes.back()));
+    std::ranges::copy_if(kStepSizes, std::back_inserter(matrix_tokens_),
+                         [&](uint32_t tokens) { return tokens <= most && tokens < plan_.max_batch_tokens; });
   }
-  if (matrix_step_tokens_ > 0) matrix_tokens_.insert(matrix_tokens_.begin(), matrix_step_tokens_);
+  const std::vector<uint32_t> step_sizes = matrix_tokens_;
+  if (!step_sizes.empty()) matrix_step_tokens_ = step_sizes.back();
+  std::ranges::copy_if(kPromptSizes, std::back_inserter(matrix_tokens_),
+                       [&](uint32_t tokens) { return tokens < plan_.max_batch_tokens; });
+  matrix_tokens_.push_back(plan_.max_batch_tokens);
   Products<kernels::MatMulSpec> products;
   for (const uint32_t tokens : matrix_tokens_) {
     for (const LayerWeights& layer : weights_.layers) {
@@ -307,8 +307,8 @@ Status Model::create_matrix_kernels(gpu::Device& device, const ModelOptions& opt
     if (!kernels::MatrixMatMul::supports(device.info(), spec.format)) return {};
   }
   const kernels::Matrix& output = weights_.output();
-  if (matrix_step_tokens_ > 0 && kernels::MatrixMatMul::supports(device.info(), output.format)) {
-    products.add(matmul_spec(output, MatVecOutput::kStore, matrix_step_tokens_), output);
+  if (kernels::MatrixMatMul::supports(device.info(), output.format)) {
+    for (const uint32_t tokens : step_sizes) products.add(matmul_spec(output, MatVecOutput::kStore, tokens), output);
   }
   uint64_t parts_size = 0;
   for (const auto& [spec, matrices] : products.all) {

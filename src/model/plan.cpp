@@ -154,7 +154,7 @@ Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const Model
   if (!is_software) {
     const uint32_t rows =
         std::max({2 * config.intermediate_size, config.q_size() + 2 * config.kv_size(), config.hidden_size});
-    plan.working_bytes += kernels::most_parts_size(rows, plan.step_rows) * 4;
+    plan.working_bytes += kernels::most_parts_size(rows) * 4;
   }
   if (options.slots > 1) plan.working_bytes += plan.kv_bytes_per_position * kernels::kPageSize;  // a page on its way
   return plan;

@@ -18,7 +18,7 @@ using detail::Trial;
 using kernels::MatMulCut;
 using kernels::MatVecCut;
 
-constexpr int kFileVersion = 5;
+constexpr int kFileVersion = 6;
 constexpr double kSampleSeconds = 2e-3;
 constexpr int kSamples = 5;
 constexpr int kMostSamples = 20;
@@ -63,7 +63,8 @@ Json to_json(const MatMulCut& cut) {
           {"k", cut.shape.k},           {"tile_tokens", cut.tile_tokens},
           {"tile_rows", cut.tile_rows}, {"sub_tokens", cut.sub_tokens},
           {"sub_rows", cut.sub_rows},   {"depth", cut.depth},
-          {"buffers", cut.buffers},     {"splits", cut.splits}};
+          {"buffers", cut.buffers},     {"splits", cut.splits},
+          {"slices", cut.slices},       {"ahead", cut.ahead}};
 }
 void read_cut(const Json& json, MatMulCut& cut) {
   cut = {.shape = {.m = number(json, "m"), .n = number(json, "n"), .k = number(json, "k")},
@@ -73,7 +74,9 @@ void read_cut(const Json& json, MatMulCut& cut) {
          .sub_rows = number(json, "sub_rows"),
          .depth = number(json, "depth"),
          .buffers = number(json, "buffers"),
-         .splits = number(json, "splits")};
+         .splits = number(json, "splits"),
+         .slices = number(json, "slices"),
+         .ahead = number(json, "ahead")};
 }
 std::string describe(const MatMulCut& cut) { return cut.name(); }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <set>
 
+#include "kernels/matmul_parts.h"
 #include "selftest/cases.h"
 
 namespace cria::selftest {
@@ -84,7 +85,7 @@ std::vector<uint32_t> columns_of(const WeightFormat& format, MatVecOutput output
   return {101, 256};
 }
 
-/// Rows and tokens round the ends of tiles (16 to 128), columns round chunks (8), depths (32, 64) and blocks.
+/// Rows and tokens round the ends of tiles (16 to 128), columns round chunks (8), depths (32 to 256) and blocks.
 std::vector<MatrixProduct> products_of(const MatMulCut& cut, const WeightFormat& format, MatVecOutput output,
                                        bool many) {
   const uint32_t rows = cut.tile_rows;
@@ -106,7 +107,8 @@ std::vector<MatrixProduct> products_of(const MatMulCut& cut, const WeightFormat&
     add(2 * rows - 2, 512, tokens, false, 1);
     return products;
   }
-  add(rows + 2, 40, tokens + 1, true, 2);
+  const uint32_t most_tokens = kernels::kMaxPartRows / cut.splits;
+  add(rows + 2, 2 * cut.depth + 40, cut.splits > 1 ? std::min(tokens + 1, most_tokens) : tokens + 1, true, 2);
   add(2, 7, 1, false, 1);
   if (!many) return products;
   for (const uint32_t columns : columns_of(format, output)) {
@@ -123,7 +125,7 @@ std::vector<MatrixProduct> products_of(const MatMulCut& cut, const WeightFormat&
 std::vector<MatMulCut> cuts_of(const gpu::DeviceInfo& device, const WeightFormat& format) {
   std::vector<MatMulCut> cuts;
   if (!MatrixMatMul::supports(device, format)) return cuts;
-  for (const uint32_t tokens : {16U, 128U, 512U}) {
+  for (const uint32_t tokens : {16U, 32U, 64U, 128U, 512U}) {
     for (const MatMulCut& cut :
          MatrixMatMul::candidate_cuts(device, {.format = format, .tokens = tokens, .columns = kernels::kChunk})) {
       if (std::ranges::find(cuts, cut) == cuts.end()) cuts.push_back(cut);
