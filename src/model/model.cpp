@@ -37,6 +37,10 @@ Result<Activation> create_activation(gpu::Device& device, std::string_view label
   return activation;
 }
 
+/// Whether what was recorded of a pass is handed over before this layer: 1, 4, 16, … So the GPU waits for the first one
+/// only, and not until all are recorded, where it takes at least a third as long for a layer as recording one.
+bool is_handed_over_before(uint32_t layer) { return std::has_single_bit(layer) && std::countr_zero(layer) % 2 == 0; }
+
 /// Cuts the batch into tiles: up to `tile_tokens` consecutive tokens of one sequence.
 std::vector<uint32_t> attention_tiles(const Batch& batch, uint32_t tile_tokens) {
   std::vector<uint32_t> tiles;
@@ -674,6 +678,7 @@ void Model::record_layers(gpu::Recorder& recorder, const std::function<void(uint
 
 void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs) {
   record_layers(recorder, [&](uint32_t index) {
+    if (is_handed_over_before(index)) recorder.split();
     if (matrix_units) {
       record_matrix_layer(recorder, index);
     } else {
@@ -699,7 +704,10 @@ void Model::record_step_output(gpu::Recorder& recorder) {
 }
 
 void Model::record_few(gpu::Recorder& recorder, uint32_t outputs) {
-  record_layers(recorder, [&](uint32_t index) { record_few_layer(recorder, index); });
+  record_layers(recorder, [&](uint32_t index) {
+    if (is_handed_over_before(index)) recorder.split();
+    record_few_layer(recorder, index);
+  });
   if (outputs == batch_.tokens) {
     record_step_output(recorder);
   } else if (outputs > 0) {
