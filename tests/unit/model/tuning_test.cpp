@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "temporary_folder.h"
@@ -55,6 +56,30 @@ TEST_F(TunerTest, ChoosesACandidateAndRemembersIt) {
   const auto candidates = kernels::candidate_cuts(device_, spec_);
   EXPECT_NE(std::ranges::find(candidates, cut), candidates.end());
   EXPECT_NE(content().find(spec_.name()), std::string::npos) << content();
+}
+
+/// A part that is not kept is read as 0, which no cut has: everything would be measured at each start.
+TEST_F(TunerTest, KeepsEachPartOfACut) {
+  const kernels::MatMulSpec spec{.format = kernels::WeightType::kF16, .rows = 24, .tokens = 16, .columns = 40};
+  const auto candidates = kernels::MatrixMatMul::candidate_cuts(device_.info(), spec);
+  if (candidates.size() < 2) GTEST_SKIP() << "needs matrix units and a choice";
+  matrix_.format = spec.format;
+  Tuner tuner(device_, {.mode = TuningMode::kRenew, .file = file_});
+  const kernels::Matrix* const matrices[] = {&matrix_};
+  const kernels::MatMulCut cut = tuner.choose(spec, matrices).value();
+  EXPECT_NE(std::ranges::find(candidates, cut), candidates.end());
+  tuner.save();
+  const auto devices = nlohmann::json::parse(content())["devices"];
+  ASSERT_EQ(devices.size(), 1U);
+  const auto expected = nlohmann::json{
+      {"m", cut.shape.m},           {"n", cut.shape.n},
+      {"k", cut.shape.k},           {"tile_tokens", cut.tile_tokens},
+      {"tile_rows", cut.tile_rows}, {"sub_tokens", cut.sub_tokens},
+      {"sub_rows", cut.sub_rows},   {"depth", cut.depth},
+      {"buffers", cut.buffers},     {"splits", cut.splits},
+      {"slices", cut.slices},       {"ahead", cut.ahead},
+  };
+  EXPECT_EQ(devices.front()[spec.name()], expected);
 }
 
 TEST_F(TunerTest, TakesADamagedFileForNone) {
