@@ -21,7 +21,7 @@ class TunerTest : public testing::Test {
     matrix_.rows = spec_.rows;
     matrix_.columns = spec_.columns;
     matrix_.shards.push_back(
-        {.buffer = device_.create_buffer("weights", 24 * 40 * 4, gpu::MemoryKind::kWeights).value(),
+        {.buffer = device_.create_buffer("weights", 24ULL * 40 * 4, gpu::MemoryKind::kWeights).value(),
          .scales = {},
          .first_row = 0,
          .rows = spec_.rows});
