@@ -498,8 +498,8 @@ void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
   kernels_.residual_add.record(recorder, s.projected, s.hidden, tokens);
 }
 
-/// The same on matrix units: what they multiply is in f16.
-void Model::record_matrix_layer(gpu::Recorder& recorder, uint32_t index) {
+/// The same on matrix units, around its attention: what they multiply is in f16.
+void Model::record_matrix_layer(gpu::Recorder& recorder, uint32_t index, const RecordAttention& record_attention) {
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
   const float epsilon = config_.rms_norm_eps;
@@ -512,7 +512,7 @@ void Model::record_matrix_layer(gpu::Recorder& recorder, uint32_t index) {
   for (const kernels::Matrix& matrix : weights.qkv) {
     matmul(recorder, matrix, MatVecOutput::kStore, normed, s.qkv, tokens);
   }
-  record_attention(recorder, index, attended);
+  record_attention(attended);
   matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden, tokens);
 
   kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, normed, tokens, epsilon);
@@ -566,27 +566,6 @@ void Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint3
                                   .longest = longest,
                                   .parts = attention_parts_},
                                  attended);
-}
-
-/// A decode step of several sequences on matrix units, which read the weights once for all of them.
-void Model::record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
-  const LayerWeights& weights = weights_.layers[index];
-  const uint32_t tokens = batch_.tokens;
-  const float epsilon = config_.rms_norm_eps;
-  const Activation normed = scratch_.normed.half();
-  const Activation attended = scratch_.attended.half();
-  const Activation activated = scratch_.activated.half();
-  auto& s = scratch_;
-
-  kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, normed, tokens, epsilon);
-  for (const kernels::Matrix& matrix : weights.qkv) {
-    matmul(recorder, matrix, MatVecOutput::kStore, normed, s.qkv, tokens);
-  }
-  record_attention_step(recorder, index, longest, false, attended);
-  matmul(recorder, weights.o, MatVecOutput::kAdd, attended, s.hidden, tokens);
-  kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, normed, tokens, epsilon);
-  matmul(recorder, weights.gate_up, MatVecOutput::kSwiGlu, normed, activated, tokens);
-  matmul(recorder, weights.down, MatVecOutput::kAdd, activated, s.hidden, tokens);
 }
 
 /// A layer whose products read the weights once for a few tokens, around its attention. With `turns` the first product
@@ -680,7 +659,8 @@ void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t o
   record_layers(recorder, [&](uint32_t index) {
     if (is_handed_over_before(index)) recorder.split();
     if (matrix_units) {
-      record_matrix_layer(recorder, index);
+      record_matrix_layer(recorder, index,
+                          [&](const Activation& attended) { record_attention(recorder, index, attended); });
     } else {
       record_layer(recorder, index);
     }
@@ -720,7 +700,9 @@ void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outp
   const bool on_matrix_units = is_for_matrix_units(tokens);
   record_layers(recorder, [&](uint32_t index) {
     if (on_matrix_units) {
-      record_matrix_step_layer(recorder, index, longest);
+      record_matrix_layer(recorder, index, [&](const Activation& attended) {
+        record_attention_step(recorder, index, longest, false, attended);
+      });
     } else {
       record_step_layer(recorder, index, longest);
     }

@@ -201,8 +201,9 @@ class Model {
   /// Records all layers, each by `record`, and what has to be copied between them where layers are streamed.
   void record_layers(gpu::Recorder& recorder, const std::function<void(uint32_t)>& record) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
-  void record_matrix_layer(gpu::Recorder& recorder, uint32_t index);
-  void record_matrix_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
+  /// Records what the heads find, from queries, keys and values to `attended`.
+  using RecordAttention = std::function<void(const kernels::Activation& attended)>;
+  void record_matrix_layer(gpu::Recorder& recorder, uint32_t index, const RecordAttention& record_attention);
   void record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready,
                              const kernels::Activation& attended);
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
