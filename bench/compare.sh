@@ -115,6 +115,9 @@ compare_type() {
     "$llama/make-gguf" "$dims" "$llama_type" "$file.tmp"
     mv "$file.tmp" "$file"
   fi
+  # Once beforehand: what the programs keep between runs, kernels compiled or chosen by measurement, is there then.
+  repetitions=1 run_cria "$shape" "$cria_type" "$file"
+  repetitions=1 run_llama "$file"
   : >"$work/samples"
   for ((round = 0; round < rounds; ++round)); do
     run_cria "$shape" "$cria_type" "$file"

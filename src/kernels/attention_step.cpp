@@ -8,12 +8,14 @@ namespace {
 constexpr uint32_t kCombineWorkgroup = 64;
 /// Parts of a workgroup where the device allows it: more read a short context sooner, but meet later.
 constexpr uint32_t kParts = 16;
-/// Positions of a split, at least: below it, a second dispatch costs more than it saves.
-constexpr uint32_t kSplitPositions = 256;
+/// Positions up to which a second dispatch, for splits, costs more than it saves.
+constexpr uint32_t kUnsplitPositions = 256;
+/// Positions of a split, at least.
+constexpr uint32_t kSplitPositions = 128;
 /// Workgroups up to which each head has its own.
 constexpr uint32_t kFewWorkgroups = 64;
-/// Workgroups from which on more splits bring nothing.
-constexpr uint32_t kEnoughWorkgroups = 256;
+/// Workgroups from which on more splits bring nothing: about as many as the largest GPUs have cores.
+constexpr uint32_t kEnoughWorkgroups = 128;
 constexpr uint32_t kMaxSplits = 64;
 
 enum class StepOutput : uint32_t { kParts, kF32, kF16 };
@@ -142,13 +144,13 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
   const uint32_t positions = operands.window == 0 ? operands.longest : std::min(operands.window, operands.longest);
   const BatchBuffers& batch = operands.batch;
   // Two heads read the cache once, but where nearly all cores are idle it is faster to give each its own.
-  const bool is_small = positions <= kSplitPositions && shape_.heads * batch.tokens <= kFewWorkgroups;
+  const bool is_small = positions <= kUnsplitPositions && shape_.heads * batch.tokens <= kFewWorkgroups;
   const bool pairs = paired_.exists() && !(is_small && single_.exists());
   const uint32_t group = pairs ? 2 : 1;
   const uint32_t workgroups = shape_.heads / group * batch.tokens;
   const uint32_t most = std::clamp(kEnoughWorkgroups / workgroups, 1U, max_splits_);
-  const uint32_t split_positions =
-      round_up(std::max(divide_up(positions, most), std::min(positions, kSplitPositions)), kPageSize);
+  const uint32_t least = positions <= kUnsplitPositions ? positions : kSplitPositions;
+  const uint32_t split_positions = round_up(std::max(divide_up(positions, most), least), kPageSize);
   const uint32_t splits = divide_up(positions, split_positions);
   const StepOutput output = splits > 1 ? StepOutput::kParts : y.is_half ? StepOutput::kF16 : StepOutput::kF32;
   const StepParams params{.kv_heads = shape_.kv_heads,

@@ -14,7 +14,8 @@
 // Dispatch: x = heads, or pairs of heads that share a key head (GROUP heads, 1 or 2, each), y = split of split_positions
 // positions, z = token; workgroups of WORKGROUP_SIZE. LANES invocations make a part of the workgroup (part module);
 // each lane has a chunk of 8 elements of the heads in its registers, each part its own positions and its own softmax:
-// keys and values of DEPTH positions are asked for at once, and parts meet only at the end.
+// keys and values of DEPTH positions are asked for at once, before those of the last DEPTH are worked on, and parts meet
+// only at the end.
 // Numerics: f32 scores and sums, online softmax with a finite lowest score. The new key and value are
 // rounded to the cache's type before they are used.
 // Source: attention_decode.wgsl, rope.wgsl, head_norm.wgsl; splitting as in Dao et al. 2023, "Flash-Decoding".
@@ -84,21 +85,47 @@ fn locate(place: Place, position: u32) -> u32 {
   return ((page * params.kv_heads + place.kv_head) * PAGE_SIZE + position % PAGE_SIZE) * ROW_CHUNKS;
 }
 
+/// A chunk of a key or value as it is stored, and what holds its scale where there is one.
+struct Stored { chunk: KvChunk, scale: KvChunk }
+
+fn key_chunk(row: u32, chunk: u32) -> Stored {
+  if (HAS_SCALE) { return Stored(keys[row + chunk], keys[row + CHUNKS]); }
+  return Stored(keys[row + chunk], KvChunk());
+}
+
+fn value_chunk(row: u32, chunk: u32) -> Stored {
+  if (HAS_SCALE) { return Stored(values[row + chunk], values[row + CHUNKS]); }
+  return Stored(values[row + chunk], KvChunk());
+}
+
 fn unpacked(chunk: KvChunk, scale: f32) -> Chunk {
   if (HAS_SCALE) { return Chunk(scale * chunk_low(chunk), scale * chunk_high(chunk)); }
   return Chunk(chunk_low(chunk), chunk_high(chunk));
 }
 
-fn key_chunk(row: u32, chunk: u32) -> Chunk {
-  var scale = 1.0;
-  if (HAS_SCALE) { scale = scale_of(keys[row + CHUNKS]); }
-  return unpacked(keys[row + chunk], scale);
+fn decoded(stored: Stored) -> Chunk {
+  if (HAS_SCALE) { return unpacked(stored.chunk, scale_of(stored.scale)); }
+  return unpacked(stored.chunk, 1.0);
 }
 
-fn value_chunk(row: u32, chunk: u32) -> Chunk {
-  var scale = 1.0;
-  if (HAS_SCALE) { scale = scale_of(values[row + CHUNKS]); }
-  return unpacked(values[row + chunk], scale);
+/// What a lane reads of DEPTH positions.
+struct Four {
+  key0: Stored, key1: Stored, key2: Stored, key3: Stored,
+  value0: Stored, value1: Stored, value2: Stored, value3: Stored,
+}
+
+/// The positions that a part works on together: neighbouring parts have neighbouring ones.
+fn places_of(first: u32, part: Part) -> vec4u { return vec4u(0u, PARTS, 2u * PARTS, 3u * PARTS) + first + part.index; }
+
+/// Those from `first` on; at the end and behind it, the last one again.
+fn load_four(place: Place, part: Part, first: u32, end: u32, chunk: u32) -> Four {
+  let positions = min(places_of(first, part), vec4u(max(end, 1u) - 1u));
+  let row0 = locate(place, positions.x);
+  let row1 = locate(place, positions.y);
+  let row2 = locate(place, positions.z);
+  let row3 = locate(place, positions.w);
+  return Four(key_chunk(row0, chunk), key_chunk(row1, chunk), key_chunk(row2, chunk), key_chunk(row3, chunk),
+              value_chunk(row0, chunk), value_chunk(row1, chunk), value_chunk(row2, chunk), value_chunk(row3, chunk));
 }
 
 fn weighted(sum: Chunk, weight: f32, value: Chunk) -> Chunk {
@@ -166,22 +193,20 @@ fn run(part: Part, id: vec3u) {
   var seen1 = start.seen1;
 
   let cached_end = min(end, place.own + NEW_POSITIONS);
-  for (var first = begin; first < cached_end; first += DEPTH * PARTS) {
-    let positions = vec4u(0u, PARTS, 2u * PARTS, 3u * PARTS) + first + part.index;
-    let is_seen = positions < vec4u(cached_end);
-    let last = cached_end - 1u;
-    let row0 = locate(place, min(positions.x, last));
-    let row1 = locate(place, min(positions.y, last));
-    let row2 = locate(place, min(positions.z, last));
-    let row3 = locate(place, min(positions.w, last));
-    let key0 = key_chunk(row0, chunk);
-    let key1 = key_chunk(row1, chunk);
-    let key2 = key_chunk(row2, chunk);
-    let key3 = key_chunk(row3, chunk);
-    let value0 = value_chunk(row0, chunk);
-    let value1 = value_chunk(row1, chunk);
-    let value2 = value_chunk(row2, chunk);
-    let value3 = value_chunk(row3, chunk);
+  let step = DEPTH * PARTS;
+  var next = load_four(place, part, begin, cached_end, chunk);
+  for (var first = begin; first < cached_end; first += step) {
+    let four = next;
+    if (first + step < cached_end) { next = load_four(place, part, first + step, cached_end, chunk); }
+    let is_seen = places_of(first, part) < vec4u(cached_end);
+    let key0 = decoded(four.key0);
+    let key1 = decoded(four.key1);
+    let key2 = decoded(four.key2);
+    let key3 = decoded(four.key3);
+    let value0 = decoded(four.value0);
+    let value1 = decoded(four.value1);
+    let value2 = decoded(four.value2);
+    let value3 = decoded(four.value3);
     let own0 = vec4f(dot8(query0, key0), dot8(query0, key1), dot8(query0, key2), dot8(query0, key3));
     let scores0 = select(vec4f(LOWEST), part_sum4(own0, part), is_seen);
     seen0 = seen_more(seen0, scores0, value0, value1, value2, value3);

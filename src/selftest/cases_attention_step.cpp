@@ -162,7 +162,7 @@ std::vector<uint32_t> head_dims(KvType type) {
   return {8, 64, 80, 128};
 }
 
-/// Positions round the ends of pages (32), of a workgroup's block (128) and of a split (256).
+/// Positions round the ends of pages (32), of splits (128), and of where these begin (256).
 std::vector<StepShape> step_shapes(KvType type) {
   std::vector<StepShape> shapes;
   const std::vector<Run> few = {{31}, {0}, {140}, {32}};
@@ -200,7 +200,7 @@ std::vector<StepShape> step_shapes(KvType type) {
   return shapes;
 }
 
-/// True where the positions are shared out, by AttentionStep's rule: 256 each at least.
+/// True where the positions are shared out, by AttentionStep's rule: beyond 256.
 bool is_split(const gpu::Device& device, const BatchShape& shape) {
   uint32_t positions = std::ranges::max_element(shape.runs, {}, &Run::position)->position + 1;
   if (shape.window > 0) positions = std::min(positions, shape.window);
