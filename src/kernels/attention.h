@@ -1,7 +1,9 @@
 // The paged KV cache's kernels: kv_write.wgsl, kv_write_int8.wgsl, attention_decode.wgsl, attention_prefill.wgsl.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <span>
 
 #include "kernels/builder.h"
 
@@ -76,6 +78,8 @@ class Attention {
   uint32_t queries_ = 0;
 };
 
+struct BlockActivation;  // matvec_few.h
+
 /// The attention of a decode step, in one dispatch with RoPE and the write of the cache (attention_step.wgsl), and
 /// a second one where the context is long enough to be split (attention_combine.wgsl).
 class AttentionStep {
@@ -84,16 +88,16 @@ class AttentionStep {
   [[nodiscard]] static bool supports(const AttentionShape& shape) {
     return shape.head_dim % 8 == 0 && shape.head_dim <= kMaxHeadDim;
   }
+  /// True where it can also quantise what it makes of raw rows.
+  [[nodiscard]] static bool makes_blocks(const gpu::Device& device, const AttentionShape& shape);
+  /// How a kernel begins and ends: rows of queries, keys and values may be as products leave them, and then the result
+  /// may be quantised; or they are ready (Operands::is_ready).
+  enum class Variant : uint8_t { kRaw, kRawToBlocks, kReady };
   [[nodiscard]] static std::string kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm,
-                                               bool is_ready);
-  /// Which rows of queries, keys and values it can take: as products leave them, or ready (Operands::is_ready).
-  struct Rows {
-    bool raw = true;
-    bool ready = false;
-  };
+                                               Variant variant);
   /// Errors: kDevice.
   static Result<AttentionStep> create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
-                                      uint32_t max_tokens, const Rows& rows);
+                                      uint32_t max_tokens, std::span<const Variant> variants);
 
   /// Elements of the buffer `parts`, f32.
   [[nodiscard]] static uint64_t parts_size(const gpu::Limits& limits, const AttentionShape& shape, uint32_t max_tokens);
@@ -110,19 +114,18 @@ class AttentionStep {
     uint32_t window = 0;   ///< positions visible to a query; 0: all before it
     uint32_t longest = 0;  ///< positions of the longest sequence, the new one included
     const gpu::Buffer& parts;
+    const BlockActivation* blocks = nullptr;  ///< where the result may go, quantised, instead of y
   };
-  /// y[t, heads * head_dim], f16 on request; writes the new keys and values to the cache.
-  void record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const;
+  /// y[t, heads * head_dim], f16 on request; writes the new keys and values to the cache. True where the result went to
+  /// the blocks, which it does where contexts are short.
+  bool record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const;
 
  private:
   AttentionShape shape_;
   uint32_t max_tokens_ = 1;
   uint32_t max_splits_ = 1;
   /// For one head of a workgroup each, or for two that share a key head.
-  struct Pipelines {
-    std::optional<gpu::Pipeline> raw, ready;
-    [[nodiscard]] bool exists() const { return raw || ready; }
-  };
+  using Pipelines = std::map<Variant, gpu::Pipeline>;
   Pipelines single_, paired_;
   gpu::Pipeline combine_;
   std::optional<gpu::Pipeline> half_combine_;  // on devices with f16

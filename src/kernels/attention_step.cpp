@@ -2,6 +2,7 @@
 #include <bit>
 
 #include "kernels/attention.h"
+#include "kernels/matvec_few.h"
 
 namespace cria::kernels {
 namespace {
@@ -18,7 +19,7 @@ constexpr uint32_t kFewWorkgroups = 64;
 constexpr uint32_t kEnoughWorkgroups = 128;
 constexpr uint32_t kMaxSplits = 64;
 
-enum class StepOutput : uint32_t { kParts, kF32, kF16 };
+enum class StepOutput : uint32_t { kParts, kF32, kF16, kBlocks };
 
 /// How a workgroup is cut into parts.
 struct Cut {
@@ -27,10 +28,10 @@ struct Cut {
   bool in_subgroups = false;  // parts do not reach beyond one
 };
 
-/// Workgroup memory of attention_step.wgsl and of part_….wgsl.
+/// Workgroup memory of attention_step.wgsl, step_blocks.wgsl and part_….wgsl.
 uint32_t memory_bytes(const Cut& cut, uint32_t head_dim) {
   const uint32_t parts = cut.workgroup / cut.lanes;
-  return parts * (16 + head_dim * 4) + (cut.in_subgroups ? 0 : cut.workgroup * 16);
+  return (parts + 1) * (16 + head_dim * 4) + (cut.in_subgroups ? 0 : cut.workgroup * 16);
 }
 
 /// The largest workgroup of up to kParts parts that the device has room for.
@@ -70,50 +71,55 @@ struct CombineParams {
   uint32_t heads, quarters, splits, y_stride;
 };
 
-SpecBuilder step_spec(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm, bool is_ready) {
+using Variant = AttentionStep::Variant;
+
+SpecBuilder step_spec(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm, Variant variant) {
   const Cut cut = cut_of(device, head_dim);
   return SpecBuilder(device, "attention_step")
       .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
-      .suffix(fmt::format("_kv_{}{}", kv_type_name(type),
-                          is_ready  ? "_ready"
-                          : qk_norm ? "_norm"
-                                    : ""))
+      .suffix(fmt::format("_kv_{}{}{}", kv_type_name(type),
+                          variant == Variant::kReady ? "_ready"
+                          : qk_norm                  ? "_norm"
+                                                     : "",
+                          variant == Variant::kRawToBlocks ? "_to_blocks" : ""))
       .parts(cut.workgroup, cut.lanes, cut.in_subgroups);
 }
+
+constexpr uint32_t kBindings = 8;
 }  // namespace
 
+bool AttentionStep::makes_blocks(const gpu::Device& device, const AttentionShape& shape) {
+  return shape.head_dim % 32 == 0 && device.limits().max_storage_buffers > kBindings;
+}
+
 std::string AttentionStep::kernel_name(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm,
-                                       bool is_ready) {
-  return step_spec(device, type, head_dim, qk_norm, is_ready).name();
+                                       Variant variant) {
+  return step_spec(device, type, head_dim, qk_norm, variant).name();
 }
 
 Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, const AttentionShape& shape, bool qk_norm,
-                                            uint32_t max_tokens, const Rows& rows) {
+                                            uint32_t max_tokens, std::span<const Variant> variants) {
   CRIA_CHECK(supports(shape));
   AttentionStep op;
   op.shape_ = shape;
   op.max_tokens_ = max_tokens;
   op.max_splits_ = most_splits(device.limits(), shape, max_tokens);
-  const auto build_step = [&](bool is_ready, uint32_t group) {
-    SpecBuilder builder = step_spec(device, type, shape.head_dim, qk_norm, is_ready);
-    builder.module(is_ready ? "step_ready" : "step_turning");
+  const auto build_step = [&](Variant variant, uint32_t group) {
+    const bool is_ready = variant == Variant::kReady;
+    const bool to_blocks = variant == Variant::kRawToBlocks;
+    CRIA_CHECK(!(is_ready && qk_norm) && (!to_blocks || makes_blocks(device, shape)));
+    SpecBuilder builder = step_spec(device, type, shape.head_dim, qk_norm, variant);
+    builder.module(is_ready ? "step_ready" : "step_turning").module(to_blocks ? "step_blocks" : "step_blocks_none");
     if (!is_ready) builder.norm(qk_norm, 7);
+    const std::string access = is_ready ? "rrrrr--w" : qk_norm ? "rrrwwrrw" : "rrrwwr-w";
     return builder.constant("CHUNKS", shape.head_dim / 8)
         .constant("GROUP", group)
         .constant("PAGE_SIZE", kPageSize)
-        .build(device,
-               is_ready  ? "rrrrr--w"
-               : qk_norm ? "rrrwwrrw"
-                         : "rrrwwr-w",
-               sizeof(StepParams));
+        .build(device, access + (to_blocks ? "w" : ""), sizeof(StepParams));
   };
-  CRIA_CHECK(!rows.ready || !qk_norm);
   const auto build_steps = [&](Pipelines& steps, uint32_t group) -> Status {
-    if (rows.raw) {
-      CRIA_TRY_ASSIGN(steps.raw, build_step(false, group));
-    }
-    if (rows.ready) {
-      CRIA_TRY_ASSIGN(steps.ready, build_step(true, group));
+    for (const Variant variant : variants) {
+      CRIA_TRY_ASSIGN(steps[variant], build_step(variant, group));
     }
     return {};
   };
@@ -140,19 +146,23 @@ uint64_t AttentionStep::parts_size(const gpu::Limits& limits, const AttentionSha
 
 uint64_t AttentionStep::parts_size() const { return split_bytes(shape_, max_tokens_) / 4 * max_splits_; }
 
-void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const {
+bool AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, const Activation& y) const {
   const uint32_t positions = operands.window == 0 ? operands.longest : std::min(operands.window, operands.longest);
   const BatchBuffers& batch = operands.batch;
   // Two heads read the cache once, but where nearly all cores are idle it is faster to give each its own.
   const bool is_small = positions <= kUnsplitPositions && shape_.heads * batch.tokens <= kFewWorkgroups;
-  const bool pairs = paired_.exists() && !(is_small && single_.exists());
+  const bool pairs = !paired_.empty() && !(is_small && !single_.empty());
   const uint32_t group = pairs ? 2 : 1;
   const uint32_t workgroups = shape_.heads / group * batch.tokens;
   const uint32_t most = std::clamp(kEnoughWorkgroups / workgroups, 1U, max_splits_);
   const uint32_t least = positions <= kUnsplitPositions ? positions : kSplitPositions;
   const uint32_t split_positions = round_up(std::max(divide_up(positions, most), least), kPageSize);
   const uint32_t splits = divide_up(positions, split_positions);
-  const StepOutput output = splits > 1 ? StepOutput::kParts : y.is_half ? StepOutput::kF16 : StepOutput::kF32;
+  const bool to_blocks = operands.blocks != nullptr && splits == 1;
+  const StepOutput output = splits > 1  ? StepOutput::kParts
+                            : to_blocks ? StepOutput::kBlocks
+                            : y.is_half ? StepOutput::kF16
+                                        : StepOutput::kF32;
   const StepParams params{.kv_heads = shape_.kv_heads,
                           .groups_per_kv = shape_.heads / shape_.kv_heads / group,
                           .qkv_stride = operands.qkv.stride() / 4,
@@ -170,7 +180,7 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .slot = batch.slot,
                           .first_page = batch.first_page.value_or(kInTable)};
   const gpu::Binding norms = operands.norms.valid() ? gpu::Binding(operands.norms) : operands.cos_sin;
-  const gpu::Buffer& target = splits > 1 ? operands.parts : y.buffer;
+  const gpu::Buffer& target = splits > 1 ? operands.parts : to_blocks ? operands.blocks->integers : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,
                                    batch.token_info,
                                    batch.page_table,
@@ -178,16 +188,19 @@ void AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                                    operands.layer.values,
                                    operands.cos_sin,
                                    norms,
-                                   target};
-  const Pipelines& steps = pairs ? paired_ : single_;
-  recorder.dispatch((operands.is_ready ? steps.ready : steps.raw).value(), gpu::as_params(params), bindings,
+                                   target,
+                                   to_blocks ? operands.blocks->scales : target};
+  const Variant variant = operands.is_ready ? Variant::kReady : to_blocks ? Variant::kRawToBlocks : Variant::kRaw;
+  recorder.dispatch((pairs ? paired_ : single_).at(variant), gpu::as_params(params),
+                    std::span(bindings).first(to_blocks ? kBindings + 1 : kBindings),
                     {shape_.heads / group, splits, batch.tokens});
-  if (splits == 1) return;
+  if (splits == 1) return to_blocks;
   const CombineParams combine{
       .heads = shape_.heads, .quarters = shape_.head_dim / 4, .splits = splits, .y_stride = y.stride()};
   const gpu::Binding combined[] = {operands.parts, y.buffer};
   recorder.dispatch(y.is_half ? half_combine_.value() : combine_, gpu::as_params(combine), combined,
                     {divide_up(shape_.q_size() / 4, kCombineWorkgroup), batch.tokens, 1});
+  return false;
 }
 
 }  // namespace cria::kernels

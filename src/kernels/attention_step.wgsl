@@ -8,9 +8,9 @@
 // cos_sin [tokens, head_dim / 2]; norms [2, head_dim] (of queries, of keys).
 //   With one split, y [tokens, heads * head_dim] in f32 or f16. With more, each split of the positions leaves its part
 //   in y, f32 [tokens, splits, heads, head_dim + 4]: the weighted sum, the sum of weights, the highest score and two
-//   that mean nothing; attention_combine.wgsl puts them together.
+//   that mean nothing; attention_combine.wgsl puts them together. For step_blocks y holds integers.
 // Bindings: 1 qkv f32 as vec4, 2 token_info (position, slot), 3 page_table, 4 keys, 5 values (KvChunk module),
-// 6 cos_sin and 7 norms (step_turning), 8 y.
+// 6 cos_sin and 7 norms (step_turning), 8 y, 9 scales (step_blocks).
 // Dispatch: x = heads, or pairs of heads that share a key head (GROUP heads, 1 or 2, each), y = split of split_positions
 // positions, z = token; workgroups of WORKGROUP_SIZE. LANES invocations make a part of the workgroup (part module);
 // each lane has a chunk of 8 elements of the heads in its registers, each part its own positions and its own softmax:
@@ -44,6 +44,7 @@ const IN_TABLE = 0xffffffffu;
 const OUTPUT_PARTS = 0u;
 const OUTPUT_F32 = 1u;
 const OUTPUT_F16 = 2u;
+const OUTPUT_BLOCKS = 3u;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -146,7 +147,7 @@ fn seen_more(seen: Seen, scores: vec4f, value0: Chunk, value1: Chunk, value2: Ch
   return Seen(highest, seen.weights * shrink + dot(weights, vec4f(1.0)), sum);
 }
 
-/// Writes four elements of a head: the finished ones, or this split's part.
+/// Writes four elements of a head, or holds them for step_blocks: the finished ones, or this split's part.
 fn put(token: u32, head: u32, split: u32, quarter: u32, sum: vec4f, weights: f32, highest: f32) {
   if (params.output == OUTPUT_PARTS) {
     let heads = params.kv_heads * params.groups_per_kv * GROUP;
@@ -158,7 +159,9 @@ fn put(token: u32, head: u32, split: u32, quarter: u32, sum: vec4f, weights: f32
   }
   let at = token * params.y_stride + head * QUARTERS + quarter;
   let value = sum / weights;
-  if (params.output == OUTPUT_F16) {
+  if (params.output == OUTPUT_BLOCKS) {
+    hold(quarter, value);
+  } else if (params.output == OUTPUT_F16) {
     y[at] = vec2u(pack2x16float(value.xy), pack2x16float(value.zw));
   } else {
     y[2u * at] = bitcast<vec2u>(value.xy);
@@ -246,5 +249,8 @@ fn join(part: Part, id: vec3u, seen0: Seen, seen1: Seen) {
       put(id.z, id.x * GROUP + g, id.y, quarter, sum, weights, highest[g]);
     }
     workgroupBarrier();
+    if (params.output == OUTPUT_BLOCKS) {
+      put_units((id.z * params.kv_heads * params.groups_per_kv + id.x) * GROUP + g, position);
+    }
   }
 }

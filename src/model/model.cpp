@@ -239,13 +239,18 @@ std::optional<kernels::StepHeads> Model::step_heads(const gpu::Device& device) c
 Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& options, Tuner& tuner) {
   if (!kernels::AttentionStep::supports(attention_shape_)) return {};
   step_heads_ = step_heads(device);
-  const kernels::AttentionStep::Rows rows{.raw = !step_heads_ || options.slots > 1, .ready = step_heads_.has_value()};
+  CRIA_TRY(create_step_products(device, tuner));
+  using Variant = kernels::AttentionStep::Variant;
+  std::vector<Variant> variants;
+  if (step_heads_) variants.push_back(Variant::kReady);
+  if (!step_heads_ || options.slots > 1) variants.push_back(Variant::kRaw);
+  attends_to_blocks_ = !kernels_.few.empty() && kernels::AttentionStep::makes_blocks(device, attention_shape_);
+  if (attends_to_blocks_) variants.push_back(Variant::kRawToBlocks);
   CRIA_TRY_ASSIGN(kernels_.attention_step, kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_,
-                                                                          config_.qk_norm, options.slots, rows));
+                                                                          config_.qk_norm, options.slots, variants));
   CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
                                                          gpu::MemoryKind::kScratch));
-  if (config_.qk_norm) CRIA_TRY(join_qk_norms(device));
-  return create_step_products(device, tuner);
+  return config_.qk_norm ? join_qk_norms(device) : Status();
 }
 
 Status Model::create_step_products(gpu::Device& device, Tuner& tuner) {
@@ -551,27 +556,29 @@ bool Model::uses_matrix_units(const Batch& batch) const {
   return !kernels_.matmul.empty() && batch.size() >= kMatrixTokens;
 }
 
-void Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready,
-                                  const Activation& attended) {
+/// With `to_blocks` the result goes to x_blocks_ where the kernel can do that; true where it did.
+bool Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready,
+                                  bool to_blocks, const Activation& attended) {
   const gpu::Buffer no_norms;
-  kernels_.attention_step.record(recorder,
-                                 {.qkv = scratch_.qkv,
-                                  .is_ready = is_ready,
-                                  .batch = batch_,
-                                  .layer = kv_cache_.layer(index),
-                                  .cos_sin = cos_sin_,
-                                  .norms = qk_norms_.empty() ? no_norms : qk_norms_[index],
-                                  .epsilon = config_.rms_norm_eps,
-                                  .window = config_.sliding_window[index],
-                                  .longest = longest,
-                                  .parts = attention_parts_},
-                                 attended);
+  return kernels_.attention_step.record(recorder,
+                                        {.qkv = scratch_.qkv,
+                                         .is_ready = is_ready,
+                                         .batch = batch_,
+                                         .layer = kv_cache_.layer(index),
+                                         .cos_sin = cos_sin_,
+                                         .norms = qk_norms_.empty() ? no_norms : qk_norms_[index],
+                                         .epsilon = config_.rms_norm_eps,
+                                         .window = config_.sliding_window[index],
+                                         .longest = longest,
+                                         .parts = attention_parts_,
+                                         .blocks = to_blocks && attends_to_blocks_ ? &x_blocks_ : nullptr},
+                                        attended);
 }
 
 /// A layer whose products read the weights once for a few tokens, around its attention. With `turns` the first product
 /// turns queries and keys, and writes the cache.
 void Model::record_products(gpu::Recorder& recorder, uint32_t index, bool turns,
-                            const std::function<void()>& record_attention) {
+                            const RecordFewAttention& record_attention) {
   if (has_few_products(batch_.tokens)) return record_few_products(recorder, index, record_attention);
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
@@ -585,15 +592,14 @@ void Model::record_products(gpu::Recorder& recorder, uint32_t index, bool turns,
     const kernels::MatVecSpec spec = turns ? turned_spec(matrix, *step_heads_) : qkv_spec(matrix);
     matvec(spec).record(recorder, matrix, s.hidden, input_norm, s.qkv, tokens, rope);
   }
-  record_attention();
+  record_attention(false);
   matvec(o_spec(weights)).record(recorder, weights.o, s.attended, {}, s.hidden, tokens);
   matvec(gate_up_spec(weights)).record(recorder, weights.gate_up, s.hidden, mlp_norm, s.activated, tokens);
   matvec(down_spec(weights)).record(recorder, weights.down, s.activated, {}, s.hidden, tokens);
 }
 
 /// The same for quantised weights, x of each product quantised once for all tokens.
-void Model::record_few_products(gpu::Recorder& recorder, uint32_t index,
-                                const std::function<void()>& record_attention) {
+void Model::record_few_products(gpu::Recorder& recorder, uint32_t index, const RecordFewAttention& record_attention) {
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
   const kernels::NormOperand input_norm{weights.input_norm, config_.rms_norm_eps};
@@ -602,8 +608,7 @@ void Model::record_few_products(gpu::Recorder& recorder, uint32_t index,
 
   kernels_.x_blocks.record(recorder, s.hidden, input_norm, x_blocks_, tokens);
   for (const kernels::Matrix& matrix : weights.qkv) few(recorder, qkv_spec(matrix), matrix, s.qkv, tokens);
-  record_attention();
-  kernels_.x_blocks.record(recorder, s.attended, {}, x_blocks_, tokens);
+  if (!record_attention(true)) kernels_.x_blocks.record(recorder, s.attended, {}, x_blocks_, tokens);
   few(recorder, o_spec(weights), weights.o, s.hidden, tokens);
   kernels_.x_blocks.record(recorder, s.hidden, mlp_norm, x_blocks_, tokens);
   few(recorder, gate_up_spec(weights), weights.gate_up, s.activated, tokens);
@@ -613,13 +618,17 @@ void Model::record_few_products(gpu::Recorder& recorder, uint32_t index,
 
 void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
   const bool turns = step_heads_.has_value() && !has_few_products(batch_.tokens);
-  record_products(recorder, index, turns,
-                  [&] { record_attention_step(recorder, index, longest, turns, scratch_.attended); });
+  record_products(recorder, index, turns, [&](bool to_blocks) {
+    return record_attention_step(recorder, index, longest, turns, to_blocks, scratch_.attended);
+  });
 }
 
 /// Several tokens of a sequence: all of their keys are in the cache before the first query looks there.
 void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index) {
-  record_products(recorder, index, false, [&] { record_attention(recorder, index, scratch_.attended); });
+  record_products(recorder, index, false, [&](bool) {
+    record_attention(recorder, index, scratch_.attended);
+    return false;
+  });
 }
 
 void Model::record_output(gpu::Recorder& recorder, uint32_t outputs) {
@@ -646,8 +655,9 @@ Status Model::record_hidden_sum(gpu::Device& device, gpu::Recorder& recorder, co
   return {};
 }
 
-void Model::record_layers(gpu::Recorder& recorder, const std::function<void(uint32_t)>& record) const {
+void Model::record_layers(gpu::Recorder& recorder, bool in_pieces, const std::function<void(uint32_t)>& record) const {
   for (uint32_t index = 0; index < config_.num_layers; ++index) {
+    if (in_pieces && is_handed_over_before(index)) recorder.split();
     layer_stream_.before_layer(recorder, index);
     kv_cache_.stream().before_layer(recorder, index);
     record(index);
@@ -656,8 +666,7 @@ void Model::record_layers(gpu::Recorder& recorder, const std::function<void(uint
 }
 
 void Model::record_prompt(gpu::Recorder& recorder, bool matrix_units, uint32_t outputs) {
-  record_layers(recorder, [&](uint32_t index) {
-    if (is_handed_over_before(index)) recorder.split();
+  record_layers(recorder, true, [&](uint32_t index) {
     if (matrix_units) {
       record_matrix_layer(recorder, index,
                           [&](const Activation& attended) { record_attention(recorder, index, attended); });
@@ -684,10 +693,7 @@ void Model::record_step_output(gpu::Recorder& recorder) {
 }
 
 void Model::record_few(gpu::Recorder& recorder, uint32_t outputs) {
-  record_layers(recorder, [&](uint32_t index) {
-    if (is_handed_over_before(index)) recorder.split();
-    record_few_layer(recorder, index);
-  });
+  record_layers(recorder, true, [&](uint32_t index) { record_few_layer(recorder, index); });
   if (outputs == batch_.tokens) {
     record_step_output(recorder);
   } else if (outputs > 0) {
@@ -698,10 +704,10 @@ void Model::record_few(gpu::Recorder& recorder, uint32_t outputs) {
 void Model::record_step(gpu::Recorder& recorder, uint32_t longest, uint32_t outputs) {
   const uint32_t tokens = batch_.tokens;
   const bool on_matrix_units = is_for_matrix_units(tokens);
-  record_layers(recorder, [&](uint32_t index) {
+  record_layers(recorder, false, [&](uint32_t index) {
     if (on_matrix_units) {
       record_matrix_layer(recorder, index, [&](const Activation& attended) {
-        record_attention_step(recorder, index, longest, false, attended);
+        record_attention_step(recorder, index, longest, false, false, attended);
       });
     } else {
       record_step_layer(recorder, index, longest);

@@ -199,20 +199,22 @@ class Model {
   [[nodiscard]] bool has_few_products(uint32_t tokens) const;
   [[nodiscard]] bool uses_matrix_units(const Batch& batch) const;
   /// Records all layers, each by `record`, and what has to be copied between them where layers are streamed.
-  void record_layers(gpu::Recorder& recorder, const std::function<void(uint32_t)>& record) const;
+  /// `in_pieces` hands over what there is now and then, so that the GPU begins while the rest is recorded.
+  void record_layers(gpu::Recorder& recorder, bool in_pieces, const std::function<void(uint32_t)>& record) const;
   void record_layer(gpu::Recorder& recorder, uint32_t index);
   /// Records what the heads find, from queries, keys and values to `attended`.
   using RecordAttention = std::function<void(const kernels::Activation& attended)>;
   void record_matrix_layer(gpu::Recorder& recorder, uint32_t index, const RecordAttention& record_attention);
-  void record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready,
+  bool record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready, bool to_blocks,
                              const kernels::Activation& attended);
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
   void record_few_layer(gpu::Recorder& recorder, uint32_t index);
-  void record_products(gpu::Recorder& recorder, uint32_t index, bool turns,
-                       const std::function<void()>& record_attention);
+  /// The same, to scratch_.attended; if asked to and able to, quantised in x_blocks_ instead, which it tells.
+  using RecordFewAttention = std::function<bool(bool to_blocks)>;
+  void record_products(gpu::Recorder& recorder, uint32_t index, bool turns, const RecordFewAttention& record_attention);
   [[nodiscard]] std::optional<kernels::StepHeads> step_heads(const gpu::Device& device) const;
-  void record_few_products(gpu::Recorder& recorder, uint32_t index, const std::function<void()>& record_attention);
+  void record_few_products(gpu::Recorder& recorder, uint32_t index, const RecordFewAttention& record_attention);
   void record_few(gpu::Recorder& recorder, uint32_t outputs);
   void record_few_logits(gpu::Recorder& recorder, const kernels::Activation& hidden, uint32_t rows);
   void record_step_output(gpu::Recorder& recorder);
@@ -251,6 +253,7 @@ class Model {
   struct {
     gpu::Buffer token_info, tiles, output_rows, cos_sin;
   } uploads_;
+  bool attends_to_blocks_ = false;     // a step's attention can leave its result in x_blocks_
   kernels::BlockActivation x_blocks_;  // of a few tokens, with room for the widest input of a product
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "selftest/attention_batch.h"
+#include "selftest/block_activation.h"
 #include "selftest/cases.h"
 
 namespace cria::selftest {
@@ -16,6 +17,9 @@ using kernels::KvType;
 
 constexpr float kEpsilon = 1e-6F;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// How the kernel leaves what the heads found.
+enum class Ending : uint8_t { kF32, kF16, kBlocks };
 
 struct StepShape {
   BatchShape batch;
@@ -99,7 +103,13 @@ Status tell_place(gpu::Device& device, const BatchShape& shape, Batch& batch) {
   return {};
 }
 
-Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Element element) {
+AttentionStep::Variant variant_of(const StepShape& step, Ending ending) {
+  if (step.is_ready) return AttentionStep::Variant::kReady;
+  return ending == Ending::kBlocks ? AttentionStep::Variant::kRawToBlocks : AttentionStep::Variant::kRaw;
+}
+
+Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Ending ending) {
+  const Element element = ending == Ending::kF16 ? Element::kF16 : Element::kF32;
   const BatchShape& shape = step.batch;
   const kernels::AttentionShape attention = shape.attention();
   CRIA_TRY_ASSIGN(Batch batch, make_batch(trial, shape, 1));
@@ -120,9 +130,11 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Elemen
   CRIA_TRY_ASSIGN(const Target y,
                   Target::create(trial.device, "y",
                                  activation_image(Poison::kOutput, shape.tokens(), attention.q_size(), element)));
+  CRIA_TRY_ASSIGN(const auto blocks, PoisonedBlocks::create(trial.device, attention.q_size(), shape.tokens()));
   // One more token than there is, as in a model with a free slot.
-  CRIA_TRY_ASSIGN(const auto op, AttentionStep::create(trial.device, type, attention, step.qk_norm, shape.tokens() + 1,
-                                                       {.raw = !step.is_ready, .ready = step.is_ready}));
+  const AttentionStep::Variant variants[] = {variant_of(step, ending)};
+  CRIA_TRY_ASSIGN(const auto op,
+                  AttentionStep::create(trial.device, type, attention, step.qk_norm, shape.tokens() + 1, variants));
   CRIA_TRY_ASSIGN(const gpu::Buffer parts, make_parts(trial.device, op.parts_size()));
   const uint32_t longest = std::ranges::max_element(shape.runs, {}, &Run::position)->position + 1;
   gpu::Recorder recorder = trial.device.record("attention_step");
@@ -136,7 +148,8 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Elemen
              .epsilon = kEpsilon,
              .window = shape.window,
              .longest = longest,
-             .parts = parts},
+             .parts = parts,
+             .blocks = ending == Ending::kBlocks ? &blocks.blocks : nullptr},
             activation_of(y, attention.q_size()));
   CRIA_TRY(trial.submit(recorder));
 
@@ -147,7 +160,12 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Elemen
   Expectation expectation(y.before);
   Expected expected = reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
                                            smallest_normal(type));
-  expectation.set_rows(element == Element::kF16 ? reference::to_half(std::move(expected)) : expected);
+  if (ending == Ending::kBlocks) {
+    CRIA_TRY_ASSIGN(CaseOutcome attended, blocks.check(trial.device, expected));
+    outcome.add(std::move(attended));
+  } else {
+    expectation.set_rows(element == Element::kF16 ? reference::to_half(std::move(expected)) : expected);
+  }
   CRIA_TRY_ASSIGN(CaseOutcome attended, y.check(trial.device, expectation));
   outcome.add(std::move(attended));
   CRIA_TRY_ASSIGN(CaseOutcome tail, check_tail(trial.device, parts, op.parts_size()));
@@ -214,18 +232,20 @@ void add_attention_step_cases(const gpu::Device& device, std::vector<Case>& case
   for (const KvType type : kernels::kKvTypes) {
     for (const StepShape& step : step_shapes(type)) {
       const BatchShape& shape = step.batch;
-      const std::string name = AttentionStep::kernel_name(device, type, shape.head_dim, step.qk_norm, step.is_ready);
       const uint64_t activations = activation_bytes(shape.tokens(), shape.attention().qkv_size());
       const bool split = is_split(device, shape);
-      const auto add = [&](Element element) {
-        const std::string half = element == Element::kF16 ? "_to_f16" : "";
+      const auto add = [&](Ending ending) {
+        const std::string name =
+            AttentionStep::kernel_name(device, type, shape.head_dim, step.qk_norm, variant_of(step, ending));
+        const std::string half = ending == Ending::kF16 ? "_to_f16" : "";
         cases.push_back({.kernel = split ? "attention_combine" + half : name,
                          .shape = split ? fmt::format("after {}, {}", name, describe(shape)) : describe(shape) + half,
                          .binding_bytes = std::max(activations, shape.cache_bytes(type)),
-                         .body = [=](Trial& trial) { return run(trial, type, step, element); }});
+                         .body = [=](Trial& trial) { return run(trial, type, step, ending); }});
       };
-      add(Element::kF32);
-      if (device.features().f16) add(Element::kF16);
+      add(Ending::kF32);
+      if (device.features().f16) add(Ending::kF16);
+      if (!split && !step.is_ready && AttentionStep::makes_blocks(device, shape.attention())) add(Ending::kBlocks);
     }
   }
 }

@@ -1,16 +1,13 @@
 // Cases of x_blocks and matvec_few together: tokens are quantised, then multiplied. Every quantised format, with and
 // without norm and bias, every end, from one token to more than a pipeline takes, and the work cut in many ways.
 #include <algorithm>
-#include <bit>
-#include <cmath>
 
-#include "kernels/matvec_few.h"
+#include "selftest/block_activation.h"
 #include "selftest/product_case.h"
 
 namespace cria::selftest {
 namespace {
 
-using kernels::BlockActivation;
 using kernels::MatVecCut;
 using kernels::MatVecFew;
 using kernels::MatVecOutput;
@@ -29,41 +26,6 @@ std::string describe(const ProductVariant& variant, const ProductShape& shape) {
                             variant.cut->lanes);
 }
 
-/// Quantised tokens, poisoned as a whole, with a tail behind each half.
-struct PoisonedBlocks {
-  uint64_t integer_bytes = 0;
-  uint64_t scale_bytes = 0;
-  BlockActivation blocks;
-
-  static Result<PoisonedBlocks> create(gpu::Device& device, uint32_t columns, uint32_t tokens) {
-    PoisonedBlocks made{.integer_bytes = tokens * BlockActivation::integer_bytes(columns),
-                        .scale_bytes = tokens * BlockActivation::scale_bytes(columns),
-                        .blocks = {}};
-    const auto poisoned = [&](std::string_view name, uint64_t bytes) {
-      return upload(device, name, std::vector<uint32_t>(bytes / 4, static_cast<uint32_t>(Poison::kOutput)));
-    };
-    CRIA_TRY_ASSIGN(made.blocks.integers, poisoned("integers", made.integer_bytes));
-    CRIA_TRY_ASSIGN(made.blocks.scales, poisoned("scales", made.scale_bytes));
-    return made;
-  }
-
-  /// Adds to `outcome` whether the tails are as they were. Errors: kDevice.
-  [[nodiscard]] Status check_tails(gpu::Device& device, CaseOutcome& outcome) const {
-    CRIA_TRY(check_tail(device, "integers", blocks.integers, integer_bytes, outcome));
-    return check_tail(device, "scales", blocks.scales, scale_bytes, outcome);
-  }
-
- private:
-  static Status check_tail(gpu::Device& device, std::string_view name, const gpu::Buffer& buffer, uint64_t bytes,
-                           CaseOutcome& outcome) {
-    CRIA_TRY_ASSIGN(const std::vector<uint32_t> words, download(device, buffer));
-    std::vector<uint32_t> expected;
-    add_tail(expected);
-    outcome.add(compare_words(name, expected, std::span(words).subspan(bytes / 4)));
-    return {};
-  }
-};
-
 Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductVariant& variant,
                         const ProductShape& shape) {
   CRIA_TRY_ASSIGN(const auto product, ProductCase::create(trial.device, trial.random, format, variant, shape));
@@ -77,47 +39,8 @@ Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductV
   const Expected values =
       reference::product_of_blocks(product.weight, product.x, product.reference_norm(), product.magnitudes);
   CRIA_TRY_ASSIGN(CaseOutcome outcome, product.check(trial.device, values));
-  CRIA_TRY(x.check_tails(trial.device, outcome));
-  return outcome;
-}
-
-/// Compares the integers and scales of tokens with x, or RMSNorm(x): a scale is off by 5.5 ulp (two elements' products,
-/// two divisions) and the norm's factor, an integer by half of one and 5.5 ulp of 127.
-CaseOutcome check_blocks(const Table& x, const Expected& right, std::span<const uint32_t> integers,
-                         std::span<const uint32_t> scales) {
-  constexpr double kUlp = 0x1p-23;
-  const size_t units = divide_up(x.columns, size_t{32});
-  CaseOutcome outcome;
-  const auto check = [&](std::string_view what, size_t at, double value, double wanted, double tolerance) {
-    const double error = std::abs(value - wanted);
-    CaseOutcome one{.worst = tolerance > 0 ? error / tolerance : (error > 0 ? 2.0 : 0.0), .failure = {}};
-    if (!(error <= tolerance)) {
-      one.failure = fmt::format("{} {} is {}, not {} to within {}", what, at, value, wanted, tolerance);
-    }
-    outcome.add(std::move(one));
-  };
-  for (size_t unit = 0; unit < x.rows * units; ++unit) {
-    const size_t token = unit / units;
-    const size_t first = unit % units * 32;
-    const size_t count = std::min<size_t>(32, x.columns - first);
-    double largest = 0;
-    double relative = 0;  // error of the values
-    for (size_t i = first; i < first + count; ++i) {
-      largest = std::max(largest, std::abs(right.value.at(token, i)));
-      const double size = std::abs(right.value.at(token, i));
-      if (size > 0) relative = std::max(relative, right.tolerance.at(token, i) / size);
-    }
-    const double scale = std::bit_cast<float>(scales[2 * unit]);
-    check("scale", unit, scale, largest / 127, (relative + 5.5 * kUlp) * largest / 127);
-    int32_t sum = 0;
-    for (size_t i = 0; i < 32; ++i) {
-      const auto integer = static_cast<int8_t>(integers[(unit * 32 + i) / 4] >> (i % 4 * 8));
-      sum += integer;
-      const double value = i < count && largest > 0 ? right.value.at(token, first + i) * 127 / largest : 0;
-      check("integer", unit * 32 + i, integer, value, value == 0 ? 0 : 0.5 + 127 * (2 * relative + 5.5 * kUlp));
-    }
-    check("sum", unit, std::bit_cast<float>(scales[2 * unit + 1]), sum, 0);
-  }
+  CRIA_TRY_ASSIGN(CaseOutcome tails, x.check_tails(trial.device));
+  outcome.add(std::move(tails));
   return outcome;
 }
 
@@ -138,11 +61,7 @@ Result<CaseOutcome> run_blocks(Trial& trial, uint32_t columns, uint32_t tokens, 
   Expected right(tokens, columns);
   right.value = x;
   if (has_norm) right = reference::rms_norm(x, norm, kEpsilon);
-  CRIA_TRY_ASSIGN(const std::vector<uint32_t> integers, download(trial.device, y.blocks.integers));
-  CRIA_TRY_ASSIGN(const std::vector<uint32_t> scales, download(trial.device, y.blocks.scales));
-  CaseOutcome outcome = check_blocks(x, right, integers, scales);
-  CRIA_TRY(y.check_tails(trial.device, outcome));
-  return outcome;
+  return y.check(trial.device, right);
 }
 
 /// Cuts: the default one, sets that share a workgroup, and workgroups that make one set of rows after the other.
