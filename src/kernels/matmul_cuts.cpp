@@ -37,8 +37,9 @@ bool can_load(const gpu::DeviceInfo& device, const MatMulSpec& spec, const MatMu
 
 constexpr gpu::MatrixShape kWide{16, 16, 16}, kNarrow{16, 8, 16}, kFlat{16, 8, 8}, kSmall{8, 8, 8};
 
-// Each: matrices, tile_tokens x tile_rows by sub_tokens x sub_rows, depth, buffers, splits, slices, ahead. They were
-// the fastest for some product of a model of 8B or 1.1B on an NVIDIA H100, or are for devices that can do less.
+// Each: matrices, tile_tokens x tile_rows by sub_tokens x sub_rows, depth, buffers, splits, slices, ahead. Those with
+// slices or ahead were the fastest for some product of a model of 8B or 1.1B on an NVIDIA H100; the others once were, or
+// are for devices that can do less and were not measured there.
 constexpr MatMulCut kCutsOfMany[] = {
     {kWide, 128, 128, 64, 32, 64},
     {kWide, 64, 64, 32, 32, 64},
