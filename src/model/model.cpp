@@ -244,7 +244,8 @@ Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& optio
   std::vector<Variant> variants;
   if (step_heads_) variants.push_back(Variant::kReady);
   if (!step_heads_ || options.slots > 1) variants.push_back(Variant::kRaw);
-  attends_to_blocks_ = !kernels_.few.empty() && kernels::AttentionStep::makes_blocks(device, attention_shape_);
+  attends_to_blocks_ =
+      options.slots > 1 && !kernels_.few.empty() && kernels::AttentionStep::makes_blocks(device, attention_shape_);
   if (attends_to_blocks_) variants.push_back(Variant::kRawToBlocks);
   CRIA_TRY_ASSIGN(kernels_.attention_step, kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_,
                                                                           config_.qk_norm, options.slots, variants));
