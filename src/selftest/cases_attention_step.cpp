@@ -199,7 +199,8 @@ std::vector<StepShape> step_shapes(KvType type) {
   shapes.push_back({{8, 1, 64, 0, {{257}}}, !norm});
   shapes.push_back({{2, 1, 64, 0, {{40}}}, !norm});  // small enough for a binding of 64 KiB
   shapes.push_back({{1, 1, 64, 0, {{40}}}, norm});
-  shapes.push_back({{1, 1, 80, 0, {{40}}}, true});  // and in parts that small subgroups do not hold
+  shapes.push_back({{1, 1, 80, 0, {{40}}}, true});  // and in parts that small subgroups do not hold,
+  shapes.push_back({{1, 1, 96, 0, {{40}}}, true});  // where they can be quantised, too
   shapes.push_back({{2, 1, 64, 0, {{2100}, {5}}}, !norm});
   if (type != KvType::kInt8) {
     for (const std::vector<Run>& runs : {few, many, split}) shapes.push_back({{4, 2, 64, 0, runs}, false, true});
