@@ -151,7 +151,7 @@ bool AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
   const BatchBuffers& batch = operands.batch;
   // Two heads read the cache once, but where nearly all cores are idle it is faster to give each its own.
   const bool is_small = positions <= kUnsplitPositions && shape_.heads * batch.tokens <= kFewWorkgroups;
-  const bool pairs = !paired_.empty() && !(is_small && !single_.empty());
+  const bool pairs = !paired_.empty() && (!is_small || single_.empty());
   const uint32_t group = pairs ? 2 : 1;
   const uint32_t workgroups = shape_.heads / group * batch.tokens;
   const uint32_t most = std::clamp(kEnoughWorkgroups / workgroups, 1U, max_splits_);

@@ -108,6 +108,20 @@ AttentionStep::Variant variant_of(const StepShape& step, Ending ending) {
   return ending == Ending::kBlocks ? AttentionStep::Variant::kRawToBlocks : AttentionStep::Variant::kRaw;
 }
 
+/// Checks where the result is, and that the other place was left alone.
+Result<CaseOutcome> check_attended(gpu::Device& device, const Expected& expected, Ending ending, const Target& y,
+                                   const PoisonedBlocks& blocks) {
+  Expectation expectation(y.before);
+  if (ending == Ending::kBlocks) {
+    CRIA_TRY_ASSIGN(CaseOutcome outcome, blocks.check(device, expected));
+    CRIA_TRY_ASSIGN(CaseOutcome untouched, y.check(device, expectation));
+    outcome.add(std::move(untouched));
+    return outcome;
+  }
+  expectation.set_rows(ending == Ending::kF16 ? reference::to_half(expected) : expected);
+  return y.check(device, expectation);
+}
+
 Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Ending ending) {
   const Element element = ending == Ending::kF16 ? Element::kF16 : Element::kF32;
   const BatchShape& shape = step.batch;
@@ -157,16 +171,9 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Ending
   turned.value = rows;
   if (!step.is_ready) turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
   CRIA_TRY_ASSIGN(CaseOutcome outcome, check_cache(trial.device, step, batch, turned, keys, values, cache.cpu));
-  Expectation expectation(y.before);
-  Expected expected = reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
-                                           smallest_normal(type));
-  if (ending == Ending::kBlocks) {
-    CRIA_TRY_ASSIGN(CaseOutcome attended, blocks.check(trial.device, expected));
-    outcome.add(std::move(attended));
-  } else {
-    expectation.set_rows(element == Element::kF16 ? reference::to_half(std::move(expected)) : expected);
-  }
-  CRIA_TRY_ASSIGN(CaseOutcome attended, y.check(trial.device, expectation));
+  const Expected expected = reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
+                                                 smallest_normal(type));
+  CRIA_TRY_ASSIGN(CaseOutcome attended, check_attended(trial.device, expected, ending, y, blocks));
   outcome.add(std::move(attended));
   CRIA_TRY_ASSIGN(CaseOutcome tail, check_tail(trial.device, parts, op.parts_size()));
   outcome.add(std::move(tail));
