@@ -51,6 +51,12 @@ Table make_norms(Random& random, const StepShape& step) {
   return norms;
 }
 
+/// Not valid where there are none.
+Result<gpu::Buffer> upload_norms(gpu::Device& device, Table& norms) {
+  if (norms.rows == 0) return gpu::Buffer();
+  return upload_vector(device, "norms", norms.values);
+}
+
 /// The buffer of parts: poison, with a tail where the device binds as much.
 Result<gpu::Buffer> make_parts(gpu::Device& device, uint64_t words) {
   const bool has_tail = (words + kTailWords) * 4 <= device.limits().max_binding_bytes;
@@ -108,6 +114,14 @@ AttentionStep::Variant variant_of(const StepShape& step, Ending ending) {
   return ending == Ending::kBlocks ? AttentionStep::Variant::kRawToBlocks : AttentionStep::Variant::kRaw;
 }
 
+/// What the kernel attends with.
+Expected turned_rows(const StepShape& step, const Table& rows, const Table& norms, const Table& turns) {
+  if (!step.is_ready) return reference::step_rows(rows, step.batch.attention(), norms, kEpsilon, turns);
+  Expected turned(rows.rows, rows.columns);
+  turned.value = rows;
+  return turned;
+}
+
 /// Checks where the result is, and that the other place was left alone.
 Result<CaseOutcome> check_attended(gpu::Device& device, const Expected& expected, Ending ending, const Target& y,
                                    const PoisonedBlocks& blocks) {
@@ -135,10 +149,7 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Ending
                                  step.is_ready ? PositionsFilled::kAll : PositionsFilled::kBeforeBatch);
   CRIA_TRY_ASSIGN(const kernels::Activation qkv, upload_activation(trial.device, "qkv", rows));
   CRIA_TRY_ASSIGN(const gpu::Buffer turn_buffer, upload_vector(trial.device, "cos_sin", turns.values));
-  gpu::Buffer norm_buffer;
-  if (step.qk_norm) {
-    CRIA_TRY_ASSIGN(norm_buffer, upload_vector(trial.device, "norms", norms.values));
-  }
+  CRIA_TRY_ASSIGN(const gpu::Buffer norm_buffer, upload_norms(trial.device, norms));
   CRIA_TRY_ASSIGN(const CacheTarget keys, CacheTarget::create(trial.device, "keys", cache.keys));
   CRIA_TRY_ASSIGN(const CacheTarget values, CacheTarget::create(trial.device, "values", cache.values));
   CRIA_TRY_ASSIGN(const Target y,
@@ -167,9 +178,7 @@ Result<CaseOutcome> run(Trial& trial, KvType type, const StepShape& step, Ending
             activation_of(y, attention.q_size()));
   CRIA_TRY(trial.submit(recorder));
 
-  Expected turned(rows.rows, rows.columns);
-  turned.value = rows;
-  if (!step.is_ready) turned = reference::step_rows(rows, attention, norms, kEpsilon, turns);
+  const Expected turned = turned_rows(step, rows, norms, turns);
   CRIA_TRY_ASSIGN(CaseOutcome outcome, check_cache(trial.device, step, batch, turned, keys, values, cache.cpu));
   const Expected expected = reference::attention(turned, attention, batch.tokens, batch.table, cache.cpu, shape.window,
                                                  smallest_normal(type));
