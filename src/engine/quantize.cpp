@@ -25,7 +25,14 @@ Status write_tensor(const ConvertedTensor& tensor, uint32_t paired_rows, Calibra
   if (calibration != nullptr) {
     CRIA_TRY_ASSIGN(inputs, calibration->inputs_of(tensor.name));
   }
-  CRIA_TRY(model::write_converted(tensor, paired_rows, inputs, write));
+  std::vector<std::byte> written;
+  const auto write_and_keep = [&](std::span<const std::byte> bytes) -> Status {
+    written.insert(written.end(), bytes.begin(), bytes.end());
+    return write(bytes);
+  };
+  CRIA_TRY(model::write_converted(tensor, paired_rows, inputs,
+                                  inputs != nullptr ? platform::WriteBytes(write_and_keep) : write));
+  if (inputs != nullptr) CRIA_TRY(calibration->take(tensor, std::move(written)));
   bar.advance(tensor.source->data.size());
   return {};
 }
@@ -156,7 +163,7 @@ Result<QuantizeReport> quantize(const fs::path& input, const fs::path& output, c
       return fail(ErrorCode::kInvalidInput, "a calibration text is for int4, not for {}",
                   model::precision_name(options.precision));
     }
-    CRIA_TRY_ASSIGN(calibration, Calibration::create(input, options.calibration_text, options.device));
+    CRIA_TRY_ASSIGN(calibration, Calibration::create(opened, tensors, options.calibration_text, options.device));
   }
   Calibration* inputs = calibration ? &*calibration : nullptr;
   QuantizeReport report;

@@ -45,9 +45,9 @@ class Safetensors {
 };
 
 /// Writes a file that `parse_safetensors` accepts, whole or not at all: see platform::write_file_atomically.
-/// The widest types come first, then by name, so that all data is aligned to its type. Only name, dtype,
-/// shape and data of each view are used. Errors: kInvalidInput where names repeat or are not UTF-8 or the
-/// data does not fit the shape, kIo.
+/// The widest types come first, so that all data is aligned to its type; else they come as they are given. Only name,
+/// dtype, shape and data of each view are used. Errors: kInvalidInput where names repeat or are not UTF-8 or the data
+/// does not fit the shape, kIo.
 Status write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors,
                          const std::map<std::string, std::string>& metadata = {});
 

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <array>
-#include <tuple>
+#include <functional>
+#include <set>
 
 #include "base/json.h"
 #include "formats/safetensors.h"
@@ -41,15 +42,12 @@ Result<std::vector<const TensorView*>> in_file_order(std::span<const TensorView>
     }
     order.push_back(&tensor);
   }
-  const auto key = [](const TensorView* tensor) {
-    return std::tuple(-static_cast<int>(dtype_bytes(tensor->dtype)), std::string_view(tensor->name));
-  };
-  std::ranges::sort(order, {}, [](const TensorView* tensor) { return std::string_view(tensor->name); });
-  const auto twice = std::ranges::adjacent_find(order, {}, &TensorView::name);
-  if (twice != order.end()) {
-    return fail(ErrorCode::kInvalidInput, "{}: two tensors have the name \"{}\"", file, shown_name((*twice)->name));
+  std::set<std::string_view> names;
+  for (const TensorView& tensor : tensors) {
+    if (names.insert(tensor.name).second) continue;
+    return fail(ErrorCode::kInvalidInput, "{}: two tensors have the name \"{}\"", file, shown_name(tensor.name));
   }
-  std::ranges::sort(order, {}, key);
+  std::ranges::stable_sort(order, std::greater(), [](const TensorView* tensor) { return dtype_bytes(tensor->dtype); });
   return order;
 }
 

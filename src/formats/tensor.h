@@ -62,7 +62,7 @@ struct TensorView {
   DType dtype = DType::kF32;
   std::vector<uint64_t> shape;       ///< empty for a single number; dimensions may be 0
   std::span<const std::byte> data;   ///< row-major, little-endian, at any alignment
-  const MappedFile* file = nullptr;  ///< for MappedFile::release
+  const MappedFile* file = nullptr;  ///< for MappedFile::release; nullptr: data lie elsewhere
   uint64_t file_offset = 0;          ///< of data in the file
   /// Where not 0, the rows are heads of this many, and the row of rotated pair i and half j (row j * head / 2 + i of a
   /// head elsewhere) is stored as row 2 i + j: GGUF's layout of queries and keys of Llama.

@@ -172,6 +172,18 @@ Status Model::create_kernels(gpu::Device& device) {
   return {};
 }
 
+Status Model::exchange(gpu::Device& device, uint32_t layer, LayerMatrices& others) {
+  LayerWeights& own = weights_.layers[layer];
+  for (const auto& [matrix, other] :
+       {std::pair(&own.o, &others.o), {&own.gate_up, &others.gate_up}, {&own.down, &others.down}}) {
+    if (!*other) continue;
+    CRIA_CHECK((*other)->rows == matrix->rows && (*other)->columns == matrix->columns);
+    CRIA_TRY(create_linear(device, **other));
+    std::swap(*matrix, **other);
+  }
+  return {};
+}
+
 Status Model::create_linear(gpu::Device& device, const kernels::Matrix& weight) {
   const bool known =
       std::ranges::any_of(kernels_.linear, [&](const LinearVariant& variant) { return variant.serves(weight); });
@@ -485,7 +497,16 @@ void Model::record_attention(gpu::Recorder& recorder, uint32_t index, const Acti
                             cache, window, attended);
 }
 
-void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
+const Activation& Model::product_input(Product product) const {
+  switch (product) {
+    case Product::kO: return scratch_.attended;
+    case Product::kGateUp: return scratch_.normed;
+    case Product::kDown: break;
+  }
+  return scratch_.activated;
+}
+
+void Model::record_layer(gpu::Recorder& recorder, uint32_t index, std::optional<Product> before) {
   const LayerWeights& weights = weights_.layers[index];
   const uint32_t tokens = batch_.tokens;
   const float epsilon = config_.rms_norm_eps;
@@ -494,12 +515,15 @@ void Model::record_layer(gpu::Recorder& recorder, uint32_t index) {
   kernels_.rms_norm.record(recorder, s.hidden, weights.input_norm, s.normed, tokens, epsilon);
   for (const kernels::Matrix& matrix : weights.qkv) linear(recorder, matrix, s.normed, s.qkv, tokens);
   record_attention(recorder, index, s.attended);
+  if (before == Product::kO) return;
   linear(recorder, weights.o, s.attended, s.projected, tokens);
   kernels_.residual_add.record(recorder, s.projected, s.hidden, tokens);
 
   kernels_.rms_norm.record(recorder, s.hidden, weights.mlp_norm, s.normed, tokens, epsilon);
+  if (before == Product::kGateUp) return;
   linear(recorder, weights.gate_up, s.normed, s.gate_up, tokens);
   kernels_.swiglu.record(recorder, s.gate_up, s.activated, tokens);
+  if (before == Product::kDown) return;
   linear(recorder, weights.down, s.activated, s.projected, tokens);
   kernels_.residual_add.record(recorder, s.projected, s.hidden, tokens);
 }
@@ -737,7 +761,7 @@ Status Model::forward(gpu::Device& device, gpu::Recorder& recorder, const Batch&
     CRIA_CHECK(*batch.only_layer < config_.num_layers && outputs == 0 && !batch.sums_hidden);
     layer_stream_.bring(recorder, *batch.only_layer);
     kv_cache_.stream().bring(recorder, *batch.only_layer);
-    record_layer(recorder, *batch.only_layer);
+    record_layer(recorder, *batch.only_layer, batch.before);
     kv_cache_.stream().after_layer(recorder, *batch.only_layer);
   } else if (step) {
     record_step(recorder, *std::ranges::max_element(batch.positions) + 1, outputs);

@@ -81,10 +81,8 @@ struct MemoryPlan {
 Result<MemoryPlan> plan(const gpu::Limits& limits, bool is_software, const ModelConfig& config,
                         const FormatChoice& formats, const ModelOptions& options);
 
-/// What the matrices of a layer were multiplied by, f32 [tokens, columns] each; queries, keys and values left out.
-struct ProductInputs {
-  kernels::Activation o, gate_up, down;
-};
+/// The products of a layer behind its attention, in their order.
+enum class Product : uint8_t { kO, kGateUp, kDown };
 
 /// One forward pass over tokens of one or several sequences.
 struct Batch {
@@ -97,9 +95,11 @@ struct Batch {
   /// Of a batch of one sequence: adds the hidden states of its tokens, after the final norm, to hidden_sums(). From
   /// position 0 on the sum begins anew.
   bool sums_hidden = false;
-  /// Runs one layer alone, the first or the one behind that of the pass before, which had the same tokens: without
-  /// output, in f32, after which product_inputs() is of this layer.
+  /// Runs one layer alone, in f32 and without output: the first, or one whose inputs stand in hidden(), as the pass
+  /// before left them or as they were written there.
   std::optional<uint32_t> only_layer = {};
+  /// Of only_layer: the product before which it ends, with the product's inputs in product_input().
+  std::optional<Product> before = {};
 
   [[nodiscard]] uint32_t size() const { return static_cast<uint32_t>(positions.size()); }
   /// `count` positions of one sequence from `first` on, behind which it ends; the tokens are the caller's to add.
@@ -131,11 +131,15 @@ class Model {
   [[nodiscard]] const kernels::Activation& logits() const { return logits_; }
   /// f32 [slots, hidden_size]: what passes with Batch::sums_hidden added up; not valid before the first one.
   [[nodiscard]] const kernels::Activation& hidden_sums() const { return hidden_sums_; }
-  /// Of the pass before, where it had Batch::only_layer.
-  [[nodiscard]] ProductInputs product_inputs() const {
-    return {.o = scratch_.attended, .gate_up = scratch_.normed, .down = scratch_.activated};
-  }
+  /// f32 [tokens, hidden_size]: what the last layer left, not yet normed.
+  [[nodiscard]] const kernels::Activation& hidden() const { return scratch_.hidden; }
+  /// f32 [tokens, columns of the matrix], after a pass that ended before this product.
+  [[nodiscard]] const kernels::Activation& product_input(Product product) const;
   [[nodiscard]] uint32_t max_batch_tokens() const { return plan_.max_batch_tokens; }
+
+  /// Exchanges matrices of a layer for those that are given, of the same shapes and any formats, for passes with
+  /// Batch::only_layer. Errors: kDevice.
+  Status exchange(gpu::Device& device, uint32_t layer, LayerMatrices& others);
 
   /// Records the forward pass of a batch (at most max_batch_tokens, pages reserved beforehand): keys and
   /// values go to the cache, logits of the output rows to logits(). One forward pass per submission, or up to
@@ -201,7 +205,7 @@ class Model {
   /// Records all layers, each by `record`, and what has to be copied between them where layers are streamed.
   /// `in_pieces` hands over what there is now and then, so that the GPU begins while the rest is recorded.
   void record_layers(gpu::Recorder& recorder, bool in_pieces, const std::function<void(uint32_t)>& record) const;
-  void record_layer(gpu::Recorder& recorder, uint32_t index);
+  void record_layer(gpu::Recorder& recorder, uint32_t index, std::optional<Product> before = {});
   /// Records what the heads find, from queries, keys and values to `attended`.
   using RecordAttention = std::function<void(const kernels::Activation& attended)>;
   void record_matrix_layer(gpu::Recorder& recorder, uint32_t index, const RecordAttention& record_attention);

@@ -230,6 +230,7 @@ uint64_t RowSource::release(uint64_t first, uint64_t count) const {
     const uint64_t rows = spec_.alternating ? divide_up<uint64_t>(count, tensors_.size()) : count;
     if (spec_.alternating || tensor == place(first).tensor) {
       const uint64_t offset = begin * source_row_bytes(*tensor);
+      if (tensor->file == nullptr) continue;
       tensor->file->release(tensor->file_offset + offset,
                             std::min(rows * source_row_bytes(*tensor), tensor->data.size() - offset));
     }

@@ -339,6 +339,15 @@ Result<Weights> assemble_weights(const WeightTable& table, const FormatChoice& f
   return weights;
 }
 
+Result<Matrix> load_matrix(gpu::Device& device, const MatrixSpec& spec, const formats::Checkpoint& checkpoint,
+                           const WeightChoice& choice) {
+  const std::function<void(uint64_t)> ignore_progress = [](uint64_t) {};
+  Loader loader(device, checkpoint, choice, ignore_progress);
+  CRIA_TRY_ASSIGN(Matrix matrix, loader.matrix(spec));
+  CRIA_TRY(device.wait_idle());
+  return matrix;
+}
+
 Result<Weights> load_weights(gpu::Device& device, const WeightTable& table, const formats::Checkpoint& checkpoint,
                              const WeightChoice& choice, const std::function<void(uint64_t)>& on_progress,
                              const LayerHook& on_layer) {

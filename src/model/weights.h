@@ -35,6 +35,11 @@ struct LayerWeights {
   kernels::Matrix o, gate_up, down;
 };
 
+/// Matrices that may stand for those of a layer.
+struct LayerMatrices {
+  std::optional<kernels::Matrix> o, gate_up, down;
+};
+
 struct Weights {
   kernels::Matrix embedding;  ///< [vocab_size, hidden_size]
   std::vector<LayerWeights> layers;
@@ -87,6 +92,10 @@ using VectorSource = std::function<Result<gpu::Buffer>(const VectorSpec&)>;
 /// Makes everything in the table, in the order of the forward pass. Errors: those of the sources.
 Result<Weights> assemble_weights(const WeightTable& table, const FormatChoice& formats, const MatrixSource& matrix,
                                  const VectorSource& vector, const LayerHook& on_layer);
+
+/// Uploads one matrix, as load_weights does.
+Result<kernels::Matrix> load_matrix(gpu::Device& device, const MatrixSpec& spec, const formats::Checkpoint& checkpoint,
+                                    const WeightChoice& choice);
 
 /// Uploads all weights, in pieces of at most a few MB, quantising them on the GPU where that was chosen; `on_progress`
 /// gets the bytes of the checkpoint done since the last call. The tensors must have been checked (check_tensors).

@@ -16,7 +16,9 @@ constexpr int kRounds = 4;
 constexpr size_t kTile = 4;  // columns whose derivatives are summed up together
 
 struct Column {
-  Lanes integer, error;  // error = w' - w
+  Lanes weight, integer;
+  Lanes error;  // w' - w
+  Lanes pull;   // w D: the part of the slope that stays
 };
 struct Scale {
   Lanes value;
@@ -29,20 +31,36 @@ struct Rows {
   std::vector<Scale> scales;  ///< one for each 32 columns
 };
 
-/// (w' - w) H of a block's columns: half of the derivatives.
-CRIA_INLINE void find_slopes(const SecondMoments& inputs, const Rows& rows, size_t first, Lanes* slopes) {
+/// The products of a block's columns of a matrix with what the rows have of all columns.
+CRIA_INLINE void multiply(const Rows& rows, Lanes Column::* factor, const float* matrix, size_t first,
+                          Lanes* products) {
+  const size_t count = rows.columns.size();
   for (size_t at = 0; at < kUnitColumns; at += kTile) {
     Lanes sums[kTile] = {};
-    for (size_t c = 0; c < rows.columns.size(); ++c) {
-      const float* moments = inputs.row(c) + first + at;
+    for (size_t c = 0; c < count; ++c) {
+      const float* moments = matrix + c * count + first + at;
       for (size_t i = 0; i < kTile; ++i) {
         Lanes moment;
         fill(moment, moments[i]);
-        sums[i] += moment * rows.columns[c].error;
+        sums[i] += moment * (rows.columns[c].*factor);
       }
     }
-    for (size_t i = 0; i < kTile; ++i) slopes[at + i] = sums[i];
+    for (size_t i = 0; i < kTile; ++i) products[at + i] = sums[i];
   }
+}
+
+CRIA_INLINE void find_pulls(const SecondMoments& inputs, Rows& rows) {
+  for (size_t first = 0; first < rows.columns.size(); first += kUnitColumns) {
+    Lanes pulls[kUnitColumns];
+    multiply(rows, &Column::weight, inputs.drifts(), first, pulls);
+    for (size_t i = 0; i < kUnitColumns; ++i) rows.columns[first + i].pull = pulls[i];
+  }
+}
+
+/// (w' - w) H + w D of a block's columns: half of the derivatives.
+CRIA_INLINE void find_slopes(const SecondMoments& inputs, const Rows& rows, size_t first, Lanes* slopes) {
+  multiply(rows, &Column::error, inputs.row(0), first, slopes);
+  for (size_t i = 0; i < kUnitColumns; ++i) slopes[i] += rows.columns[first + i].pull;
 }
 
 /// Adds a change of column `column` of the block to the errors and slopes.
@@ -109,6 +127,7 @@ CRIA_INLINE void improve_integers(const SecondMoments& inputs, size_t first, Row
 }
 
 CRIA_PROCESSOR_CLONES void improve(const SecondMoments& inputs, Rows& rows) {
+  find_pulls(inputs, rows);
   for (int round = 0; round < kRounds; ++round) {
     for (size_t first = 0; first < rows.columns.size(); first += kUnitColumns) {
       Lanes slopes[kUnitColumns];
@@ -130,8 +149,10 @@ bool take_row(std::span<const float> weights, const std::byte* encoded, size_t l
     unpack_int4_unit(block.halves, integers);
     rows.scales[at / kUnitColumns].value[lane] = scale;
     for (size_t i = 0; i < kUnitColumns; ++i) {
-      rows.columns[at + i].integer[lane] = integers[i];
-      rows.columns[at + i].error[lane] = scale * static_cast<float>(integers[i]) - weights[at + i];
+      Column& column = rows.columns[at + i];
+      column.weight[lane] = weights[at + i];
+      column.integer[lane] = integers[i];
+      column.error[lane] = scale * static_cast<float>(integers[i]) - weights[at + i];
     }
   }
   return true;
