@@ -53,7 +53,7 @@ void add_quantize(CLI::App& app, Command& chosen) {
                    "Text to run the model over, so that int4 changes its products least")
       ->type_name("FILE");
   command->add_flag("--keep-attention-output", flags->keep_attention_output,
-                    "Keep attention's output matrices at 8 bits too (6 with K-quants), as queries, keys and values");
+                    "Keep attention's output matrices at 6 bits at least, as queries, keys and values");
   flags->device.add_to(*command);
   command->callback([&chosen, flags] { chosen = [flags] { return run(*flags); }; });
 }

@@ -18,7 +18,7 @@ struct QuantizeOptions {
   /// products over it least (engine/calibration.h); empty: without. Takes a device, and memory for the model there.
   std::string calibration_text = {};
   gpu::DeviceOptions device = {};  ///< for the calibration text
-  /// Whether attention's output matrices keep precision too, as queries, keys and values do: not below 8 bits (Q6_K).
+  /// Whether attention's output matrices keep precision too, as queries, keys and values do: not below 6 bits.
   bool keeps_attention_output = false;
   bool show_progress = false;  ///< a progress bar on the terminal
 };

@@ -34,7 +34,9 @@ DType matrix_type(const MatrixSpec& spec, DType stored, Precision precision) {
     case Precision::kF16: return DType::kF16;
     case Precision::kBF16: return DType::kBF16;
     case Precision::kInt8: return whole_blocks ? DType::kQ8_0 : DType::kF16;
-    case Precision::kInt4: return !whole_blocks ? DType::kF16 : spec.keeps_precision ? DType::kQ8_0 : DType::kQ4_0;
+    case Precision::kInt4:
+      if (spec.keeps_precision) return k_quant(spec, DType::kQ6_K);
+      return whole_blocks ? DType::kQ4_0 : DType::kF16;
     case Precision::kQ4_K: return k_quant(spec, DType::kQ4_K);
     case Precision::kQ5_K: return k_quant(spec, DType::kQ5_K);
     case Precision::kQ6_K: return k_quant(spec, DType::kQ6_K);

@@ -24,7 +24,7 @@ struct MatrixSpec {
   uint32_t columns = 0;
   uint32_t first_row = 0;        ///< of a stack that this is a run of (placed_runs)
   bool alternating = false;      ///< the rows of the parts alternate instead of following each other
-  bool keeps_precision = false;  ///< embedding, output, q, k and v: not below 8 bits, which cost little and matter much
+  bool keeps_precision = false;  ///< embedding, output, q, k and v: not below 6 bits, which cost little and matter much
 
   [[nodiscard]] uint32_t rows() const;
   [[nodiscard]] bool has_bias() const;

@@ -223,6 +223,7 @@ std::optional<WeightFormat> chosen_format(const MatrixSpec& spec, const WeightCh
     case Precision::kBF16: return WeightType::kBF16;
     case Precision::kInt8: return WeightFormat(WeightType::kInt8, choice.block);
     case Precision::kInt4:
+      if (spec.keeps_precision && spec.columns % kernels::kSuperBlock == 0) return WeightType::kQ6_K;
       return WeightFormat(spec.keeps_precision ? WeightType::kInt8 : WeightType::kInt4, choice.block);
     case Precision::kQ4_K: return k_quant(spec, WeightType::kQ4_K);
     case Precision::kQ5_K: return k_quant(spec, WeightType::kQ5_K);

@@ -50,7 +50,7 @@ struct Weights {
 };
 
 /// The format that a choice gives a matrix; none where it is to keep its own. With int4, q4_k and q5_k, matrices that
-/// keep precision get int8 or q6_k; where rows are no whole super-blocks, K-quants become int8 in blocks of 32.
+/// keep precision get q6_k; where rows are no whole super-blocks, that and other K-quants are int8 instead.
 [[nodiscard]] std::optional<kernels::WeightFormat> chosen_format(const MatrixSpec& spec, const WeightChoice& choice);
 
 /// The format that a matrix of the checkpoint gets: the chosen one, or the type of all its parts (f32 where they

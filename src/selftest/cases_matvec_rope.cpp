@@ -99,13 +99,16 @@ void add_matvec_rope_cases(const gpu::Device& device, std::vector<Case>& cases) 
                      .body = [=](Trial& trial) { return run(trial, format, variant, product, shape); }});
   };
   const std::vector<Run> few = {{31}, {0}, {70}};
-  for (const WeightFormat& format : {WeightFormat(WeightType::kF32), WeightFormat(WeightType::kF16),
-                                     WeightFormat(WeightType::kInt8, 32), WeightFormat(WeightType::kInt4, 32)}) {
+  for (const WeightFormat& format :
+       {WeightFormat(WeightType::kF32), WeightFormat(WeightType::kF16), WeightFormat(WeightType::kInt8, 32),
+        WeightFormat(WeightType::kInt4, 32), WeightFormat(WeightType::kQ6_K)}) {
+    const bool is_k_quant = kernels::is_k_quant(format.type);  // of whole super-blocks
     for (const MatVecCut& cut : cuts(device, format)) {
-      add(format, cut, KvType::kF16, 40, 2, {4, 2, 8, 0, few});
-      add(format, cut, KvType::kF32, 129, 1, {3, 1, 34, 0, {{33}}});
+      add(format, cut, KvType::kF16, is_k_quant ? 256 : 40, 2, {4, 2, 8, 0, few});
+      add(format, cut, KvType::kF32, is_k_quant ? 512 : 129, 1, {3, 1, 34, 0, {{33}}});
     }
-    add(format, cuts(device, format).front(), KvType::kF16, 72, 3, {4, 4, 64, 0, {{5}, {32}, {64}, {1}, {2}}});
+    add(format, cuts(device, format).front(), KvType::kF16, is_k_quant ? 256 : 72, 3,
+        {4, 4, 64, 0, {{5}, {32}, {64}, {1}, {2}}});
   }
 }
 
