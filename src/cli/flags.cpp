@@ -11,7 +11,8 @@ void DeviceFlags::add_to(CLI::App& command) {
   command.add_option("--device", device, "Device: its index in `cria devices`, or part of its name")
       ->type_name("INDEX|NAME");
   command
-      .add_option("--disable", disable, "Pretend that features are absent: f16,subgroups,subgroup-matrix,timestamps")
+      .add_option("--disable", disable,
+                  "Pretend that features are absent: f16,subgroups,subgroup-matrix,timestamps,immediates")
       ->type_name("FEATURES");
   command.add_option("--limit-binding", limit_binding, "Lower the largest buffer binding; tensors above it are split")
       ->check(number_from(uint64_t{1}, UINT64_MAX))

@@ -79,7 +79,8 @@ gpu::FeatureSet both(const gpu::FeatureSet& a, const gpu::FeatureSet& b) {
   return {.f16 = a.f16 || b.f16,
           .subgroups = a.subgroups || b.subgroups,
           .subgroup_matrix = a.subgroup_matrix || b.subgroup_matrix,
-          .timestamps = a.timestamps || b.timestamps};
+          .timestamps = a.timestamps || b.timestamps,
+          .immediates = a.immediates || b.immediates};
 }
 
 /// Tests the device that `flags` name with `mask` masked too; nothing where that gives kernels that `done`, the

@@ -64,13 +64,17 @@ wgpu::BindGroup DeviceImpl::bind_group(const PipelineImpl& pipeline, std::span<c
     first_error = fmt::format("the kernel {} binds {} bytes of a buffer, more than the limit of {}", pipeline.name,
                               with_commas(range.size), with_commas(info.limits.max_binding_bytes));
   }
-  std::vector<wgpu::BindGroupEntry> entries(1);
-  entries[0].binding = 0;
-  entries[0].buffer = params.handle;
-  entries[0].size = pipeline.params_bytes;
+  std::vector<wgpu::BindGroupEntry> entries;
+  if (!pipeline.takes_immediates) {
+    wgpu::BindGroupEntry& uniform = entries.emplace_back();
+    uniform.binding = 0;
+    uniform.buffer = params.handle;
+    uniform.size = pipeline.params_bytes;
+  }
+  size_t used = 0;
   for (size_t i = 0; i < bindings.size(); ++i) {
     if (pipeline.bindings[i] == Access::kNone) continue;
-    const BindGroupKey::Range& range = key.ranges[entries.size() - 1];
+    const BindGroupKey::Range& range = key.ranges[used++];
     wgpu::BindGroupEntry& entry = entries.emplace_back();
     entry.binding = static_cast<uint32_t>(i + 1);
     entry.buffer = bindings[i].buffer.impl().handle;
@@ -153,6 +157,7 @@ FeatureSet wanted_features(const FeatureSet& available, const FeatureSet& disabl
   wanted.subgroups = available.subgroups && !disabled.subgroups;
   wanted.subgroup_matrix = available.subgroup_matrix && wanted.subgroups && !disabled.subgroup_matrix;
   wanted.timestamps = available.timestamps && !disabled.timestamps;
+  wanted.immediates = available.immediates && !disabled.immediates;
   return wanted;
 }
 

@@ -27,9 +27,10 @@ struct FeatureSet {
   bool subgroups = false;        ///< subgroup reductions, with the subgroup_id builtin
   bool subgroup_matrix = false;  ///< matrix units (chromium-experimental-subgroup-matrix)
   bool timestamps = false;       ///< GPU clocks around each kernel (timestamp-query)
+  bool immediates = false;       ///< kernels' parameters in the commands (immediate_address_space), not in a buffer
 };
 
-/// Reads a comma-separated list of f16, subgroups, subgroup-matrix, timestamps.
+/// Reads a comma-separated list of f16, subgroups, subgroup-matrix, timestamps, immediates.
 /// Errors (kInvalidInput): any other name.
 Result<FeatureSet> parse_features(std::string_view list);
 /// The names of the features that are set, separated by ", "; "none" where there are none.
@@ -173,8 +174,9 @@ struct Constant {
   std::string declaration;
 };
 
-/// Everything that decides a compute pipeline. Binding 0 of group 0 is a uniform struct of
-/// `params_bytes`; the storage bindings 1, 2, … have the access given in `bindings`.
+/// Everything that decides a compute pipeline. Binding 0 of group 0 is a uniform struct of `params_bytes`, declared as
+/// kParamsDeclaration, for which immediates stand where the device has them; the storage bindings 1, 2, … have the
+/// access given in `bindings`.
 struct PipelineSpec {
   std::string name;                       ///< the shader's name and variant: label in traces and errors
   std::vector<std::string> enables;       ///< WGSL `enable` extensions
@@ -185,6 +187,8 @@ struct PipelineSpec {
   std::vector<Access> bindings;
   uint32_t params_bytes = 0;
 };
+
+inline constexpr std::string_view kParamsDeclaration = "@group(0) @binding(0) var<uniform> params";
 
 class Pipeline {
  public:
@@ -244,7 +248,7 @@ class Recorder {
   Recorder& operator=(Recorder&&) noexcept;
   ~Recorder();
 
-  /// Runs `pipeline` on x * y * z workgroups. `params` is copied into the uniform struct.
+  /// Runs `pipeline` on x * y * z workgroups. `params` is copied: its struct of parameters.
   void dispatch(const Pipeline& pipeline, std::span<const std::byte> params, std::span<const Binding> bindings,
                 std::array<uint32_t, 3> workgroups);
   /// Takes bytes along with the parameters of kernels, in the same upload, for this recorder's kernels to read from a
@@ -327,10 +331,10 @@ class Device {
   std::shared_ptr<detail::DeviceImpl> impl_;
 };
 
-/// The bytes of a uniform struct, for Recorder::dispatch.
+/// The bytes of a struct of parameters, for Recorder::dispatch.
 template <typename T>
 std::span<const std::byte> as_params(const T& params) {
-  static_assert(sizeof(T) % 16 == 0, "uniform structs are padded to 16 bytes");
+  static_assert(sizeof(T) % 16 == 0, "structs of parameters are padded to 16 bytes");
   return std::as_bytes(std::span<const T, 1>(&params, 1));
 }
 

@@ -112,6 +112,7 @@ struct PipelineImpl {
   wgpu::BindGroupLayout layout;
   std::vector<Access> bindings;
   uint32_t params_bytes = 0;
+  bool takes_immediates = false;  // its parameters are in the commands, not in a uniform slot
 };
 
 struct ReadImpl {
@@ -130,6 +131,7 @@ inline constexpr uint32_t kParamSlots = 8192;        // dispatches in one submis
 inline constexpr uint32_t kUploadBytes = 32U << 10;  // of Recorder::upload
 inline constexpr uint32_t kSmallUpload = 16U << 10;  // of Device::upload, at most, where it takes Recorder::upload
 inline constexpr uint32_t kUploadAlignment = 256;    // no device asks for more
+inline constexpr uint32_t kImmediateBytes = 64;      // of parameters, for immediates: what WebGPU promises
 uint32_t params_slot_bytes(const Limits& limits);
 
 /// Kernels and the timestamps at their begins and ends.
@@ -146,7 +148,7 @@ struct RecorderImpl {
   wgpu::ComputePassEncoder pass;
   std::vector<std::byte> params;  // kUploadBytes, whose end is used first, then the slots
   uint32_t uploads_begin = kUploadBytes;
-  uint32_t used_slots = 0;
+  uint32_t dispatches = 0;  // of this submission
   std::vector<std::shared_ptr<ReadImpl>> reads;
   std::vector<std::string> kernel_names;
   wgpu::QuerySet queries;

@@ -91,6 +91,8 @@ DeviceInfo describe(const wgpu::Instance& instance, const wgpu::Adapter& adapter
   }
   wgpu::Limits limits;
   adapter.GetLimits(&limits);
+  info.features.immediates = limits.maxImmediateSize >= kImmediateBytes &&
+                             instance.HasWGSLLanguageFeature(wgpu::WGSLLanguageFeatureName::ImmediateAddressSpace);
   info.limits = Limits{.max_buffer_bytes = limits.maxBufferSize,
                        .max_binding_bytes = limits.maxStorageBufferBindingSize,
                        .max_storage_buffers = limits.maxStorageBuffersPerShaderStage,
@@ -182,7 +184,8 @@ struct FeatureName {
 constexpr FeatureName kFeatureNames[] = {{"f16", &FeatureSet::f16},
                                          {"subgroups", &FeatureSet::subgroups},
                                          {"subgroup-matrix", &FeatureSet::subgroup_matrix},
-                                         {"timestamps", &FeatureSet::timestamps}};
+                                         {"timestamps", &FeatureSet::timestamps},
+                                         {"immediates", &FeatureSet::immediates}};
 }  // namespace
 
 Result<FeatureSet> parse_features(std::string_view list) {
@@ -193,8 +196,10 @@ Result<FeatureSet> parse_features(std::string_view list) {
     const auto* known = std::find_if(std::begin(kFeatureNames), std::end(kFeatureNames),
                                      [&](const FeatureName& feature) { return feature.name == word; });
     if (known == std::end(kFeatureNames)) {
-      return fail(ErrorCode::kInvalidInput,
-                  "there is no feature \"{}\": the features are f16, subgroups, subgroup-matrix and timestamps", word);
+      return fail(
+          ErrorCode::kInvalidInput,
+          "there is no feature \"{}\": the features are f16, subgroups, subgroup-matrix, timestamps and immediates",
+          word);
     }
     features.*(known->member) = true;
   }

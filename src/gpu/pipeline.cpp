@@ -29,14 +29,21 @@ bool mentions(std::string_view text, std::string_view word) {
   return false;
 }
 
-/// The prelude (enable lines and constants), the shared modules, then the shader, unaltered.
-Result<std::string> assemble(const PipelineSpec& spec) {
+/// The prelude (enable lines and constants), the shared modules, then the shader, unaltered but for where its
+/// parameters are.
+Result<std::string> assemble(const PipelineSpec& spec, bool takes_immediates) {
   std::string body;
   for (const std::string_view module : spec.modules) body += fmt::format("{}\n", module);
   body += spec.source;
+  if (takes_immediates) {
+    const size_t declaration = body.find(kParamsDeclaration);
+    CRIA_CHECK(declaration != std::string::npos);
+    body.replace(declaration, kParamsDeclaration.size(), "var<immediate> params");
+  }
   std::string text;
   for (const std::string& name : spec.enables) text += fmt::format("enable {};\n", name);
   for (const std::string& name : spec.requirements) text += fmt::format("requires {};\n", name);
+  if (takes_immediates) text += "requires immediate_address_space;\n";
   for (const Constant& constant : spec.constants) {
     if (!mentions(body, constant.name)) {
       return fail(ErrorCode::kDevice, "shader {}: the parameter {} is unknown to it", spec.name, constant.name);
@@ -46,13 +53,16 @@ Result<std::string> assemble(const PipelineSpec& spec) {
   return text + body;
 }
 
-wgpu::BindGroupLayout make_layout(const wgpu::Device& device, const PipelineSpec& spec) {
-  std::vector<wgpu::BindGroupLayoutEntry> entries(1);
-  entries[0].binding = 0;
-  entries[0].visibility = wgpu::ShaderStage::Compute;
-  entries[0].buffer.type = wgpu::BufferBindingType::Uniform;
-  entries[0].buffer.hasDynamicOffset = true;
-  entries[0].buffer.minBindingSize = spec.params_bytes;
+wgpu::BindGroupLayout make_layout(const wgpu::Device& device, const PipelineSpec& spec, bool takes_immediates) {
+  std::vector<wgpu::BindGroupLayoutEntry> entries;
+  if (!takes_immediates) {
+    wgpu::BindGroupLayoutEntry& uniform = entries.emplace_back();
+    uniform.binding = 0;
+    uniform.visibility = wgpu::ShaderStage::Compute;
+    uniform.buffer.type = wgpu::BufferBindingType::Uniform;
+    uniform.buffer.hasDynamicOffset = true;
+    uniform.buffer.minBindingSize = spec.params_bytes;
+  }
   for (size_t i = 0; i < spec.bindings.size(); ++i) {
     if (spec.bindings[i] == Access::kNone) continue;
     wgpu::BindGroupLayoutEntry& entry = entries.emplace_back();
@@ -71,7 +81,9 @@ wgpu::BindGroupLayout make_layout(const wgpu::Device& device, const PipelineSpec
 }  // namespace
 
 Result<Pipeline> Device::create_pipeline(const PipelineSpec& spec) {
-  CRIA_TRY_ASSIGN(const std::string text, assemble(spec));
+  const bool takes_immediates =
+      impl_->info.features.immediates && spec.params_bytes > 0 && spec.params_bytes <= detail::kImmediateBytes;
+  CRIA_TRY_ASSIGN(const std::string text, assemble(spec, takes_immediates));
   const std::string key = spec.name + '\n' + text;
   if (const auto known = impl_->pipelines.find(key); known != impl_->pipelines.end()) return Pipeline(known->second);
   const auto used = spec.bindings.size() - std::ranges::count(spec.bindings, Access::kNone);
@@ -85,6 +97,7 @@ Result<Pipeline> Device::create_pipeline(const PipelineSpec& spec) {
   pipeline->name = spec.name;
   pipeline->bindings = spec.bindings;
   pipeline->params_bytes = spec.params_bytes;
+  pipeline->takes_immediates = takes_immediates;
   CRIA_TRY(detail::scoped(*impl_, fmt::format("shader {}", spec.name), [&] {
     wgpu::ShaderSourceWGSL code;
     code.code = std::string_view(text);
@@ -92,10 +105,11 @@ Result<Pipeline> Device::create_pipeline(const PipelineSpec& spec) {
     module_descriptor.nextInChain = &code;
     module_descriptor.label = std::string_view(spec.name);
     const wgpu::ShaderModule module = impl_->handle.CreateShaderModule(&module_descriptor);
-    pipeline->layout = make_layout(impl_->handle, spec);
+    pipeline->layout = make_layout(impl_->handle, spec, takes_immediates);
     wgpu::PipelineLayoutDescriptor layout_descriptor;
     layout_descriptor.bindGroupLayoutCount = 1;
     layout_descriptor.bindGroupLayouts = &pipeline->layout;
+    if (takes_immediates) layout_descriptor.immediateSize = spec.params_bytes;
     wgpu::ComputePipelineDescriptor descriptor;
     descriptor.label = std::string_view(spec.name);
     descriptor.layout = impl_->handle.CreatePipelineLayout(&layout_descriptor);

@@ -59,7 +59,7 @@ void RecorderImpl::flush() {
   for (const auto& read : reads) read->start();
   reads.clear();
   params.resize(kUploadBytes);
-  used_slots = 0;
+  dispatches = 0;
   encoder = nullptr;
 }
 
@@ -110,17 +110,23 @@ void Recorder::dispatch(const Pipeline& pipeline, std::span<const std::byte> par
   if (workgroups[0] == 0 || workgroups[1] == 0 || workgroups[2] == 0) return;
   detail::RecorderImpl& self = *impl_;
   // Where the uniform buffer or the query set is full, hand over what there is.
-  if (self.used_slots == detail::kParamSlots || self.kernel_names.size() == detail::kMaxTimedKernels) {
+  if (self.dispatches == detail::kParamSlots || self.kernel_names.size() == detail::kMaxTimedKernels) {
     split();
   }
-  const uint32_t offset = detail::kUploadBytes + self.used_slots * self.device->params_slot_bytes;
-  self.params.resize(offset + self.device->params_slot_bytes);
-  std::memcpy(self.params.data() + offset, params.data(), params.size());
-  ++self.used_slots;
   self.last_kernel = &kernel;
   self.begin_pass(kernel.name);
   self.pass.SetPipeline(kernel.handle);
-  self.pass.SetBindGroup(0, self.device->bind_group(kernel, bindings), 1, &offset);
+  const wgpu::BindGroup group = self.device->bind_group(kernel, bindings);
+  if (kernel.takes_immediates) {
+    self.pass.SetBindGroup(0, group);
+    self.pass.SetImmediates(0, params.data(), params.size());
+  } else {
+    const uint32_t offset = detail::kUploadBytes + self.dispatches * self.device->params_slot_bytes;
+    self.params.resize(offset + self.device->params_slot_bytes);
+    std::memcpy(self.params.data() + offset, params.data(), params.size());
+    self.pass.SetBindGroup(0, group, 1, &offset);
+  }
+  ++self.dispatches;
   self.pass.DispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
 }
 

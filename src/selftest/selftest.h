@@ -50,7 +50,7 @@ inline constexpr gpu::FeatureSet kMasks[] = {
     {.f16 = true},
     {.subgroups = true},
     {.subgroup_matrix = true, .timestamps = true},
-    {.f16 = true, .subgroups = true, .subgroup_matrix = true, .timestamps = true},
+    {.f16 = true, .subgroups = true, .subgroup_matrix = true, .timestamps = true, .immediates = true},
 };
 
 /// The names of the kernels that the cases test.

@@ -17,7 +17,7 @@ TEST(Devices, AreListedForPeopleAndPrograms) {
     EXPECT_EQ(device.at("index"), i);
     expect_holds(text.out, fmt::format("{}: {} (", i, device.at("name").get<std::string>()));
     for (const char* key : {"type", "backend", "vendor", "driver"}) EXPECT_TRUE(device.at(key).is_string()) << key;
-    for (const char* key : {"f16", "subgroups", "subgroup-matrix", "timestamps"}) {
+    for (const char* key : {"f16", "subgroups", "subgroup-matrix", "timestamps", "immediates"}) {
       EXPECT_TRUE(device.at("features").at(key).is_boolean()) << key;
     }
     for (const char* key : {"memory_bytes", "max_buffer_bytes", "max_binding_bytes", "max_storage_buffers",

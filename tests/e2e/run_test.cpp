@@ -59,9 +59,10 @@ TEST(Run, AnotherSeedMakesAnotherText) {
 }
 
 TEST(Run, WithoutAnyFeatureTheTextIsTheReferences) {
-  const Outcome outcome = run(run_default(
-      {"--prompt", kPrompt, "--max-tokens", "8", "--temperature", "0", "--repetition-penalty", "1", "--disable",
-       "f16,subgroups,subgroup-matrix,timestamps", "--profile", "--device", "0", "--limit-binding", "300000"}));
+  const Outcome outcome =
+      run(run_default({"--prompt", kPrompt, "--max-tokens", "8", "--temperature", "0", "--repetition-penalty", "1",
+                       "--disable", "f16,subgroups,subgroup-matrix,timestamps,immediates", "--profile", "--device", "0",
+                       "--limit-binding", "300000"}));
   expect_success(outcome);
   EXPECT_EQ(outcome.out.substr(0, 36), "Once upon a time, there was a little") << outcome.out;
   expect_holds(outcome.err, "has no timestamps: there is no profile");

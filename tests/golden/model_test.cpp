@@ -23,7 +23,7 @@ constexpr Setup kSetups[] = {
     {"no_f16", "f16", 0},
     {"no_subgroups", "subgroups", 0},
     {"no_matrix_no_timestamps", "subgroup-matrix,timestamps", 0},
-    {"nothing", "f16,subgroups,subgroup-matrix,timestamps", 0},
+    {"nothing", "f16,subgroups,subgroup-matrix,timestamps,immediates", 0},
     {"tiny_bindings", "", 96 * 1024},
 };
 
