@@ -117,6 +117,7 @@ Status Calibration::take(const model::ConvertedTensor& tensor, std::vector<std::
 
 /// The moments of an input of this layer or a later one.
 Status Calibration::gather(Place place) {
+  CRIA_CHECK(place >= place_);
   while (place_.layer < place.layer) CRIA_TRY(finish_layer());
   place_ = place;
   const kernels::Activation& input = engine_->model().product_input(place.product);

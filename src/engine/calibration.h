@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <map>
 #include <memory>
 #include <optional>
@@ -47,7 +48,7 @@ class Calibration {
   struct Place {
     uint32_t layer = 0;
     model::Product product = model::Product::kO;
-    bool operator==(const Place&) const = default;
+    auto operator<=>(const Place&) const = default;
   };
   /// One of the two models: the states between the layers, f32 [tokens, stride] of Model::hidden().
   struct Stream {

@@ -37,7 +37,9 @@ Result<std::string> assemble(const PipelineSpec& spec, bool takes_immediates) {
   body += spec.source;
   if (takes_immediates) {
     const size_t declaration = body.find(kParamsDeclaration);
-    CRIA_CHECK(declaration != std::string::npos);
+    if (declaration == std::string::npos) {
+      return fail(ErrorCode::kDevice, "shader {}: has no \"{}\"", spec.name, kParamsDeclaration);
+    }
     body.replace(declaration, kParamsDeclaration.size(), "var<immediate> params");
   }
   std::string text;
