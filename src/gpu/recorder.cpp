@@ -82,7 +82,7 @@ Recorder Device::record(std::string_view label, Timing timing) {
   auto impl = std::make_unique<detail::RecorderImpl>();
   impl->device = impl_;
   if (impl_->info.features.timestamps) impl->timing = timing;
-  impl->params.reserve(2 * detail::kUploadBytes);
+  impl->params.reserve(size_t{2} * detail::kUploadBytes);
   impl->params.resize(detail::kUploadBytes);
   wgpu::CommandEncoderDescriptor encoder;
   encoder.label = label;

@@ -96,7 +96,7 @@ CRIA_INLINE void improve_scale(const SecondMoments& inputs, size_t first, Rows& 
   Lanes better;
   select_less(zero, curvature, scale - slope / curvature, scale, better);
   round_to_f16(better);
-  const Lanes trouble = better - better;  // NaN where f16 has no such scale, else 0
+  const Lanes trouble = better - better;  // NOLINT(misc-redundant-expression): NaN where f16 has no such scale
   Lanes one;
   fill(one, 1);
   select_less(trouble, one, better, scale, better);
