@@ -25,8 +25,8 @@ struct ConvertedTensor {
 
 /// All tensors of the table, in its order. Matrices get the type of the precision: kInt8 means Q8_0 and kInt4 Q4_0,
 /// where those that keep precision are Q6_K, or Q8_0 where rows are no whole super-blocks, and rows that are no whole
-/// blocks F16; kAsStored keeps each type. Norms
-/// and biases become F32. The checkpoint must have been checked (check_tensors) and outlive the list.
+/// blocks F16; kAsStored keeps each type. Norms and biases become F32. The checkpoint must have been checked
+/// (check_tensors) and outlive the list.
 std::vector<ConvertedTensor> converted_tensors(const WeightTable& table, const formats::Checkpoint& checkpoint,
                                                Precision precision);
 
