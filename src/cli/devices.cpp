@@ -6,18 +6,17 @@ namespace cria::cli {
 namespace {
 
 Json to_json(const gpu::DeviceInfo& info) {
+  Json features;
+  for (const gpu::FeatureName& feature : gpu::kFeatureNames) {
+    features[std::string(feature.name)] = info.features.*(feature.member);
+  }
   return {{"index", info.index},
           {"name", info.name},
           {"type", info.type},
           {"backend", info.backend},
           {"vendor", info.vendor},
           {"driver", info.driver},
-          {"features",
-           {{"f16", info.features.f16},
-            {"subgroups", info.features.subgroups},
-            {"subgroup-matrix", info.features.subgroup_matrix},
-            {"timestamps", info.features.timestamps},
-            {"immediates", info.features.immediates}}},
+          {"features", std::move(features)},
           {"subgroup_min_size", info.subgroup_min_size},
           {"subgroup_max_size", info.subgroup_max_size},
           {"memory_bytes", info.memory_bytes},

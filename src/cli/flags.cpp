@@ -12,7 +12,7 @@ void DeviceFlags::add_to(CLI::App& command) {
       ->type_name("INDEX|NAME");
   command
       .add_option("--disable", disable,
-                  "Pretend that features are absent: f16,subgroups,subgroup-matrix,timestamps,immediates")
+                  fmt::format("Pretend that features are absent: {}", gpu::feature_names(gpu::kAllFeatures, ",")))
       ->type_name("FEATURES");
   command.add_option("--limit-binding", limit_binding, "Lower the largest buffer binding; tensors above it are split")
       ->check(number_from(uint64_t{1}, UINT64_MAX))

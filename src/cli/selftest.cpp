@@ -76,11 +76,9 @@ Result<std::vector<selftest::Case>> choose_cases(const gpu::Device& device, cons
 }
 
 gpu::FeatureSet both(const gpu::FeatureSet& a, const gpu::FeatureSet& b) {
-  return {.f16 = a.f16 || b.f16,
-          .subgroups = a.subgroups || b.subgroups,
-          .subgroup_matrix = a.subgroup_matrix || b.subgroup_matrix,
-          .timestamps = a.timestamps || b.timestamps,
-          .immediates = a.immediates || b.immediates};
+  gpu::FeatureSet features;
+  for (const auto& [name, member] : gpu::kFeatureNames) features.*member = a.*member || b.*member;
+  return features;
 }
 
 /// Tests the device that `flags` name with `mask` masked too; nothing where that gives kernels that `done`, the

@@ -30,11 +30,23 @@ struct FeatureSet {
   bool immediates = false;       ///< kernels' parameters in the commands (immediate_address_space), not in a buffer
 };
 
-/// Reads a comma-separated list of f16, subgroups, subgroup-matrix, timestamps, immediates.
-/// Errors (kInvalidInput): any other name.
+/// Each feature by its name (`--disable`, `cria devices`).
+struct FeatureName {
+  std::string_view name;
+  bool FeatureSet::* member;
+};
+inline constexpr FeatureName kFeatureNames[] = {{"f16", &FeatureSet::f16},
+                                                {"subgroups", &FeatureSet::subgroups},
+                                                {"subgroup-matrix", &FeatureSet::subgroup_matrix},
+                                                {"timestamps", &FeatureSet::timestamps},
+                                                {"immediates", &FeatureSet::immediates}};
+inline constexpr FeatureSet kAllFeatures = {
+    .f16 = true, .subgroups = true, .subgroup_matrix = true, .timestamps = true, .immediates = true};
+
+/// Reads a comma-separated list of names. Errors (kInvalidInput): any other name.
 Result<FeatureSet> parse_features(std::string_view list);
-/// The names of the features that are set, separated by ", "; "none" where there are none.
-[[nodiscard]] std::string feature_names(const FeatureSet& features);
+/// The names of the features that are set, with `separator` between them; "none" where there are none.
+[[nodiscard]] std::string feature_names(const FeatureSet& features, std::string_view separator = ", ");
 
 /// The limits that decide how work is cut, in bytes or counts, as requested from the device.
 struct Limits {
@@ -174,9 +186,9 @@ struct Constant {
   std::string declaration;
 };
 
-/// Everything that decides a compute pipeline. Binding 0 of group 0 is a uniform struct of `params_bytes`, declared as
-/// kParamsDeclaration, for which immediates stand where the device has them; the storage bindings 1, 2, … have the
-/// access given in `bindings`.
+/// Everything that decides a compute pipeline. With `params_bytes` the shader or a module of its says what `struct
+/// Params` is, of so many bytes, and the variable `params` is put in front of it: immediates where the device has them,
+/// else a uniform at binding 0 of group 0. The storage bindings 1, 2, … have the access given in `bindings`.
 struct PipelineSpec {
   std::string name;                       ///< the shader's name and variant: label in traces and errors
   std::vector<std::string> enables;       ///< WGSL `enable` extensions
@@ -187,8 +199,6 @@ struct PipelineSpec {
   std::vector<Access> bindings;
   uint32_t params_bytes = 0;
 };
-
-inline constexpr std::string_view kParamsDeclaration = "@group(0) @binding(0) var<uniform> params";
 
 class Pipeline {
  public:

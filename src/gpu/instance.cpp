@@ -176,40 +176,25 @@ Result<std::vector<DeviceInfo>> list_devices() {
   return instance->infos;
 }
 
-namespace {
-struct FeatureName {
-  const char* name;
-  bool FeatureSet::* member;
-};
-constexpr FeatureName kFeatureNames[] = {{"f16", &FeatureSet::f16},
-                                         {"subgroups", &FeatureSet::subgroups},
-                                         {"subgroup-matrix", &FeatureSet::subgroup_matrix},
-                                         {"timestamps", &FeatureSet::timestamps},
-                                         {"immediates", &FeatureSet::immediates}};
-}  // namespace
-
 Result<FeatureSet> parse_features(std::string_view list) {
   FeatureSet features;
   while (!list.empty()) {
     const std::string_view word = list.substr(0, list.find(','));
     list.remove_prefix(std::min(list.size(), word.size() + 1));
-    const auto* known = std::find_if(std::begin(kFeatureNames), std::end(kFeatureNames),
-                                     [&](const FeatureName& feature) { return feature.name == word; });
+    const auto* known = std::ranges::find(kFeatureNames, word, &FeatureName::name);
     if (known == std::end(kFeatureNames)) {
-      return fail(
-          ErrorCode::kInvalidInput,
-          "there is no feature \"{}\": the features are f16, subgroups, subgroup-matrix, timestamps and immediates",
-          word);
+      return fail(ErrorCode::kInvalidInput, "there is no feature \"{}\": the features are {}", word,
+                  feature_names(kAllFeatures));
     }
     features.*(known->member) = true;
   }
   return features;
 }
 
-std::string feature_names(const FeatureSet& features) {
+std::string feature_names(const FeatureSet& features, std::string_view separator) {
   std::string names;
   for (const FeatureName& feature : kFeatureNames) {
-    if (features.*(feature.member)) names += (names.empty() ? "" : ", ") + std::string(feature.name);
+    if (features.*(feature.member)) names += fmt::format("{}{}", names.empty() ? "" : separator, feature.name);
   }
   return names.empty() ? "none" : names;
 }

@@ -17,6 +17,9 @@ const std::string& Pipeline::name() const { return impl_->name; }
 
 namespace {
 
+constexpr std::string_view kUniformParams = "@group(0) @binding(0) var<uniform> params: Params;\n";
+constexpr std::string_view kImmediateParams = "var<immediate> params: Params;\n";
+
 bool is_word_character(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 
 /// True where `word` stands in the text as a whole identifier.
@@ -29,19 +32,11 @@ bool mentions(std::string_view text, std::string_view word) {
   return false;
 }
 
-/// The prelude (enable lines and constants), the shared modules, then the shader, unaltered but for where its
-/// parameters are.
+/// The prelude (enable lines, constants and the parameters), the shared modules, then the shader, unaltered.
 Result<std::string> assemble(const PipelineSpec& spec, bool takes_immediates) {
   std::string body;
   for (const std::string_view module : spec.modules) body += fmt::format("{}\n", module);
   body += spec.source;
-  if (takes_immediates) {
-    const size_t declaration = body.find(kParamsDeclaration);
-    if (declaration == std::string::npos) {
-      return fail(ErrorCode::kDevice, "shader {}: has no \"{}\"", spec.name, kParamsDeclaration);
-    }
-    body.replace(declaration, kParamsDeclaration.size(), "var<immediate> params");
-  }
   std::string text;
   for (const std::string& name : spec.enables) text += fmt::format("enable {};\n", name);
   for (const std::string& name : spec.requirements) text += fmt::format("requires {};\n", name);
@@ -52,6 +47,7 @@ Result<std::string> assemble(const PipelineSpec& spec, bool takes_immediates) {
     }
     text += constant.declaration + "\n";
   }
+  if (spec.params_bytes > 0) text += takes_immediates ? kImmediateParams : kUniformParams;
   return text + body;
 }
 

@@ -114,7 +114,7 @@ class AttentionStep {
     uint32_t window = 0;   ///< positions visible to a query; 0: all before it
     uint32_t longest = 0;  ///< positions of the longest sequence, the new one included
     const gpu::Buffer& parts;
-    const BlockActivation* blocks = nullptr;  ///< where the result may go, quantised, instead of y
+    const BlockActivation* blocks = nullptr;  ///< where the result may go, quantised (kRawToBlocks), instead of y
   };
   /// y[t, heads * head_dim], f16 on request; writes the new keys and values to the cache. True where the result went to
   /// the blocks, which it does where contexts are short.

@@ -15,7 +15,6 @@ struct Params {
   y_stride: u32,  // in elements
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> y: array<Element>;
 

@@ -110,6 +110,7 @@ Result<AttentionStep> AttentionStep::create(gpu::Device& device, KvType type, co
     CRIA_CHECK(!(is_ready && qk_norm) && (!to_blocks || makes_blocks(device, shape)));
     SpecBuilder builder = step_spec(device, type, shape.head_dim, qk_norm, variant);
     builder.module(is_ready ? "step_ready" : "step_turning").module(to_blocks ? "step_blocks" : "step_blocks_none");
+    if (to_blocks) builder.module("rounded_bytes");
     if (!is_ready) builder.norm(qk_norm, 7);
     const std::string access = is_ready ? "rrrrr--w" : qk_norm ? "rrrwwrrw" : "rrrwwr-w";
     return builder.constant("CHUNKS", shape.head_dim / 8)
@@ -158,7 +159,8 @@ bool AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
   const uint32_t least = positions <= kUnsplitPositions ? positions : kSplitPositions;
   const uint32_t split_positions = round_up(std::max(divide_up(positions, most), least), kPageSize);
   const uint32_t splits = divide_up(positions, split_positions);
-  const bool to_blocks = operands.blocks != nullptr && splits == 1;
+  const Pipelines& steps = pairs ? paired_ : single_;
+  const bool to_blocks = operands.blocks != nullptr && splits == 1 && steps.contains(Variant::kRawToBlocks);
   const StepOutput output = splits > 1  ? StepOutput::kParts
                             : to_blocks ? StepOutput::kBlocks
                             : y.is_half ? StepOutput::kF16
@@ -191,7 +193,7 @@ bool AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                                    target,
                                    to_blocks ? operands.blocks->scales : target};
   const Variant variant = operands.is_ready ? Variant::kReady : to_blocks ? Variant::kRawToBlocks : Variant::kRaw;
-  recorder.dispatch((pairs ? paired_ : single_).at(variant), gpu::as_params(params),
+  recorder.dispatch(steps.at(variant), gpu::as_params(params),
                     std::span(bindings).first(to_blocks ? kBindings + 1 : kBindings),
                     {shape_.heads / group, splits, batch.tokens});
   if (splits == 1) return to_blocks;

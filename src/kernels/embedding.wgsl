@@ -18,7 +18,6 @@ struct Params {
   pad2: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> tokens: array<u32>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
 

@@ -15,7 +15,6 @@ struct Params {
   pad0: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> w: array<vec4u>;
 
 const ENCODING_F32 = 0u;

@@ -21,7 +21,6 @@ struct Params {
   pad2: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec2f>;
 @group(0) @binding(2) var<storage, read> token_info: array<vec2u>;
 @group(0) @binding(3) var<storage, read> page_table: array<u32>;

@@ -18,7 +18,6 @@ struct Entry {
   value: f32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> entries: array<Entry>;
 @group(0) @binding(2) var<storage, read_write> logits: array<f32>;
 

@@ -15,7 +15,6 @@ struct Params {
 
 const IN_PROMPT = 0x80000000u;
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;
 @group(0) @binding(2) var<storage, read_write> seen: array<atomic<u32>>;
 

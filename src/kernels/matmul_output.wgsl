@@ -1,6 +1,6 @@
 // Module: the parameters of products on matrix units, and their ends (matmul_matrix.wgsl, matmul_join.wgsl).
 //
-// Gives: params and its binding; put_row, which finishes a row of a token. Needs the modules product_output and
+// Gives: Params; put_row, which finishes a row of a token. Needs the modules product_output and
 // element, and the bindings bias and y of the shader.
 // Numerics: f32 up to the output.
 
@@ -10,8 +10,6 @@ struct Params {
   y_stride: u32,   // in elements
   first_row: u32,
 }
-
-@group(0) @binding(0) var<uniform> params: Params;
 
 fn biased(row: u32, value: f32) -> f32 {
   if (HAS_BIAS) { return value + bias[params.first_row + row]; }

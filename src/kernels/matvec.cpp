@@ -71,7 +71,7 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
   SpecBuilder builder(device, shader);
   if (shader == "matvec_blocks") {
     const uint32_t units = stage_units(device.limits(), spec.columns, cut, tokens);
-    builder.blocks(spec.format).constant("STAGE_UNITS", units);
+    builder.blocks(spec.format).module("rounded_bytes").constant("STAGE_UNITS", units);
     builder.constant("STAGES", divide_up(divide_up(spec.columns, kUnit), units));
   } else {
     builder.weights(spec.format).module("x_chunks");

@@ -24,8 +24,6 @@ var<workgroup> x_integers: array<vec2u, 4u * STAGED>;  // [token][quarter of a u
 var<workgroup> x_scales: array<vec2f, STAGED>;         // scale, sum of the integers
 var<workgroup> x_squares: array<f32, STAGED>;          // sum of squares before the norm's weights
 
-fn packed(values: vec4f) -> u32 { return pack4xI8(vec4i(round(values))); }
-
 fn largest_of(values: vec4f) -> f32 {
   let two = max(abs(values.xy), abs(values.zw));
   return max(two.x, two.y);
@@ -78,7 +76,7 @@ fn keep(team: Team, item: u32, first_unit: u32, values_low: vec4f, values_high: 
   }
   let largest = quad_max(max(largest_of(low), largest_of(high)), team);
   let inverse = select(0.0, 127.0 / largest, largest > 0.0);
-  let integers = vec2u(packed(low * inverse), packed(high * inverse));
+  let integers = vec2u(rounded(low, inverse), rounded(high, inverse));
   let own_sum = dot4I8Packed(integers.x, 0x01010101u) + dot4I8Packed(integers.y, 0x01010101u);
   let sum = quad_sum(f32(own_sum), team);
   if (!is_item) { return; }

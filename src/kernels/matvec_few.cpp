@@ -27,7 +27,10 @@ uint32_t quantise_workgroup(const gpu::Device& device) {
 }
 
 SpecBuilder quantise_spec(const gpu::Device& device, bool has_norm) {
-  return SpecBuilder(device, "x_blocks").teams(quantise_workgroup(device)).suffix(has_norm ? "_norm" : "");
+  return SpecBuilder(device, "x_blocks")
+      .module("rounded_bytes")
+      .teams(quantise_workgroup(device))
+      .suffix(has_norm ? "_norm" : "");
 }
 
 /// Whether teams are subgroups.

@@ -2,7 +2,7 @@
 // matvec_rows.wgsl, matvec_blocks.wgsl, matvec_few.wgsl). Needs a bias module and what becomes of a finished sum: matvec_put or
 // matvec_put_rope.
 //
-// Gives: params and the binding 6, row_count, OUTPUTS, biased.
+// Gives: Params and the binding 6, row_count, OUTPUTS, biased.
 // Shapes: W [rows, columns] (one row shard), x [tokens, columns], norm [columns], bias [all rows]; y as the put module
 // says.
 // Numerics: f32.
@@ -21,7 +21,6 @@ struct Params {
   pad1: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
 const OUTPUTS = ROWS * TOKENS;  // sums that an invocation has

@@ -23,7 +23,6 @@ struct Params {
   rows_per_z: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read_write> values: array<u32>;
 @group(0) @binding(4) var<storage, read_write> scales: array<u32>;
 

@@ -15,7 +15,6 @@ struct Params {
   pad2: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> sums: array<u32>;
 

@@ -40,7 +40,6 @@ struct Row {
   frequency_penalty: f32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<vec4u>;  // the bits of f32
 @group(0) @binding(2) var<storage, read> rows: array<Row>;
 @group(0) @binding(3) var<storage, read_write> seen: array<u32>;

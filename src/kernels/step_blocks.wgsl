@@ -2,7 +2,7 @@
 // quantised as x_blocks.wgsl does it, without a dispatch of its own.
 //
 // Gives: hold, which takes four finished elements of a head; put_units, which follows a barrier when all of a head's
-// have been taken, and which all invocations of the workgroup call.
+// have been taken, and which all invocations of the workgroup call. Needs rounded_bytes.
 // Shapes: integers, in y, i8 [tokens, heads * head_dim / 32, 32]; scales [tokens, heads * head_dim / 32].
 // Bindings: 9 scales: of vec2f (scale, sum of the unit's integers).
 // Numerics: |value - scale * integer| <= scale / 2.
@@ -16,8 +16,6 @@ var<workgroup> held: array<vec4f, QUARTERS>;
 
 fn hold(quarter: u32, value: vec4f) { held[quarter] = value; }
 
-fn packed(values: vec4f) -> u32 { return pack4xI8(vec4i(round(values))); }
-
 /// `row` counts the heads of all tokens, `position` the invocations of the workgroup: one for each unit has work.
 fn put_units(row: u32, position: u32) {
   if (position >= UNITS) { return; }
@@ -29,7 +27,7 @@ fn put_units(row: u32, position: u32) {
   var sum = 0i;
   for (var i = 0u; i < 4u; i++) {
     let at = 8u * position + 2u * i;
-    let words = vec2u(packed(held[at] * inverse), packed(held[at + 1u] * inverse));
+    let words = vec2u(rounded(held[at], inverse), rounded(held[at + 1u], inverse));
     sum += dot4I8Packed(words.x, 0x01010101u) + dot4I8Packed(words.y, 0x01010101u);
     y[4u * unit + i] = words;
   }

@@ -14,7 +14,6 @@ struct Params {
   pad0: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gate_up: array<vec2f>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 

@@ -17,7 +17,6 @@ struct Params {
   pad: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> integers: array<vec2u>;
 @group(0) @binding(4) var<storage, read_write> scales: array<vec2f>;
@@ -46,8 +45,6 @@ fn largest_of(values: Eight) -> f32 {
   let four = max(abs(values.low), abs(values.high));
   return max(max(four.x, four.y), max(four.z, four.w));
 }
-
-fn packed(values: vec4f) -> u32 { return pack4xI8(vec4i(round(values))); }
 
 /// 1 / the root of the mean square of a row of `items` times 8 columns.
 fn norm_factor(team: Team, teams: u32, start: u32, items: u32) -> f32 {
@@ -78,7 +75,7 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
     }
     let largest = quad_max(largest_of(values), team);
     let inverse = select(0.0, 127.0 / largest, largest > 0.0);
-    let words = vec2u(packed(values.low * inverse), packed(values.high * inverse));
+    let words = vec2u(rounded(values.low, inverse), rounded(values.high, inverse));
     let sum = quad_sum(f32(dot4I8Packed(words.x, 0x01010101u) + dot4I8Packed(words.y, 0x01010101u)), team);
     if (item < 4u * units) {
       integers[group.y * 4u * units + item] = words;

@@ -256,9 +256,8 @@ Status Model::create_step_kernels(gpu::Device& device, const ModelOptions& optio
   std::vector<Variant> variants;
   if (step_heads_) variants.push_back(Variant::kReady);
   if (!step_heads_ || options.slots > 1) variants.push_back(Variant::kRaw);
-  attends_to_blocks_ =
-      options.slots > 1 && !kernels_.few.empty() && kernels::AttentionStep::makes_blocks(device, attention_shape_);
-  if (attends_to_blocks_) variants.push_back(Variant::kRawToBlocks);
+  const bool makes_blocks = kernels::AttentionStep::makes_blocks(device, attention_shape_);
+  if (options.slots > 1 && !kernels_.few.empty() && makes_blocks) variants.push_back(Variant::kRawToBlocks);
   CRIA_TRY_ASSIGN(kernels_.attention_step, kernels::AttentionStep::create(device, plan_.kv_type, attention_shape_,
                                                                           config_.qk_norm, options.slots, variants));
   CRIA_TRY_ASSIGN(attention_parts_, device.create_buffer("attention parts", kernels_.attention_step.parts_size() * 4,
@@ -581,7 +580,7 @@ bool Model::uses_matrix_units(const Batch& batch) const {
   return !kernels_.matmul.empty() && batch.size() >= kMatrixTokens;
 }
 
-/// With `to_blocks` the result goes to x_blocks_ where the kernel can do that; true where it did.
+/// With `to_blocks` the result goes to x_blocks_ where a kernel can do that; true where it did.
 bool Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint32_t longest, bool is_ready,
                                   bool to_blocks, const Activation& attended) {
   const gpu::Buffer no_norms;
@@ -596,7 +595,7 @@ bool Model::record_attention_step(gpu::Recorder& recorder, uint32_t index, uint3
                                          .window = config_.sliding_window[index],
                                          .longest = longest,
                                          .parts = attention_parts_,
-                                         .blocks = to_blocks && attends_to_blocks_ ? &x_blocks_ : nullptr},
+                                         .blocks = to_blocks ? &x_blocks_ : nullptr},
                                         attended);
 }
 
@@ -617,7 +616,7 @@ void Model::record_products(gpu::Recorder& recorder, uint32_t index, bool turns,
     const kernels::MatVecSpec spec = turns ? turned_spec(matrix, *step_heads_) : qkv_spec(matrix);
     matvec(spec).record(recorder, matrix, s.hidden, input_norm, s.qkv, tokens, rope);
   }
-  record_attention(false);
+  record_attention();
   matvec(o_spec(weights)).record(recorder, weights.o, s.attended, {}, s.hidden, tokens);
   matvec(gate_up_spec(weights)).record(recorder, weights.gate_up, s.hidden, mlp_norm, s.activated, tokens);
   matvec(down_spec(weights)).record(recorder, weights.down, s.activated, {}, s.hidden, tokens);
@@ -633,7 +632,7 @@ void Model::record_few_products(gpu::Recorder& recorder, uint32_t index, const R
 
   kernels_.x_blocks.record(recorder, s.hidden, input_norm, x_blocks_, tokens);
   for (const kernels::Matrix& matrix : weights.qkv) few(recorder, qkv_spec(matrix), matrix, s.qkv, tokens);
-  if (!record_attention(true)) kernels_.x_blocks.record(recorder, s.attended, {}, x_blocks_, tokens);
+  if (!record_attention()) kernels_.x_blocks.record(recorder, s.attended, {}, x_blocks_, tokens);
   few(recorder, o_spec(weights), weights.o, s.hidden, tokens);
   kernels_.x_blocks.record(recorder, s.hidden, mlp_norm, x_blocks_, tokens);
   few(recorder, gate_up_spec(weights), weights.gate_up, s.activated, tokens);
@@ -642,15 +641,16 @@ void Model::record_few_products(gpu::Recorder& recorder, uint32_t index, const R
 }
 
 void Model::record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest) {
-  const bool turns = step_heads_.has_value() && !has_few_products(batch_.tokens);
-  record_products(recorder, index, turns, [&](bool to_blocks) {
-    return record_attention_step(recorder, index, longest, turns, to_blocks, scratch_.attended);
+  const bool has_few = has_few_products(batch_.tokens);
+  const bool turns = step_heads_.has_value() && !has_few;
+  record_products(recorder, index, turns, [&] {
+    return record_attention_step(recorder, index, longest, turns, /*to_blocks=*/has_few, scratch_.attended);
   });
 }
 
 /// Several tokens of a sequence: all of their keys are in the cache before the first query looks there.
 void Model::record_few_layer(gpu::Recorder& recorder, uint32_t index) {
-  record_products(recorder, index, false, [&](bool) {
+  record_products(recorder, index, false, [&] {
     record_attention(recorder, index, scratch_.attended);
     return false;
   });

@@ -214,8 +214,8 @@ class Model {
   void record_attention(gpu::Recorder& recorder, uint32_t index, const kernels::Activation& attended);
   void record_step_layer(gpu::Recorder& recorder, uint32_t index, uint32_t longest);
   void record_few_layer(gpu::Recorder& recorder, uint32_t index);
-  /// The same, to scratch_.attended; if asked to and able to, quantised in x_blocks_ instead, which it tells.
-  using RecordFewAttention = std::function<bool(bool to_blocks)>;
+  /// The same, to scratch_.attended; or quantised to x_blocks_, which it tells.
+  using RecordFewAttention = std::function<bool()>;
   void record_products(gpu::Recorder& recorder, uint32_t index, bool turns, const RecordFewAttention& record_attention);
   [[nodiscard]] std::optional<kernels::StepHeads> step_heads(const gpu::Device& device) const;
   void record_few_products(gpu::Recorder& recorder, uint32_t index, const RecordFewAttention& record_attention);
@@ -257,7 +257,6 @@ class Model {
   struct {
     gpu::Buffer token_info, tiles, output_rows, cos_sin;
   } uploads_;
-  bool attends_to_blocks_ = false;     // a step's attention can leave its result in x_blocks_
   kernels::BlockActivation x_blocks_;  // of a few tokens, with room for the widest input of a product
   std::vector<gpu::Buffer> qk_norms_;  // f32 [2, head_dim] of each layer, for decode steps; empty without them
   gpu::Buffer attention_parts_;        // of a decode step whose context is split; not valid without that kernel

@@ -46,11 +46,7 @@ struct Case {
 
 /// Features to mask, one set after the other, so that every fallback is tested on one device.
 inline constexpr gpu::FeatureSet kMasks[] = {
-    {},
-    {.f16 = true},
-    {.subgroups = true},
-    {.subgroup_matrix = true, .timestamps = true},
-    {.f16 = true, .subgroups = true, .subgroup_matrix = true, .timestamps = true, .immediates = true},
+    {}, {.f16 = true}, {.subgroups = true}, {.subgroup_matrix = true, .timestamps = true}, gpu::kAllFeatures,
 };
 
 /// The names of the kernels that the cases test.

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::string_view kDouble = R"(
 struct Params { count: u32, a: u32, b: u32, c: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> values: array<u32>;
 @compute @workgroup_size(1) fn main() { values[0] = FACTOR * values[0] + params.count; }
 )";
@@ -68,7 +67,6 @@ TEST(Device, RunsAKernel) {
 
 constexpr std::string_view kAddFirst = R"(
 struct Params { factor: u32, a: u32, b: u32, c: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> more: array<u32>;
 @group(0) @binding(2) var<storage, read_write> values: array<u32>;
 @compute @workgroup_size(1) fn main() { values[0] = params.factor * values[0] + more[0] + more[arrayLength(&more) - 1u]; }
