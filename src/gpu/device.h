@@ -186,8 +186,8 @@ struct Constant {
   std::string declaration;
 };
 
-/// Everything that decides a compute pipeline. With `params_bytes` the shader or a module of its says what `struct
-/// Params` is, of so many bytes, and the variable `params` is put in front of it: immediates where the device has them,
+/// Everything that decides a compute pipeline. With `params_bytes` the shader or one of its modules declares `struct
+/// Params`, of so many bytes, and the variable `params` is put in front of it: immediates where the device has them,
 /// else a uniform at binding 0 of group 0. The storage bindings 1, 2, … have the access given in `bindings`.
 struct PipelineSpec {
   std::string name;                       ///< the shader's name and variant: label in traces and errors
