@@ -40,8 +40,11 @@ inline constexpr FeatureName kFeatureNames[] = {{"f16", &FeatureSet::f16},
                                                 {"subgroup-matrix", &FeatureSet::subgroup_matrix},
                                                 {"timestamps", &FeatureSet::timestamps},
                                                 {"immediates", &FeatureSet::immediates}};
-inline constexpr FeatureSet kAllFeatures = {
-    .f16 = true, .subgroups = true, .subgroup_matrix = true, .timestamps = true, .immediates = true};
+inline constexpr FeatureSet kAllFeatures = [] {
+  FeatureSet all;
+  for (const FeatureName& feature : kFeatureNames) all.*(feature.member) = true;
+  return all;
+}();
 
 /// Reads a comma-separated list of names. Errors (kInvalidInput): any other name.
 Result<FeatureSet> parse_features(std::string_view list);
