@@ -224,6 +224,8 @@ Result<Device> Device::open(const DeviceOptions& options) {
   impl->info.features = detail::wanted_features(impl->info.features, options.disabled);
   if (!impl->info.features.subgroup_matrix) impl->info.matrix_shapes.clear();
   if (!impl->info.features.subgroups) impl->info.subgroup_min_size = impl->info.subgroup_max_size = 0;
+  uint32_t& min_size = impl->info.subgroup_min_size;
+  if (options.subgroup_min_limit != 0) min_size = std::min(min_size, options.subgroup_min_limit);
   CRIA_TRY(detail::apply_binding_limit(impl->info, options.binding_limit));
   CRIA_TRY_ASSIGN(impl->memory_budget, detail::budget(impl->info, options.memory_budget));
   if (impl->memory_budget != 0) {

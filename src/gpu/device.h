@@ -97,6 +97,7 @@ struct DeviceOptions {
   uint64_t binding_limit = 0;          ///< lowers Limits::max_binding_bytes; 0 leaves the device's own
   std::filesystem::path cache_folder;  ///< where compiled pipelines are kept; empty: nowhere
   uint32_t grid_limit = 0;  ///< lowers Limits::max_workgroups_per_dimension, for tests; 0 leaves the device's own
+  uint32_t subgroup_min_limit = 0;  ///< lowers DeviceInfo::subgroup_min_size, for tests; 0 leaves the device's own
   /// Bytes that all buffers may take together, uploads included; 0: no limit of our own; kAutoBudget: nine tenths of
   /// DeviceInfo::local_memory_bytes.
   uint64_t memory_budget = 0;

@@ -32,6 +32,8 @@ uint32_t kv_row_bytes(KvType type, uint32_t head_dim) {
 }
 
 SpecBuilder::SpecBuilder(const gpu::Device& device, std::string_view shader) : features_(device.features()) {
+  const gpu::DeviceInfo& info = device.info();
+  if (info.subgroup_min_size == info.subgroup_max_size) subgroup_size_ = info.subgroup_max_size;
   spec_.name = std::string(shader);
   spec_.source = shader_source(shader);
 }
@@ -111,6 +113,10 @@ SpecBuilder& SpecBuilder::reductions(uint32_t workgroup_size) {
 SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size) { return teams(workgroup_size, features_.subgroups); }
 
 SpecBuilder& SpecBuilder::teams(uint32_t workgroup_size, bool in_subgroups) {
+  if (in_subgroups) {
+    const bool is_known = subgroup_size_ > 0 && workgroup_size % subgroup_size_ == 0;
+    constant("KNOWN_TEAM", is_known ? subgroup_size_ : 0);
+  }
   return over_subgroups("team", workgroup_size, in_subgroups);
 }
 

@@ -80,6 +80,7 @@ class SpecBuilder {
   SpecBuilder& over_subgroups(std::string_view module, uint32_t workgroup_size, bool has_subgroups);
   SpecBuilder& name_format(const WeightFormat& format, std::string_view suffix);
   gpu::FeatureSet features_;
+  uint32_t subgroup_size_ = 0;  // 0 where there are several, or none
   gpu::PipelineSpec spec_;
 };
 

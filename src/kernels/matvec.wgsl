@@ -12,30 +12,37 @@
 // For one or a few tokens (decode): the time is that of reading W once per TOKENS tokens.
 // Source: Zhang & Sennrich 2019 (RMSNorm).
 
+const CHUNKS = (COLUMNS + 7u) / 8u;  // of a row
+/// Whether the lanes of a row read whole pieces of it.
+const IS_EVEN = ROW_LANES > 0u && CHUNKS % (DEPTH * max(ROW_LANES, 1u)) == 0u;
+
 fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let share = share_of(team, teams);
   let sets = (row_count() + ROWS - 1u) / ROWS;
   let step = groups.x * groups.y * sets_of(teams);
   let row_stride = row_chunks(COLUMNS);
-  let chunks = (COLUMNS + 7u) / 8u;
   let first_token = group.z * TOKENS;
   for (var base = (group.x + group.y * groups.x) * sets_of(teams); base < sets; base += step) {
     let first = (base + share.row_set) * ROWS;
     let before = priors(share, first_token, first);
     var sums = array<f32, ROWS * TOKENS>();
     var squares = array<f32, TOKENS>();
-    for (var chunk = share.lane; chunk < chunks; chunk += DEPTH * share.lanes) {
+    // All lanes make the same trips.
+    for (var trip = 0u; trip < CHUNKS; trip += DEPTH * share.lanes) {
+      let chunk = trip + share.lane;
       var w = array<Eight, ROWS * DEPTH>();  // all loads first, so that they wait together
       for (var d = 0u; d < DEPTH; d++) {
-        let at = min(chunk + d * share.lanes, chunks - 1u);
+        var at = chunk + d * share.lanes;
+        if (!IS_EVEN) { at = min(at, CHUNKS - 1u); }
         for (var r = 0u; r < ROWS; r++) {
           w[d * ROWS + r] = load_chunk(row_at(min(first + r, row_count() - 1u)) * row_stride + at);
         }
       }
       for (var d = 0u; d < DEPTH; d++) {
         // No branches: what lies behind the last chunk is that chunk again, times 0.
-        let at = min(chunk + d * share.lanes, chunks - 1u);
-        let factor = select(0.0, 1.0, DEPTH == 1u || chunk + d * share.lanes < chunks);
+        var at = chunk + d * share.lanes;
+        let factor = select(0.0, 1.0, IS_EVEN || at < CHUNKS);
+        if (!IS_EVEN) { at = min(at, CHUNKS - 1u); }
         if (is_partial_chunk(at)) {
           for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = masked_chunk(w[d * ROWS + r], at * 8u); }
         }

@@ -29,6 +29,12 @@ fn largest_of(values: vec4f) -> f32 {
   return max(two.x, two.y);
 }
 
+/// Zeroes what lies behind the last column, where a stage reaches that far.
+fn in_columns(values: vec4f, column: u32) -> vec4f {
+  if (COLUMNS == STAGES * STAGE_UNITS * UNIT) { return values; }
+  return masked(values, column);
+}
+
 /// The items of a stage; not known to compilers where barriers are in the loop (see loop_end).
 fn stage_end() -> u32 { return 4u * STAGED * loop_end(1u); }
 
@@ -66,13 +72,13 @@ fn keep(team: Team, item: u32, first_unit: u32, values_low: vec4f, values_high: 
   let unit = item / 4u % STAGE_UNITS;
   let quarter = item % 4u;
   let column = (first_unit + unit) * UNIT + 8u * quarter;
-  var low = masked(values_low, column);
-  var high = masked(values_high, column + 4u);
+  var low = in_columns(values_low, column);
+  var high = in_columns(values_high, column + 4u);
   var squares = 0.0;
   if (HAS_NORM) {
     squares = quad_sum(dot(low, low) + dot(high, high), team);
-    low *= masked(norms_low, column);
-    high *= masked(norms_high, column + 4u);
+    low *= in_columns(norms_low, column);
+    high *= in_columns(norms_high, column + 4u);
   }
   let largest = quad_max(max(largest_of(low), largest_of(high)), team);
   let inverse = select(0.0, 127.0 / largest, largest > 0.0);
@@ -89,6 +95,10 @@ fn keep(team: Team, item: u32, first_unit: u32, values_low: vec4f, values_high: 
 
 const PIECE = ROWS * DEPTH;
 
+/// Whether the lanes of a row read whole pieces of every stage.
+const IS_EVEN = ROW_LANES > 0u && COLUMNS == STAGES * STAGE_UNITS * UNIT &&
+                STAGE_UNITS % (DEPTH * max(ROW_LANES, 1u)) == 0u;
+
 /// What an invocation reads at a time: DEPTH units of ROWS rows.
 struct Piece {
   values: array<Unit, PIECE>,
@@ -99,7 +109,8 @@ struct Piece {
 fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32) -> Piece {
   var piece: Piece;
   for (var d = 0u; d < DEPTH; d++) {
-    let column = min(unit + d * lanes, end_unit - 1u);
+    var column = unit + d * lanes;
+    if (!IS_EVEN) { column = min(column, end_unit - 1u); }
     for (var r = 0u; r < ROWS; r++) {
       let at = row_at(min(first + r, row_count() - 1u)) * ROW_UNITS + column;
       piece.values[d * ROWS + r] = load_unit(at);
@@ -137,15 +148,18 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
         workgroupBarrier();
       }
       let staged = min(STAGE_UNITS, units - first_unit);
-      for (var unit = share.lane; unit < staged; unit += DEPTH * share.lanes) {
+      // All lanes make the same trips.
+      for (var trip = 0u; trip < staged; trip += DEPTH * share.lanes) {
+        let unit = trip + share.lane;
         if (!is_loaded) {
           piece = load_piece(first, first_unit + unit, share.lanes, first_unit + staged);
         }
         is_loaded = false;
         for (var d = 0u; d < DEPTH; d++) {
           // No branches: what lies behind the last unit is that unit again, times 0.
-          let at = min(unit + d * share.lanes, staged - 1u);
-          let factor = select(0.0, 1.0, DEPTH == 1u || unit + d * share.lanes < staged);
+          var at = unit + d * share.lanes;
+          let factor = select(0.0, 1.0, IS_EVEN || at < staged);
+          if (!IS_EVEN) { at = min(at, staged - 1u); }
           for (var t = 0u; t < TOKENS; t++) {
             var integers = array<vec2u, 4>();
             for (var q = 0u; q < 4u; q++) { integers[q] = x_integers[(4u * t + q) * STAGE_UNITS + at]; }

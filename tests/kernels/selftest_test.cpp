@@ -81,6 +81,20 @@ TEST(SelfTest, EveryKernelAgreesWithItsReferenceUnderLowLimits) {
   expect_all_right(device, all_cases(device));
 }
 
+/// Where subgroups may differ in size, products do not count on one.
+TEST(SelfTest, ProductsAgreeWithTheirReferencesWhereSubgroupsMayDiffer) {
+  gpu::DeviceOptions options;
+  options.subgroup_min_limit = 1;
+  gpu::Device device = open_device(options);
+  if (!device.features().subgroups) GTEST_SKIP() << "this device has no subgroups";
+  std::vector<Case> cases = all_cases(device);
+  std::erase_if(cases, [](const Case& one) {
+    return !one.kernel.starts_with("matvec") || one.kernel.find("_subgroup") == std::string::npos;
+  });
+  EXPECT_FALSE(cases.empty());
+  expect_all_right(device, cases);
+}
+
 /// The registry is complete: who adds a shader or a type of weights is told to add cases.
 TEST(SelfTest, EveryShaderHasCases) {
   std::set<std::string> kernels;
