@@ -58,8 +58,6 @@ uint32_t most_splits(const gpu::Limits& limits, const AttentionShape& shape, uin
   return static_cast<uint32_t>(std::clamp<uint64_t>(fitting, 1, kMaxSplits));
 }
 
-constexpr uint32_t kInTable = UINT32_MAX;  // of first_page
-
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;

@@ -18,6 +18,7 @@
 @group(0) @binding(10) var<storage, read> token_info: array<vec2u>;
 @group(0) @binding(11) var<storage, read> page_table: array<u32>;
 
+const IN_TABLE = 0xffffffffu;
 const HALF = HEAD_DIM / 2u;
 const HAS_PRIOR = true;
 
@@ -36,8 +37,11 @@ fn prior(token: u32, place: u32) -> Prior {
   let head = row / HEAD_DIM;
   let element = row % HEAD_DIM;
   if (head < HEADS) { return Prior(cos_sin[of_token * HALF + element], of_token * params.y_stride + row); }
-  let info = token_info[of_token];
-  let page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE];
+  // One look waits for the other, and all that follows for both.
+  var info = vec2u(params.position, params.slot);
+  if (params.has_place == 0u) { info = token_info[of_token]; }
+  var page = params.first_page + info.x / PAGE_SIZE;
+  if (params.first_page == IN_TABLE) { page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE]; }
   let position_row = (page * KV_HEADS + (head - HEADS) % KV_HEADS) * PAGE_SIZE + info.x % PAGE_SIZE;
   let turn = select(vec2f(1.0, 0.0), cos_sin[of_token * HALF + element], head < HEADS + KV_HEADS);
   return Prior(turn, position_row * HEAD_DIM + element);
