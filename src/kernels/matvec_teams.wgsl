@@ -1,8 +1,8 @@
 // Module: what the matrix-vector kernels have in common (matvec.wgsl, matvec_kept.wgsl, matvec_rows.wgsl,
 // matvec_blocks.wgsl). Needs a team module, a norm module and matvec_output.
 //
-// Gives: the binding 3, X_STRIDE and masked; loop_end; ROW_LANES; share_of (which rows an invocation works on) and finish,
-// which adds up the sums of a row's teams and puts the values; priors, what that takes, asked for before.
+// Gives: the binding 3, X_STRIDE and masked; loop_end; ROW_LANES; share_of (which rows an invocation works on) and
+// finish, which adds up the sums of a row's teams and puts the values; priors, what that takes, asked for before.
 // Shapes: x [tokens, columns].
 // Numerics: f32; the order of additions depends on the size of a team, not on timing.
 
@@ -21,7 +21,7 @@ fn loop_end(count: u32) -> u32 { return select(count, min(count, arrayLength(&y)
 
 /// The lanes that share rows (Share), where they are known when the kernel is built and no team is left over; else 0.
 /// Compilers then know the trips of a loop over a row.
-const ROW_LANES = select(min(SPLIT * KNOWN_TEAM, WORKGROUP_SIZE), 0u, WORKGROUP_SIZE % max(SPLIT * KNOWN_TEAM, 1u) != 0u);
+const ROW_LANES = select(0u, SPLIT * KNOWN_TEAM, WORKGROUP_SIZE % max(SPLIT * KNOWN_TEAM, 1u) == 0u);
 
 /// Row sets that a workgroup of so many teams makes at a time.
 fn sets_of(teams: u32) -> u32 { return teams / min(SPLIT, teams); }

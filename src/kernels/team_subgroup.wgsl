@@ -1,8 +1,9 @@
 // Module: teams of invocations that share rows of a matrix, one team a subgroup (of any size from 4 on).
 //
 // Gives: the entry point, which calls run(team, teams of the workgroup, group, groups) of the shader; team_sum,
-// team_swap, quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is four
-// invocations with neighbouring positions. KNOWN_TEAM, a constant, is the size of every team, or 0 where it may differ.
+// team_swap, quad_max and quad_sum, which all invocations of the workgroup call, in uniform control flow. A quad is
+// four invocations with neighbouring positions. KNOWN_TEAM, a constant, is the size of every team, or 0 where it may
+// differ.
 // Numerics: f32, pairwise tree; the order of additions depends on the subgroup size, not on timing.
 
 const TEAMS_HAVE_BARRIERS = false;
@@ -22,8 +23,8 @@ fn main(@builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) size
   run(Team(lane, select(known, size, KNOWN_TEAM == 0u), subgroup), teams, group, groups);
 }
 
-/// Of subgroupAdd compilers that cannot prove all invocations to be there make a function, for which one sum waits after
-/// the other.
+/// Of subgroupAdd, compilers that cannot prove all invocations to be there make a function, for which one sum waits
+/// after the other.
 fn team_sum(value: f32, team: Team) -> f32 {
   if (KNOWN_TEAM == 0u) { return subgroupAdd(value); }
   var sum = value;
