@@ -3,6 +3,7 @@
 
 #include "kernels/attention.h"
 #include "kernels/matvec_few.h"
+#include "kernels/token_place.h"
 
 namespace cria::kernels {
 namespace {
@@ -63,7 +64,7 @@ struct StepParams {
   float scale, epsilon;
   StepOutput output;
   uint32_t zero;
-  uint32_t has_place, position, slot, first_page;
+  TokenPlace place;
 };
 struct CombineParams {
   uint32_t heads, quarters, splits, y_stride;
@@ -74,6 +75,7 @@ using Variant = AttentionStep::Variant;
 SpecBuilder step_spec(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm, Variant variant) {
   const Cut cut = cut_of(device, head_dim);
   return SpecBuilder(device, "attention_step")
+      .module("token_place")
       .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
       .suffix(fmt::format("_kv_{}{}{}", kv_type_name(type),
                           variant == Variant::kReady ? "_ready"
@@ -175,10 +177,7 @@ bool AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .epsilon = operands.epsilon,
                           .output = output,
                           .zero = 0,
-                          .has_place = batch.position ? 1U : 0U,
-                          .position = batch.position.value_or(0),
-                          .slot = batch.slot,
-                          .first_page = batch.first_page.value_or(kInTable)};
+                          .place = token_place(batch)};
   const gpu::Binding norms = operands.norms.valid() ? gpu::Binding(operands.norms) : operands.cos_sin;
   const gpu::Buffer& target = splits > 1 ? operands.parts : to_blocks ? operands.blocks->integers : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,

@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/token_place.h"
+
 namespace cria::kernels {
 namespace {
 
 struct Params {
   uint32_t rows, tokens, y_stride, first_row;
   float epsilon;
-  uint32_t pages_per_slot, has_place, position, slot, first_page;
+  uint32_t pages_per_slot;
+  TokenPlace place;  // of kRopeKv
   uint32_t pad[2];
 };
 
@@ -86,6 +89,7 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
   const bool turns = spec.output == MatVecOutput::kRopeKv;
   if (turns) {
     builder.element(spec.heads.cache == KvType::kF16)
+        .module("token_place")
         .module("matvec_put_rope")
         .constant("HEADS", spec.heads.heads)
         .constant("KV_HEADS", spec.heads.kv_heads)
@@ -283,24 +287,14 @@ void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activat
                                      rope ? gpu::Binding(rope->cos_sin) : y.buffer,
                                      rope ? gpu::Binding(rope->batch.token_info) : y.buffer,
                                      rope ? rope->batch.page_table : y.buffer};
-    Params params{.rows = shard.rows,
-                  .tokens = tokens,
-                  .y_stride = y.stride(),
-                  .first_row = shard.first_row,
-                  .epsilon = norm ? norm->epsilon : 0,
-                  .pages_per_slot = 0,
-                  .has_place = 0,
-                  .position = 0,
-                  .slot = 0,
-                  .first_page = kInTable,
-                  .pad = {}};
-    if (rope) {
-      params.pages_per_slot = rope->batch.pages_per_slot;
-      params.has_place = rope->batch.position ? 1 : 0;
-      params.position = rope->batch.position.value_or(0);
-      params.slot = rope->batch.slot;
-      params.first_page = rope->batch.first_page.value_or(kInTable);
-    }
+    const Params params{.rows = shard.rows,
+                        .tokens = tokens,
+                        .y_stride = y.stride(),
+                        .first_row = shard.first_row,
+                        .epsilon = norm ? norm->epsilon : 0,
+                        .pages_per_slot = rope ? rope->batch.pages_per_slot : 0,
+                        .place = rope ? token_place(rope->batch) : TokenPlace(),
+                        .pad = {}};
     uint32_t workgroups = divide_up(divide_up(shard.rows, variant.cut.rows), variant.sets);
     if (variant.cut.workgroups > 0) workgroups = std::min(workgroups, variant.cut.workgroups);
     recorder.dispatch(variant.pipeline, gpu::as_params(params),

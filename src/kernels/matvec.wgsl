@@ -16,6 +16,12 @@ const CHUNKS = (COLUMNS + 7u) / 8u;  // of a row
 /// Whether the lanes of a row read whole pieces of it.
 const IS_EVEN = ROW_LANES > 0u && CHUNKS % (DEPTH * max(ROW_LANES, 1u)) == 0u;
 
+/// Behind the last chunk, the last one.
+fn chunk_at(chunk: u32) -> u32 {
+  if (IS_EVEN) { return chunk; }
+  return min(chunk, CHUNKS - 1u);
+}
+
 fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
   let share = share_of(team, teams);
   let sets = (row_count() + ROWS - 1u) / ROWS;
@@ -32,17 +38,15 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
       let chunk = trip + share.lane;
       var w = array<Eight, ROWS * DEPTH>();  // all loads first, so that they wait together
       for (var d = 0u; d < DEPTH; d++) {
-        var at = chunk + d * share.lanes;
-        if (!IS_EVEN) { at = min(at, CHUNKS - 1u); }
+        let at = chunk_at(chunk + d * share.lanes);
         for (var r = 0u; r < ROWS; r++) {
           w[d * ROWS + r] = load_chunk(row_at(min(first + r, row_count() - 1u)) * row_stride + at);
         }
       }
       for (var d = 0u; d < DEPTH; d++) {
         // No branches: what lies behind the last chunk is that chunk again, times 0.
-        var at = chunk + d * share.lanes;
-        let factor = select(0.0, 1.0, IS_EVEN || at < CHUNKS);
-        if (!IS_EVEN) { at = min(at, CHUNKS - 1u); }
+        let at = chunk_at(chunk + d * share.lanes);
+        let factor = select(0.0, 1.0, IS_EVEN || chunk + d * share.lanes < CHUNKS);
         if (is_partial_chunk(at)) {
           for (var r = 0u; r < ROWS; r++) { w[d * ROWS + r] = masked_chunk(w[d * ROWS + r], at * 8u); }
         }

@@ -29,9 +29,11 @@ fn largest_of(values: vec4f) -> f32 {
   return max(two.x, two.y);
 }
 
+const FILLS_STAGES = COLUMNS == STAGES * STAGE_UNITS * UNIT;
+
 /// Zeroes what lies behind the last column, where a stage reaches that far.
 fn in_columns(values: vec4f, column: u32) -> vec4f {
-  if (COLUMNS == STAGES * STAGE_UNITS * UNIT) { return values; }
+  if (FILLS_STAGES) { return values; }
   return masked(values, column);
 }
 
@@ -96,8 +98,13 @@ fn keep(team: Team, item: u32, first_unit: u32, values_low: vec4f, values_high: 
 const PIECE = ROWS * DEPTH;
 
 /// Whether the lanes of a row read whole pieces of every stage.
-const IS_EVEN = ROW_LANES > 0u && COLUMNS == STAGES * STAGE_UNITS * UNIT &&
-                STAGE_UNITS % (DEPTH * max(ROW_LANES, 1u)) == 0u;
+const IS_EVEN = ROW_LANES > 0u && FILLS_STAGES && STAGE_UNITS % (DEPTH * max(ROW_LANES, 1u)) == 0u;
+
+/// Behind the last unit before `end`, that one.
+fn unit_at(unit: u32, end: u32) -> u32 {
+  if (IS_EVEN) { return unit; }
+  return min(unit, end - 1u);
+}
 
 /// What an invocation reads at a time: DEPTH units of ROWS rows.
 struct Piece {
@@ -109,8 +116,7 @@ struct Piece {
 fn load_piece(first: u32, unit: u32, lanes: u32, end_unit: u32) -> Piece {
   var piece: Piece;
   for (var d = 0u; d < DEPTH; d++) {
-    var column = unit + d * lanes;
-    if (!IS_EVEN) { column = min(column, end_unit - 1u); }
+    let column = unit_at(unit + d * lanes, end_unit);
     for (var r = 0u; r < ROWS; r++) {
       let at = row_at(min(first + r, row_count() - 1u)) * ROW_UNITS + column;
       piece.values[d * ROWS + r] = load_unit(at);
@@ -157,9 +163,8 @@ fn run(team: Team, teams: u32, group: vec3u, groups: vec3u) {
         is_loaded = false;
         for (var d = 0u; d < DEPTH; d++) {
           // No branches: what lies behind the last unit is that unit again, times 0.
-          var at = unit + d * share.lanes;
-          let factor = select(0.0, 1.0, IS_EVEN || at < staged);
-          if (!IS_EVEN) { at = min(at, staged - 1u); }
+          let at = unit_at(unit + d * share.lanes, staged);
+          let factor = select(0.0, 1.0, IS_EVEN || unit + d * share.lanes < staged);
           for (var t = 0u; t < TOKENS; t++) {
             var integers = array<vec2u, 4>();
             for (var q = 0u; q < 4u; q++) { integers[q] = x_integers[(4u * t + q) * STAGE_UNITS + at]; }

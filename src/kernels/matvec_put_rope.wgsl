@@ -1,6 +1,6 @@
 // Module: the end of the product that makes queries, keys and values in a decode step: bias, RoPE of queries and keys,
 // and the write of keys and values to the paged cache. What rope_kv.wgsl does, without a dispatch of its own. Needs
-// matvec_output, product_output and an element module.
+// matvec_output, product_output, token_place and an element module.
 //
 // Gives: row_at: the rows are made in pairs half a head apart, which turn together; Prior and prior, a pair's turn and
 // place, asked for before the sums are known; put.
@@ -18,7 +18,6 @@
 @group(0) @binding(10) var<storage, read> token_info: array<vec2u>;
 @group(0) @binding(11) var<storage, read> page_table: array<u32>;
 
-const IN_TABLE = 0xffffffffu;
 const HALF = HEAD_DIM / 2u;
 const HAS_PRIOR = true;
 
@@ -37,11 +36,8 @@ fn prior(token: u32, place: u32) -> Prior {
   let head = row / HEAD_DIM;
   let element = row % HEAD_DIM;
   if (head < HEADS) { return Prior(cos_sin[of_token * HALF + element], of_token * params.y_stride + row); }
-  // One look waits for the other, and all that follows for both.
-  var info = vec2u(params.position, params.slot);
-  if (params.has_place == 0u) { info = token_info[of_token]; }
-  var page = params.first_page + info.x / PAGE_SIZE;
-  if (params.first_page == IN_TABLE) { page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE]; }
+  let info = place_of(of_token);
+  let page = page_of(info.y, info.x);
   let position_row = (page * KV_HEADS + (head - HEADS) % KV_HEADS) * PAGE_SIZE + info.x % PAGE_SIZE;
   let turn = select(vec2f(1.0, 0.0), cos_sin[of_token * HALF + element], head < HEADS + KV_HEADS);
   return Prior(turn, position_row * HEAD_DIM + element);
