@@ -45,9 +45,6 @@ struct BatchBuffers {
   std::optional<uint32_t> first_page;  ///< likewise of its slot, where all pages follow this one: saves another look
 };
 
-/// What kernels get for BatchBuffers::first_page where it is not known; mirrors IN_TABLE.
-inline constexpr uint32_t kInTable = UINT32_MAX;
-
 class KvWrite {
  public:
   /// Errors: kDevice.

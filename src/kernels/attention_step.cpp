@@ -3,7 +3,6 @@
 
 #include "kernels/attention.h"
 #include "kernels/matvec_few.h"
-#include "kernels/token_place.h"
 
 namespace cria::kernels {
 namespace {
@@ -59,12 +58,14 @@ uint32_t most_splits(const gpu::Limits& limits, const AttentionShape& shape, uin
   return static_cast<uint32_t>(std::clamp<uint64_t>(fitting, 1, kMaxSplits));
 }
 
+constexpr uint32_t kInTable = UINT32_MAX;  // of first_page
+
 struct StepParams {
   uint32_t kv_heads, groups_per_kv, qkv_stride, y_stride, pages_per_slot, window, split_positions, splits;
   float scale, epsilon;
   StepOutput output;
   uint32_t zero;
-  TokenPlace place;
+  uint32_t has_place, position, slot, first_page;
 };
 struct CombineParams {
   uint32_t heads, quarters, splits, y_stride;
@@ -75,7 +76,6 @@ using Variant = AttentionStep::Variant;
 SpecBuilder step_spec(const gpu::Device& device, KvType type, uint32_t head_dim, bool qk_norm, Variant variant) {
   const Cut cut = cut_of(device, head_dim);
   return SpecBuilder(device, "attention_step")
-      .module("token_place")
       .module(fmt::format("kv_chunks_{}", kv_type_name(type)))
       .suffix(fmt::format("_kv_{}{}{}", kv_type_name(type),
                           variant == Variant::kReady ? "_ready"
@@ -177,7 +177,10 @@ bool AttentionStep::record(gpu::Recorder& recorder, const Operands& operands, co
                           .epsilon = operands.epsilon,
                           .output = output,
                           .zero = 0,
-                          .place = token_place(batch)};
+                          .has_place = batch.position ? 1U : 0U,
+                          .position = batch.position.value_or(0),
+                          .slot = batch.slot,
+                          .first_page = batch.first_page.value_or(kInTable)};
   const gpu::Binding norms = operands.norms.valid() ? gpu::Binding(operands.norms) : operands.cos_sin;
   const gpu::Buffer& target = splits > 1 ? operands.parts : to_blocks ? operands.blocks->integers : y.buffer;
   const gpu::Binding bindings[] = {operands.qkv.buffer,

@@ -39,6 +39,8 @@ struct Params {
   first_page: u32,       // of the only token's slot, whose pages follow one another; or IN_TABLE
 }
 
+const IN_TABLE = 0xffffffffu;
+
 const OUTPUT_PARTS = 0u;
 const OUTPUT_F32 = 1u;
 const OUTPUT_F16 = 2u;
@@ -78,7 +80,8 @@ fn dot8(a: Chunk, b: Chunk) -> f32 { return dot(a.low, b.low) + dot(a.high, b.hi
 
 /// The first chunk of the row of a position's key or value, in the cache.
 fn locate(place: Place, position: u32) -> u32 {
-  let page = page_of(place.slot, position);
+  var page = params.first_page + position / PAGE_SIZE;
+  if (params.first_page == IN_TABLE) { page = page_table[place.slot * params.pages_per_slot + position / PAGE_SIZE]; }
   return ((page * params.kv_heads + place.kv_head) * PAGE_SIZE + position % PAGE_SIZE) * ROW_CHUNKS;
 }
 
@@ -171,7 +174,8 @@ fn run(part: Part, id: vec3u) {
   let first_head = id.x * GROUP;
   let kv_head = id.x / params.groups_per_kv;
   let row = id.z * params.qkv_stride;
-  let info = place_of(id.z);
+  var info = vec2u(params.position, params.slot);
+  if (params.has_place == 0u) { info = token_info[id.z]; }
   let place = Place(id.z, kv_head, info.x, info.y);
   let all_end = info.x + 1u;
   let all_begin = select(0u, all_end - min(params.window, all_end), params.window > 0u);

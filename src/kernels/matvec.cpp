@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "kernels/token_place.h"
-
 namespace cria::kernels {
 namespace {
 
@@ -12,7 +10,6 @@ struct Params {
   uint32_t rows, tokens, y_stride, first_row;
   float epsilon;
   uint32_t pages_per_slot;
-  TokenPlace place;  // of kRopeKv
   uint32_t pad[2];
 };
 
@@ -89,7 +86,6 @@ Result<gpu::Pipeline> build(gpu::Device& device, const MatVecSpec& spec, const M
   const bool turns = spec.output == MatVecOutput::kRopeKv;
   if (turns) {
     builder.element(spec.heads.cache == KvType::kF16)
-        .module("token_place")
         .module("matvec_put_rope")
         .constant("HEADS", spec.heads.heads)
         .constant("KV_HEADS", spec.heads.kv_heads)
@@ -293,7 +289,6 @@ void MatVec::record(gpu::Recorder& recorder, const Matrix& weight, const Activat
                         .first_row = shard.first_row,
                         .epsilon = norm ? norm->epsilon : 0,
                         .pages_per_slot = rope ? rope->batch.pages_per_slot : 0,
-                        .place = rope ? token_place(rope->batch) : TokenPlace(),
                         .pad = {}};
     uint32_t workgroups = divide_up(divide_up(shard.rows, variant.cut.rows), variant.sets);
     if (variant.cut.workgroups > 0) workgroups = std::min(workgroups, variant.cut.workgroups);

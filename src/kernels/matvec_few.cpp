@@ -19,7 +19,7 @@ struct QuantiseParams {
   uint32_t pad;
 };
 struct Params {
-  uint32_t rows, tokens, y_stride, first_row, pad[8];
+  uint32_t rows, tokens, y_stride, first_row, pad[4];
 };
 
 uint32_t quantise_workgroup(const gpu::Device& device) {

@@ -16,11 +16,7 @@ struct Params {
   y_stride: u32,   // in elements
   first_row: u32,
   epsilon: f32,    // of the norm
-  pages_per_slot: u32,  // this and what follows: of matvec_put_rope.wgsl
-  has_place: u32,       // 1: position and slot are those of the only token
-  position: u32,
-  slot: u32,
-  first_page: u32,      // of the only token's slot, whose pages follow one another; or IN_TABLE
+  pages_per_slot: u32,  // of matvec_put_rope.wgsl
   pad0: u32,
   pad1: u32,
 }

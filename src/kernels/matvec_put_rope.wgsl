@@ -1,6 +1,6 @@
 // Module: the end of the product that makes queries, keys and values in a decode step: bias, RoPE of queries and keys,
 // and the write of keys and values to the paged cache. What rope_kv.wgsl does, without a dispatch of its own. Needs
-// matvec_output, product_output, token_place and an element module.
+// matvec_output, product_output and an element module.
 //
 // Gives: row_at: the rows are made in pairs half a head apart, which turn together; Prior and prior, a pair's turn and
 // place, asked for before the sums are known; put.
@@ -36,8 +36,8 @@ fn prior(token: u32, place: u32) -> Prior {
   let head = row / HEAD_DIM;
   let element = row % HEAD_DIM;
   if (head < HEADS) { return Prior(cos_sin[of_token * HALF + element], of_token * params.y_stride + row); }
-  let info = place_of(of_token);
-  let page = page_of(info.y, info.x);
+  let info = token_info[of_token];
+  let page = page_table[info.y * params.pages_per_slot + info.x / PAGE_SIZE];
   let position_row = (page * KV_HEADS + (head - HEADS) % KV_HEADS) * PAGE_SIZE + info.x % PAGE_SIZE;
   let turn = select(vec2f(1.0, 0.0), cos_sin[of_token * HALF + element], head < HEADS + KV_HEADS);
   return Prior(turn, position_row * HEAD_DIM + element);

@@ -80,18 +80,6 @@ Result<Batch> make_batch(Trial& trial, const BatchShape& shape, uint32_t tile_to
   return batch;
 }
 
-Status tell_place(gpu::Device& device, const BatchShape& shape, Batch& batch) {
-  batch.buffers.position = shape.runs.front().position;
-  batch.buffers.slot = shape.slot(0);
-  const std::vector<uint32_t> poison(2, static_cast<uint32_t>(Poison::kOutput));
-  CRIA_TRY_ASSIGN(batch.buffers.token_info, upload_words(device, "token info", poison));
-  if (!shape.follow) return {};
-  batch.buffers.first_page = batch.table.pages[size_t{shape.slot(0)} * batch.table.pages_per_slot];
-  const std::vector<uint32_t> nowhere(batch.table.pages.size(), static_cast<uint32_t>(Poison::kOutput));
-  CRIA_TRY_ASSIGN(batch.buffers.page_table, upload_words(device, "page table", nowhere));
-  return {};
-}
-
 CacheImage::CacheImage(const BatchShape& shape, KvType type, Poison poison)
     : type_(type),
       head_dim_(shape.head_dim),

@@ -59,10 +59,6 @@ struct Batch {
 /// `tile_tokens` is what the prefill kernel takes at once.
 Result<Batch> make_batch(Trial& trial, const BatchShape& shape, uint32_t tile_tokens);
 
-/// Tells where the only token stands, and its pages where they follow one another; where the kernel would look for them
-/// there is poison.
-Status tell_place(gpu::Device& device, const BatchShape& shape, Batch& batch);
-
 /// A cache's keys or values on the CPU: a row for each head of each position, all poison until set.
 class CacheImage {
  public:

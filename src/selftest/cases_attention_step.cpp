@@ -95,6 +95,20 @@ Result<CaseOutcome> check_cache(gpu::Device& device, const StepShape& step, cons
   return outcome;
 }
 
+/// Tells where the only token stands, and its pages where they follow one another; where the kernel would look for them
+/// there is poison.
+Status tell_place(gpu::Device& device, const BatchShape& shape, Batch& batch) {
+  batch.buffers.position = shape.runs.front().position;
+  batch.buffers.slot = shape.slot(0);
+  const std::vector<uint32_t> poison(2, static_cast<uint32_t>(Poison::kOutput));
+  CRIA_TRY_ASSIGN(batch.buffers.token_info, upload_words(device, "token info", poison));
+  if (!shape.follow) return {};
+  batch.buffers.first_page = batch.table.pages[size_t{shape.slot(0)} * batch.table.pages_per_slot];
+  const std::vector<uint32_t> nowhere(batch.table.pages.size(), static_cast<uint32_t>(Poison::kOutput));
+  CRIA_TRY_ASSIGN(batch.buffers.page_table, upload_words(device, "page table", nowhere));
+  return {};
+}
+
 AttentionStep::Variant variant_of(const StepShape& step, Ending ending) {
   if (step.is_ready) return AttentionStep::Variant::kReady;
   return ending == Ending::kBlocks ? AttentionStep::Variant::kRawToBlocks : AttentionStep::Variant::kRaw;

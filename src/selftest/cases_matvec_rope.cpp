@@ -32,11 +32,10 @@ void limit_stored(Expected& rows, uint32_t q_size) {
 }
 
 Result<CaseOutcome> run(Trial& trial, const WeightFormat& format, const ProductVariant& variant,
-                        const ProductShape& product_shape, const BatchShape& shape, bool tells_place) {
+                        const ProductShape& product_shape, const BatchShape& shape) {
   const kernels::AttentionShape attention = shape.attention();
   CRIA_TRY_ASSIGN(const auto product, ProductCase::create(trial.device, trial.random, format, variant, product_shape));
-  CRIA_TRY_ASSIGN(Batch batch, make_batch(trial, shape, 1));
-  if (tells_place) CRIA_TRY(tell_place(trial.device, shape, batch));
+  CRIA_TRY_ASSIGN(const Batch batch, make_batch(trial, shape, 1));
   Table turns = random_turns(trial.random, shape.tokens(), shape.head_dim);
   CRIA_TRY_ASSIGN(const gpu::Buffer turn_buffer, upload_vector(trial.device, "cos_sin", turns.values));
   FilledCache cache = fill_cache(trial.random, variant.heads.cache, shape, batch.table, PositionsFilled::kBeforeBatch);
@@ -80,7 +79,7 @@ std::vector<MatVecCut> cuts(const gpu::Device& device, const WeightFormat& forma
 
 void add_matvec_rope_cases(const gpu::Device& device, std::vector<Case>& cases) {
   const auto add = [&](const WeightFormat& format, const MatVecCut& cut, KvType cache, uint32_t columns,
-                       uint32_t shards, const BatchShape& shape, bool tells_place = false) {
+                       uint32_t shards, const BatchShape& shape) {
     const kernels::StepHeads heads{
         .heads = shape.heads, .kv_heads = shape.kv_heads, .head_dim = shape.head_dim, .cache = cache};
     if (!MatVec::supports(device, heads)) return;
@@ -94,10 +93,10 @@ void add_matvec_rope_cases(const gpu::Device& device, std::vector<Case>& cases) 
     const ProductShape product{
         .rows = shape.attention().qkv_size(), .columns = columns, .tokens = tokens, .shards = shards};
     cases.push_back({.kernel = matvec_kernel_name(device, format, variant, tokens),
-                     .shape = fmt::format("{} columns, {} shards, {} rows by workgroups of {}, {}{}", columns, shards,
-                                          cut.rows, cut.workgroup_size, describe(shape), tells_place ? ", told" : ""),
+                     .shape = fmt::format("{} columns, {} shards, {} rows by workgroups of {}, {}", columns, shards,
+                                          cut.rows, cut.workgroup_size, describe(shape)),
                      .binding_bytes = std::max(activation_bytes(tokens, product.rows), shape.cache_bytes(cache)),
-                     .body = [=](Trial& trial) { return run(trial, format, variant, product, shape, tells_place); }});
+                     .body = [=](Trial& trial) { return run(trial, format, variant, product, shape); }});
   };
   const std::vector<Run> few = {{31}, {0}, {70}};
   for (const WeightFormat& format :
@@ -107,11 +106,6 @@ void add_matvec_rope_cases(const gpu::Device& device, std::vector<Case>& cases) 
     for (const MatVecCut& cut : cuts(device, format)) {
       add(format, cut, KvType::kF16, is_k_quant ? 256 : 40, 2, {4, 2, 8, 0, few});
       add(format, cut, KvType::kF32, is_k_quant ? 512 : 129, 1, {3, 1, 34, 0, {{33}}});
-    }
-    for (const bool follow : {false, true}) {
-      BatchShape one{3, 1, 34, 0, {{70}}};
-      one.follow = follow;
-      add(format, cuts(device, format).front(), KvType::kF16, 256, 1, one, /*tells_place=*/true);
     }
     add(format, cuts(device, format).front(), KvType::kF16, is_k_quant ? 256 : 72, 3,
         {4, 4, 64, 0, {{5}, {32}, {64}, {1}, {2}}});
