@@ -74,6 +74,7 @@ find_missing() {
     fi
     need_header libcli11-dev CLI/CLI.hpp
     need_header libedit-dev histedit.h
+    need_header libmimalloc-dev mimalloc.h
     if [[ $MODE != build ]]; then
       need_header libgtest-dev gtest/gtest.h
       need_file json-schema-test-suite /usr/share/json-schema-test-suite/tests
@@ -105,7 +106,7 @@ install_missing() {
   ((${#missing[@]} == 0)) && return
   if ! command -v apt-get >/dev/null; then
     die "please install ${missing[*]} (these are Debian's names) and the libraries fmt, spdlog, nlohmann-json," \
-      "CLI11, utf8proc, cpp-httplib and libedit, then run this again."
+      "CLI11, utf8proc, cpp-httplib, libedit and mimalloc, then run this again."
   elif ((EUID != 0)); then
     die "some packages are missing; please run: sudo apt-get install ${missing[*]}"
   fi
